@@ -1,0 +1,1 @@
+"""From a Keras model to verified SavedModel, TFLite and ONNX artifacts."""

@@ -1,0 +1,52 @@
+"""The classic convolutional networks for Keras 3, each true to its paper.
+
+`kerascnn.applications` holds one builder a variant. Importing this package imports neither Keras nor a backend:
+names are resolved when they are first used, so that listing variants stays instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from kerascnn import analysis, applications, layers, weights
+    from kerascnn.preprocessing import decode_predictions, preprocess_input
+    from kerascnn.registry import Variant, create_model, list_models, variant
+
+__all__ = [
+    "Variant",
+    "analysis",
+    "applications",
+    "create_model",
+    "decode_predictions",
+    "layers",
+    "list_models",
+    "preprocess_input",
+    "variant",
+    "weights",
+]
+
+_MODULES = ("analysis", "applications", "layers", "weights")
+_HOMES = {
+    "Variant": "registry",
+    "create_model": "registry",
+    "list_models": "registry",
+    "variant": "registry",
+    "decode_predictions": "preprocessing",
+    "preprocess_input": "preprocessing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"kerascnn.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"kerascnn.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'kerascnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

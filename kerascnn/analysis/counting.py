@@ -1,0 +1,63 @@
+"""Parameters and multiply-accumulates of a Keras functional model, counted from its graph."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import keras
+from keras import layers
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Weights of a model: `trained` ones, and `statistics` (moving means and variances) that training only tracks."""
+
+    trained: int
+    statistics: int
+
+
+def count_parameters(model: keras.Model) -> Parameters:
+    """Count the weights of a model, whatever is frozen at the moment."""
+    total = model.count_params()
+    statistics = sum(
+        math.prod(weight.shape)
+        for layer in model._flatten_layers(include_self=False, recursive=True)
+        if isinstance(layer, layers.BatchNormalization)
+        for weight in (layer.moving_mean, layer.moving_variance)
+    )
+    return Parameters(trained=total - statistics, statistics=statistics)
+
+
+def count_macs(model: keras.Model) -> int:
+    """Multiply-accumulates of the convolutions and dense layers for one image.
+
+    Biases, normalisation, activations and pooling are not counted, as in the papers' "FLOPs" and torchvision's.
+
+    Raises:
+        ValueError: a side of the input is None, so that the work is not fixed.
+    """
+    return sum(layer_macs(layer) for layer in model._flatten_layers(include_self=False, recursive=True))
+
+
+def layer_macs(layer: keras.layers.Layer) -> int:
+    """Multiply-accumulates of one layer for one image; 0 for layers that are not counted."""
+    if isinstance(layer, layers.Dense):
+        return _positions(layer) * math.prod(layer.kernel.shape)
+    if isinstance(layer, layers.DepthwiseConv2D | layers.Conv2D):
+        height, width, inputs, outputs = layer.kernel.shape
+        if isinstance(layer, layers.DepthwiseConv2D):
+            outputs = inputs * outputs
+            inputs = 1
+        return _positions(layer) * height * width * inputs * outputs
+    return 0
+
+
+def _positions(layer: keras.layers.Layer) -> int:
+    sides = layer.output.shape[1:-1]
+    if None in sides:
+        raise ValueError(
+            f"The output of {layer.name} has the shape {layer.output.shape}: build the model with a fixed "
+            "input_shape to count its operations."
+        )
+    return math.prod(sides)

@@ -1,0 +1,69 @@
+"""AlexNet (Krizhevsky, Sutskever & Hinton 2012) and the one-tower net of "One weird trick" (arXiv:1404.5997)."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+import keras
+from keras import KerasTensor, layers
+
+from kerascnn.blocks import conv, max_pool
+from kerascnn.building import DATA_FORMAT, ModelOptions, Network
+from kerascnn.layers import LocalResponseNormalization
+from kerascnn.registry import register
+
+
+@register
+def alexnet(*, groups: int | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
+    """AlexNet of 2012 (section 3.5), its two GPUs as two groups of channels.
+
+    The input is 227x227: the paper prints 224, from which its own map sizes (55, 27, 13) do not follow.
+
+    Args:
+        groups: groups of conv2, conv4 and conv5: 2 as in the paper (the default), or 1 for one tower.
+        **options: see `kerascnn.building.ModelOptions`.
+    """
+    net = Network("alexnet", options, {"groups": (groups, 2, (1, 2))})
+    groups = net.choices["groups"]
+    x = net.stage("stem", conv(net.input, 96, 11, strides=4, name="conv1"))
+    x = LocalResponseNormalization(name="norm1")(x)
+    x = max_pool(x, 3, 2, name="pool1")
+    x = net.stage("stage1", conv(x, 256, 5, padding=2, groups=groups, name="conv2"))
+    x = LocalResponseNormalization(name="norm2")(x)
+    x = max_pool(x, 3, 2, name="pool2")
+    x = conv(x, 384, 3, padding=1, name="conv3")
+    x = conv(x, 384, 3, padding=1, groups=groups, name="conv4")
+    x = net.stage("stage2", conv(x, 256, 3, padding=1, groups=groups, name="conv5"))
+    x = max_pool(x, 3, 2, name="pool5")
+    return _classifier(x, net)
+
+
+@register
+def alexnet_owt(**options: Unpack[ModelOptions]) -> keras.Model:
+    """The one-tower AlexNet of 2014 with torchvision's widths (64-192-384-256-256), without normalisation.
+
+    Options: `kerascnn.building.ModelOptions`. Other sizes than 224 are pooled to 6x6 before fc6, as torchvision does.
+    """
+    net = Network("alexnet_owt", options)
+    x = net.stage("stem", conv(net.input, 64, 11, strides=4, padding=2, name="conv1"))
+    x = max_pool(x, 3, 2, name="pool1")
+    x = net.stage("stage1", conv(x, 192, 5, padding=2, name="conv2"))
+    x = max_pool(x, 3, 2, name="pool2")
+    x = conv(x, 384, 3, padding=1, name="conv3")
+    x = conv(x, 256, 3, padding=1, name="conv4")  # torchvision's width
+    x = net.stage("stage2", conv(x, 256, 3, padding=1, name="conv5"))
+    x = max_pool(x, 3, 2, name="pool5")
+    if not net.features_only and x.shape[1:3] != (6, 6):
+        x = layers.AdaptiveAveragePooling2D((6, 6), data_format=DATA_FORMAT, name="avg_pool")(x)
+    return _classifier(x, net)
+
+
+def _classifier(x: KerasTensor, net: Network) -> keras.Model:
+    if net.features_only:
+        return net.finish(x)
+    net.require_fixed_size(x)
+    x = layers.Flatten(data_format=DATA_FORMAT, name="flatten")(x)
+    for name in ("fc6", "fc7"):
+        x = layers.Dropout(0.5, name=f"{name}_dropout")(x)
+        x = net.dense(x, 4096, name)
+    return net.finish(net.predictions(x))

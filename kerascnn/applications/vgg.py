@@ -1,0 +1,64 @@
+"""VGG: stacks of 3x3 convolutions (Simonyan & Zisserman 2014, arXiv:1409.1556)."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+import keras
+from keras import layers
+
+from kerascnn.blocks import conv, max_pool
+from kerascnn.building import DATA_FORMAT, ModelOptions, Network
+from kerascnn.registry import register
+
+WIDTHS = (64, 128, 256, 512, 512)
+
+# 3x3 convolutions in each block, Table 1
+CONFIGURATIONS = {
+    "vgg11": (1, 1, 2, 2, 2),  # A
+    "vgg13": (2, 2, 2, 2, 2),  # B
+    "vgg16": (2, 2, 3, 3, 3),  # D
+    "vgg19": (2, 2, 4, 4, 4),  # E
+}
+
+
+@register
+def vgg11(**options: Unpack[ModelOptions]) -> keras.Model:
+    """VGG-11, configuration A of Table 1. Options: `kerascnn.building.ModelOptions`."""
+    return _vgg("vgg11", options)
+
+
+@register
+def vgg13(**options: Unpack[ModelOptions]) -> keras.Model:
+    """VGG-13, configuration B of Table 1. Options: `kerascnn.building.ModelOptions`."""
+    return _vgg("vgg13", options)
+
+
+@register
+def vgg16(**options: Unpack[ModelOptions]) -> keras.Model:
+    """VGG-16, configuration D of Table 1. Options: `kerascnn.building.ModelOptions`."""
+    return _vgg("vgg16", options)
+
+
+@register
+def vgg19(**options: Unpack[ModelOptions]) -> keras.Model:
+    """VGG-19, configuration E of Table 1. Options: `kerascnn.building.ModelOptions`."""
+    return _vgg("vgg19", options)
+
+
+def _vgg(name: str, options: ModelOptions) -> keras.Model:
+    net = Network(name, options)
+    x = net.input
+    for block, (depth, width) in enumerate(zip(CONFIGURATIONS[name], WIDTHS, strict=True), start=1):
+        for i in range(1, depth + 1):
+            x = conv(x, width, 3, padding=1, name=f"block{block}_conv{i}")
+        net.stage(f"stage{block}", x)
+        x = max_pool(x, 2, 2, name=f"block{block}_pool")
+    if net.features_only:
+        return net.finish(x)
+    net.require_fixed_size(x)
+    x = layers.Flatten(data_format=DATA_FORMAT, name="flatten")(x)
+    for name in ("fc1", "fc2"):
+        x = net.dense(x, 4096, name)
+        x = layers.Dropout(0.5, name=f"{name}_dropout")(x)
+    return net.finish(net.predictions(x))

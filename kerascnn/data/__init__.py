@@ -1,0 +1,13 @@
+"""Tables that come with the package: the names of the 1,000 ImageNet classes."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+
+
+@cache
+def imagenet_classes() -> tuple[tuple[str, str], ...]:
+    """(WordNet id, English name) of the 1,000 ILSVRC-2012 classes, in the order of the networks' outputs."""
+    text = resources.files(__name__).joinpath("imagenet_classes.txt").read_text(encoding="utf-8")
+    return tuple((line.split()[0], line.split()[1]) for line in text.splitlines())

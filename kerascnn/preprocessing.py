@@ -1,0 +1,192 @@
+"""What an image goes through before a network, bound to the weights that were trained with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from kerascnn import registry
+from kerascnn.data import imagenet_classes
+from kerascnn.registry import WeightsRecord
+
+if TYPE_CHECKING:
+    import keras
+    from PIL import Image
+
+# name: (channel order, mean, standard deviation), in that channel order and on the scale 0 to 255
+_NORMALIZATIONS: dict[str, tuple[str, tuple[float, ...], tuple[float, ...]]] = {
+    "none": ("rgb", (0.0,), (1.0,)),
+    "unit": ("rgb", (0.0,), (255.0,)),
+    "tf": ("rgb", (127.5,), (127.5,)),
+    "torch": ("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "caffe": ("bgr", (103.939, 116.779, 123.68), (1.0,)),
+}
+NORMALIZATIONS = tuple(_NORMALIZATIONS)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a photo to a network's input: resize, centre crop, channel order, then (x - mean) / std on 0 to 255.
+
+    resize: (height, width) in pixels, or one number for the shorter side, or None.
+    crop: (height, width) of the centre crop, or None.
+    interpolation: "bilinear", "bicubic" or "nearest", as Pillow does them (with antialiasing).
+    channel_order: of the network's input: "rgb", "bgr", or "gray" for one channel.
+    mean, std: one value a channel in that order, or one for all, on the scale 0 to 255.
+    """
+
+    resize: tuple[int, int] | int | None = None
+    crop: tuple[int, int] | None = None
+    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
+    channel_order: str = "rgb"
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    @classmethod
+    def from_record(cls, record: WeightsRecord) -> Preprocessing:
+        """The preprocessing that trained weights were made with."""
+        fields = {name: tuple(v) if isinstance(v, list) else v for name, v in record.preprocessing.items()}
+        return cls(**fields)
+
+    @classmethod
+    def default(cls, input_shape: tuple[int | None, ...]) -> Preprocessing:
+        """For networks that nobody has trained yet: centred and scaled by ImageNet's statistics."""
+        return cls.named("torch" if input_shape[-1] == 3 else "unit", input_shape)
+
+    @classmethod
+    def named(cls, name: str, input_shape: tuple[int | None, ...]) -> Preprocessing:
+        """A usual normalisation, after resizing the whole photo to the input: none, unit, tf, torch or caffe.
+
+        Raises:
+            ValueError: there is no normalisation of that name.
+        """
+        if name not in _NORMALIZATIONS:
+            raise ValueError(f"There is no preprocessing named {name!r}. The names are: {', '.join(NORMALIZATIONS)}.")
+        order, mean, std = _NORMALIZATIONS[name]
+        height, width, channels = input_shape
+        size = (height, width) if height and width else None
+        return cls(resize=size, channel_order="gray" if channels == 1 else order, mean=mean, std=std)
+
+    @property
+    def without_normalization(self) -> Preprocessing:
+        """The same resizing and cropping, but RGB (or gray) from 0 to 255 as the result."""
+        order = "gray" if self.channel_order == "gray" else "rgb"
+        return replace(self, channel_order=order, mean=(0.0,), std=(1.0,))
+
+    def for_size(self, height: int, width: int) -> Preprocessing:
+        """The same for another input size, with the same part of the photo cropped away."""
+        if self.crop is None:
+            return replace(self, resize=(height, width) if self.resize is not None else None)
+        scale = (height / self.crop[0], width / self.crop[1])
+        resize: tuple[int, int] | int | None = self.resize
+        if isinstance(resize, tuple):
+            resize = (round(resize[0] * scale[0]), round(resize[1] * scale[1]))
+        elif resize is not None:
+            resize = round(resize * max(scale))
+        return replace(self, resize=resize, crop=(height, width))
+
+    def normalize(self, images: Any) -> np.ndarray:
+        """Channel order, mean and scale, of RGB (or gray) images from 0 to 255, shape (..., height, width, channels).
+
+        Returns:
+            float32 of the same shape.
+        """
+        x = np.asarray(images, dtype=np.float32)
+        if self.channel_order == "bgr":
+            x = x[..., ::-1]
+        return (x - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
+
+    def load(self, image: Image.Image) -> np.ndarray:
+        """Everything, from an opened photo to the network's input, float32 of shape (height, width, channels)."""
+        from PIL import Image, ImageOps
+
+        image = ImageOps.exif_transpose(image)
+        image = image.convert("L" if self.channel_order == "gray" else "RGB")
+        method = Image.Resampling[self.interpolation.upper()]
+        if isinstance(self.resize, tuple):
+            image = image.resize((self.resize[1], self.resize[0]), method)
+        elif self.resize is not None:
+            scale = self.resize / min(image.size)
+            image = image.resize((max(1, int(image.width * scale)), max(1, int(image.height * scale))), method)
+        if self.crop is not None:
+            top = round((image.height - self.crop[0]) / 2)
+            left = round((image.width - self.crop[1]) / 2)
+            image = image.crop((left, top, left + self.crop[1], top + self.crop[0]))
+        pixels = np.asarray(image)
+        return self.normalize(pixels[..., None] if pixels.ndim == 2 else pixels)
+
+
+def preprocess_input(images: Any, model_or_weights: keras.Model | str | WeightsRecord | Preprocessing) -> np.ndarray:
+    """Bring images to what a network was trained on: channel order, mean and scale (not the size).
+
+    Args:
+        images: RGB, 0 to 255, shape (height, width, 3) or (batch, height, width, 3), any size the model takes.
+        model_or_weights: a model that kerascnn built, or the name of weights such as "squeezenet/imagenet".
+
+    Returns:
+        float32 array of the same shape.
+
+    Raises:
+        ValueError: the shape is not that of images, or the preprocessing of the model is not known.
+    """
+    array = np.asarray(images)
+    if array.ndim not in (3, 4) or array.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"images must have the shape (height, width, 3) or (batch, height, width, 3); it is {array.shape}."
+        )
+    return find_preprocessing(model_or_weights).normalize(array)
+
+
+def find_preprocessing(source: keras.Model | str | WeightsRecord | Preprocessing) -> Preprocessing:
+    """The preprocessing of a model that kerascnn built, of a weights record or of a weights name.
+
+    Raises:
+        ValueError: it is not known.
+    """
+    if isinstance(source, Preprocessing):
+        return source
+    if isinstance(source, WeightsRecord):
+        return Preprocessing.from_record(source)
+    if isinstance(source, str):
+        variant, _, weights = source.partition("/")
+        records = [record for record in registry.variant(variant).weights if weights in ("", record.name)]
+        if len(records) != 1:
+            known = [record.full_name for row in registry.variants().values() for record in row.weights]
+            raise ValueError(f"{source!r} does not name one set of weights. The known ones are: {', '.join(known)}.")
+        return Preprocessing.from_record(records[0])
+    known = getattr(source, "kerascnn_preprocessing", None)
+    if known is None:
+        raise ValueError(
+            f"How images for the model {getattr(source, 'name', source)!r} are prepared is not known: it was not built "
+            "by kerascnn in this process (a saved file does not keep it). Give the name of the weights it was trained "
+            'from, such as "squeezenet/imagenet".'
+        )
+    return known
+
+
+def decode_predictions(probabilities: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
+    """The most probable ImageNet classes of each image.
+
+    Args:
+        probabilities: shape (batch, 1000).
+        top: how many to return for each image.
+
+    Returns:
+        For each image a list of (WordNet id, class name, probability), most probable first.
+
+    Raises:
+        ValueError: the shape is not (batch, 1000), or top is not between 1 and 1000.
+    """
+    array = np.asarray(probabilities)
+    if array.ndim != 2 or array.shape[1] != 1000:
+        raise ValueError(
+            f"decode_predictions knows the 1,000 ImageNet classes; probabilities must have the shape (batch, 1000), "
+            f"it is {array.shape}."
+        )
+    if not 1 <= top <= 1000:
+        raise ValueError(f"top must be between 1 and 1000; it is {top}.")
+    classes = imagenet_classes()
+    order = np.argsort(-array, axis=1, kind="stable")[:, :top]
+    return [[(*classes[i], float(row[i])) for i in best] for row, best in zip(array, order, strict=True)]
