@@ -1,1 +1,26 @@
-"""From a Keras model to verified SavedModel, TFLite and ONNX artifacts."""
+"""From a Keras model to SavedModel, TFLite and ONNX artifacts that are known to be right.
+
+`export.export(model, output)` in Python, `python -m export` on the command line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from export.errors import ExportError, RequestError
+    from export.pipeline import export
+
+__all__ = ["ExportError", "RequestError", "export"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("ExportError", "RequestError"):
+        from export import errors
+
+        return getattr(errors, name)
+    if name == "export":
+        from export.pipeline import export
+
+        return export
+    raise AttributeError(f"module 'export' has no attribute {name!r}")

@@ -47,7 +47,7 @@ class Preprocessing:
     @classmethod
     def from_record(cls, record: WeightsRecord) -> Preprocessing:
         """The preprocessing that trained weights were made with."""
-        fields = {name: tuple(v) if isinstance(v, list) else v for name, v in record.preprocessing.items()}
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in record.preprocessing.items()}
         return cls(**fields)
 
     @classmethod
@@ -74,6 +74,20 @@ class Preprocessing:
         """The same resizing and cropping, but RGB (or gray) from 0 to 255 as the result."""
         order = "gray" if self.channel_order == "gray" else "rgb"
         return replace(self, channel_order=order, mean=(0.0,), std=(1.0,))
+
+    def for_channels(self, channels: int) -> Preprocessing:
+        """The same for one channel instead of three: gray, with the average of the three means and deviations.
+
+        Any other number is left as it is: only the caller knows what the other channels hold.
+        """
+        if channels != 1 or self.channel_order == "gray":
+            return self
+        return replace(
+            self,
+            channel_order="gray",
+            mean=(sum(self.mean) / len(self.mean),),
+            std=(sum(self.std) / len(self.std),),
+        )
 
     def for_size(self, height: int, width: int) -> Preprocessing:
         """The same for another input size, with the same part of the photo cropped away."""
@@ -153,8 +167,8 @@ def find_preprocessing(source: keras.Model | str | WeightsRecord | Preprocessing
         variant, _, weights = source.partition("/")
         records = [record for record in registry.variant(variant).weights if weights in ("", record.name)]
         if len(records) != 1:
-            known = [record.full_name for row in registry.variants().values() for record in row.weights]
-            raise ValueError(f"{source!r} does not name one set of weights. The known ones are: {', '.join(known)}.")
+            names = [record.full_name for row in registry.variants().values() for record in row.weights]
+            raise ValueError(f"{source!r} does not name one set of weights. The known ones are: {', '.join(names)}.")
         return Preprocessing.from_record(records[0])
     known = getattr(source, "kerascnn_preprocessing", None)
     if known is None:

@@ -1,0 +1,1 @@
+"""One function a format: traced model in, file out."""

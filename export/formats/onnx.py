@@ -1,0 +1,165 @@
+"""ONNX: ONNX Runtime, TensorRT, OpenVINO and most accelerators."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from export.errors import ExportError, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import numpy as np
+
+    from export.graph import TracedModel
+
+OPSETS = range(9, 19)
+_KERNEL_OPS = ("Conv2D", "DepthwiseConv2dNative", "MatMul")
+
+
+def write_onnx(traced: TracedModel, path: Path, *, opset: int = 17, metadata: dict[str, str] | None = None) -> None:
+    """Write an ONNX file with an open batch axis named `batch`.
+
+    Args:
+        opset: version of the standard operator set. 18 is valid but slower in places: tf2onnx then writes the global
+            average pooling as ReduceMean between two transposes.
+        metadata: written to the file's `metadata_props`.
+
+    Raises:
+        RequestError: an opset tf2onnx does not write.
+        ExportError: the network has an operation that ONNX does not have, or the file would exceed 2 GiB.
+    """
+    import onnx
+
+    if opset not in OPSETS:
+        raise RequestError(
+            f"ONNX opset {opset} cannot be written; tf2onnx writes {OPSETS.start} to {OPSETS.stop - 1}. Default: 17."
+        )
+    graph_def, kernels = _detach_kernels(traced.frozen)
+    model = _convert(graph_def, list(kernels), traced, opset)
+    _refuse_foreign_operations(model, traced.model.name)
+    _attach_kernels(model.graph, kernels)
+    _name_batch_axis(model.graph)
+    onnx.helper.set_model_props(model, metadata or {})
+    try:
+        onnx.checker.check_model(model)
+        content = model.SerializeToString()
+    except Exception as error:
+        raise ExportError(f"The ONNX file of {traced.model.name!r} would not be valid: {error}") from error
+    path.write_bytes(content)
+
+
+def _detach_kernels(frozen: Any) -> tuple[Any, dict[str, np.ndarray]]:
+    """Turn the kernels of convolutions and dense layers into placeholders of the same shape.
+
+    tf2onnx copies the whole graph many times over; without the kernels the graph is small.
+    """
+    import tensorflow as tf
+
+    kernel_names = {node.input[1] for node in frozen.node if node.op in _KERNEL_OPS}
+    other_uses = {
+        name
+        for node in frozen.node
+        for position, name in enumerate(node.input)
+        if not (node.op in _KERNEL_OPS and position == 1)
+    }
+    skeleton = tf.compat.v1.GraphDef(versions=frozen.versions, library=frozen.library)
+    kernels = {}
+    for node in frozen.node:
+        if node.op == "Const" and node.name in kernel_names - other_uses:
+            tensor = node.attr["value"].tensor
+            kernels[f"{node.name}:0"] = tf.make_ndarray(tensor)
+            placeholder = skeleton.node.add(name=node.name, op="Placeholder")
+            placeholder.attr["dtype"].type = tensor.dtype
+            placeholder.attr["shape"].shape.CopyFrom(tensor.tensor_shape)
+        else:
+            skeleton.node.add().CopyFrom(node)
+    return skeleton, kernels
+
+
+def _convert(graph_def: Any, kernel_names: list[str], traced: TracedModel, opset: int) -> Any:
+    import tensorflow as tf
+    from onnx import helper
+    from tf2onnx import optimizer, tfonnx
+
+    ends = {f"{name}:0": name for name in (traced.input_name, traced.output_name)}
+    # tf2onnx.convert.from_function would freeze the function again and always work on copies of the full graph.
+    with tf.Graph().as_default() as graph, _without_logs():
+        tf.import_graph_def(graph_def, name="")
+        try:
+            converted = tfonnx.process_tf_graph(
+                graph,
+                opset=opset,
+                input_names=[f"{traced.input_name}:0", *kernel_names],
+                output_names=[f"{traced.output_name}:0"],
+                tensors_to_rename=ends,
+            )
+            converted = optimizer.optimize_graph(converted, catch_errors=False)
+        except Exception as error:
+            raise ExportError(f"tf2onnx could not convert {traced.model.name!r}: {error}") from error
+        return converted.make_model(
+            "", graph_name=traced.model.name, opset_imports=[helper.make_opsetid("", opset)], producer_name="tf2onnx"
+        )
+
+
+def _refuse_foreign_operations(model: Any, name: str) -> None:
+    """tf2onnx leaves operations it does not know in the graph and calls that success."""
+    import onnx
+
+    foreign = {
+        node.op_type
+        for node in model.graph.node
+        if node.domain not in ("", "ai.onnx") or not onnx.defs.has(node.op_type)
+    }
+    if foreign:
+        raise ExportError(
+            f"Model {name!r} uses operations that ONNX does not have: {', '.join(sorted(foreign))}. "
+            "Replace the layers that make them, or export to another format."
+        )
+
+
+def _attach_kernels(graph: Any, kernels: dict[str, np.ndarray]) -> None:
+    """Store the kernels as initialisers, in the layout in which the nodes take them."""
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    values = dict(kernels)
+    kept = []
+    for node in graph.node:
+        source = values.get(node.input[0]) if node.input else None
+        if source is not None and node.op_type == "Transpose":
+            values[node.output[0]] = source.transpose(helper.get_node_attr_value(node, "perm"))
+        elif source is not None and node.op_type == "Reshape" and node.input[1] in constants:
+            values[node.output[0]] = source.reshape(numpy_helper.to_array(constants[node.input[1]]))
+        else:
+            kept.append(node)
+    used = {name for node in kept for name in node.input}
+    inputs = [value for value in graph.input if value.name not in kernels]
+    initializers = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.node[:], graph.input[:], graph.initializer[:]
+    graph.node.extend(kept)
+    graph.input.extend(inputs)
+    graph.initializer.extend(initializers)
+    for name in used & values.keys():
+        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values[name]), name))
+
+
+def _name_batch_axis(graph: Any) -> None:
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    del graph.value_info[:]  # optional, and written with tf2onnx's own names for the batch
+
+
+@contextmanager
+def _without_logs() -> Iterator[None]:
+    """tf2onnx logs, through loggers of many names, errors that are raised, or found, here anyway."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(level)

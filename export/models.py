@@ -1,0 +1,260 @@
+"""From what `--model` and `--weights` say to a Keras model, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export.errors import ExportError, RequestError
+
+if TYPE_CHECKING:
+    import keras
+
+    from kerascnn.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model comes from, as the manifest tells it.
+
+    trained: False for random weights; None for a model of the user's own, of which nothing is known.
+    weights: name, SHA-256, address and licence of published weights; file name and SHA-256 of a saved model.
+    """
+
+    name: str
+    variant: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    trained: bool | None = None
+    weights: Mapping[str, Any] | None = None
+
+    @property
+    def stem(self) -> str:
+        """What the artifacts' names begin with; an untrained network says so there."""
+        return f"{self.name}_untrained" if self.trained is False else self.name
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to export. `labels` and `preprocessing` are None where they are not known."""
+
+    model: keras.Model
+    origin: Origin
+    preprocessing: Preprocessing | None
+    labels: tuple[str, ...] | None
+
+
+def expand_names(specs: tuple[str, ...]) -> list[str]:
+    """Names and .keras paths, with patterns such as `resnet*` replaced by the variants that they match.
+
+    Raises:
+        RequestError: a name is unknown, a pattern matches nothing, a file does not exist, or two have one name.
+    """
+    from kerascnn.registry import list_models, variant
+
+    if not specs:
+        raise RequestError("No model was named. Give --model NAME (see --list), a pattern, or a .keras file.")
+    names: dict[str, None] = {}
+    for spec in specs:
+        if spec.endswith((".keras", ".h5")) or "/" in spec:
+            _check_file(Path(spec))
+            names[spec] = None
+            continue
+        found = list_models(spec)
+        if not found and any(mark in spec for mark in "*?["):
+            raise RequestError(f"No model matches the pattern {spec!r}; --list shows them all.")
+        if not found:
+            try:
+                variant(spec)
+            except ValueError as error:
+                raise RequestError(f"{error} A model of your own is given as the path of its .keras file.") from None
+        names.update(dict.fromkeys(found))
+    folders = [Path(name).stem for name in names]
+    for folder in folders:
+        if folders.count(folder) > 1:
+            raise RequestError(f"Two of the models would go to a folder named {folder}. Export them one by one.")
+    return list(names)
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise RequestError(f"There is no model file {path}.")
+    if path.suffix != ".keras":
+        raise RequestError(f"{path} is not a .keras file; save the model with model.save('NAME.keras').")
+
+
+def check_builder_options(name: str, weights: str, input_size: tuple[int, int] | None, classes: int | None) -> None:
+    """Refuse what the builder or the weights could not do, without building anything.
+
+    Raises:
+        RequestError: the weights do not exist or have other classes; the size is too small; an option for a file.
+    """
+    from kerascnn.registry import variant
+
+    if name.endswith(".keras"):
+        given = {"--weights": weights != "auto", "--input-size": input_size, "--classes": classes}
+        for option, value in given.items():
+            if value:
+                raise RequestError(f"{option} is for models by name; {name} brings its own.")
+        return
+    row = variant(name)
+    if input_size and min(input_size) < row.min_size:
+        raise RequestError(
+            f"{name} cannot take an input of {input_size[0]}x{input_size[1]}: nothing would be left after its strides. "
+            f"The smallest that works is {row.min_size}x{row.min_size}."
+        )
+    record = _weights_record(name, weights)
+    if record and classes not in (None, record.classes):
+        raise RequestError(
+            f"The weights {record.full_name} have {record.classes:,} classes, so --classes {classes} cannot be had "
+            "from them. Fine-tune a new head, save it as a .keras file and export that; or give --weights none."
+        )
+
+
+def _weights_record(name: str, weights: str) -> Any:
+    """The published weights that will be used; None for random ones."""
+    from kerascnn.registry import variant
+
+    if weights == "none":
+        return None
+    if weights == "auto":
+        return next(iter(variant(name).weights), None)
+    from kerascnn.weights import find
+
+    try:
+        return find(name, weights)
+    except (ValueError, FileNotFoundError) as error:
+        raise RequestError(str(error)) from error
+
+
+def weights_state(name: str, weights: str) -> tuple[str, bool | None]:
+    """Which weights an export would take, in words, and whether that makes it trained (None: not known)."""
+    if name.endswith(".keras"):
+        return "the weights in the file", None
+    record = _weights_record(name, weights)
+    if record is None:
+        return "UNTRAINED, random weights", False
+    if weights not in ("auto", record.name):
+        return f"{record.full_name} from {weights}", True
+    from kerascnn.weights import cache_folder
+
+    cached = (cache_folder() / record.file).exists()
+    return f"{record.full_name}, " + ("from the cache" if cached else f"to be fetched from {record.url}"), True
+
+
+def build(
+    name: str,
+    *,
+    weights: str = "auto",
+    input_size: tuple[int, int] | None = None,
+    classes: int | None = None,
+    warn: Callable[[str], None],
+) -> LoadedModel:
+    """Build a variant with the weights that were asked for.
+
+    Args:
+        name: the variant.
+        weights: `auto` (published weights where they can be had, else random ones), `none`, a name or a path.
+        input_size: (height, width), the variant's own by default.
+        classes: number of classes, those of the weights by default.
+        warn: told when the model is untrained.
+
+    Raises:
+        RequestError: what was asked for does not fit.
+        ExportError: published weights that were demanded could not be fetched or are damaged.
+    """
+    import keras
+
+    from kerascnn import registry
+    from kerascnn.preprocessing import Preprocessing
+    from kerascnn.weights import WeightsError, WeightsUnavailable, fetch
+
+    row = registry.variant(name)
+    record = _weights_record(name, weights)
+    source: str | None = None
+    if record:
+        try:
+            source = record.name if weights == "auto" else weights
+            if source == record.name:
+                fetch(record)
+        except WeightsUnavailable as error:
+            if weights != "auto":
+                raise ExportError(str(error)) from error
+            warn(str(error))
+            record = source = None
+        except WeightsError as error:
+            raise ExportError(str(error)) from error
+    if record is None:
+        warn(f"{name} is exported UNTRAINED: its weights are random, and its answers mean nothing.")
+    options: dict[str, Any] = {}
+    size = input_size or (record.preprocessing["crop"] if record else None)
+    if size:
+        options["input_shape"] = (*size, row.input_shape[2])
+    if classes is not None:
+        options["classes"] = classes
+    keras.utils.set_random_seed(0)  # an untrained export is the same every time
+    try:
+        model = registry.create_model(name, weights=source, **options)
+    except (ValueError, TypeError) as error:
+        raise RequestError(str(error)) from error
+    preprocessing = model.kerascnn_preprocessing
+    height, width = model.inputs[0].shape[1:3]
+    if record:
+        options |= dict(record.options)
+        preprocessing = Preprocessing.from_record(record).for_size(height, width)
+    elif input_size:
+        preprocessing = preprocessing.for_size(height, width)
+    origin = Origin(name, name, options, trained=record is not None, weights=_weights_entry(record))
+    return LoadedModel(model, origin, preprocessing, _labels(record))
+
+
+def origin_of(model: keras.Model) -> tuple[Origin, tuple[str, ...] | None]:
+    """What is known of a model that came from Python, and its class names where its head has kept them."""
+    record = getattr(model, "kerascnn_weights", None)
+    if record is None:
+        return Origin(model.name), None
+    labels = _labels(record) if model.outputs[0].shape[-1] == record.classes else None
+    return Origin(model.name, record.variant, record.options, trained=True, weights=_weights_entry(record)), labels
+
+
+def _weights_entry(record: Any) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    return {"name": record.full_name, "sha256": record.sha256, "url": record.url, "licence": record.licence}
+
+
+def _labels(record: Any) -> tuple[str, ...] | None:
+    if record is None or record.labels != "imagenet":
+        return None
+    from kerascnn.data import imagenet_classes
+
+    return tuple(name for _, name in imagenet_classes())
+
+
+def open_file(path: Path) -> LoadedModel:
+    """Load a saved Keras model.
+
+    Raises:
+        RequestError: Keras cannot read the file.
+    """
+    import keras
+
+    import kerascnn.layers  # noqa: F401  (registers the layers that saved models may hold)
+    from kerascnn.weights.sources import sha256
+
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:  # zip, JSON, HDF5 and Keras each raise their own kinds
+        raise RequestError(
+            f"{path} cannot be loaded as a Keras model ({first_line(error)}). Save it with model.save('NAME.keras'); "
+            "layers of your own need keras.saving.register_keras_serializable."
+        ) from error
+    origin = Origin(path.stem, weights={"file": path.name, "sha256": sha256(path)})
+    return LoadedModel(model, origin, None, None)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, for a sentence of ours."""
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__

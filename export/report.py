@@ -1,0 +1,135 @@
+"""The table that a person reads, on the terminal and in report.md."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COLUMNS = ("artifact", "precision", "size", "latency", "parity", "top-1", "top-5")
+
+
+def rows(manifest: dict[str, Any]) -> list[tuple[str, ...]]:
+    """One row an artifact; first the Keras model where it was evaluated."""
+    table: list[tuple[str, ...]] = []
+    evaluation = manifest["evaluation"]
+    if evaluation:
+        table.append(("Keras model", "float32", "", "", "", *_accuracy(evaluation["keras"])))
+    for artifact in manifest["artifacts"]:
+        table.append(
+            (
+                artifact["path"],
+                artifact["precision"],
+                f"{artifact['bytes'] / 1e6:.2f} MB",
+                f"{artifact['latency']['median_ms']:.1f} ms",
+                _parity(artifact),
+                *_accuracy(artifact["accuracy"]),
+            )
+        )
+    return table
+
+
+def _parity(artifact: dict[str, Any]) -> str:
+    parity = artifact["parity"]
+    if artifact["precision"] == "float32":
+        return f"{parity['relative_error']:.0e}"
+    return f"{parity['sqnr_db']:.1f} dB"
+
+
+def _accuracy(accuracy: dict[str, Any] | None) -> tuple[str, str]:
+    if accuracy is None:
+        return "", ""
+    return f"{100 * accuracy['top1']:.1f} %", f"{100 * accuracy['top5']:.1f} %"
+
+
+def notes(manifest: dict[str, Any]) -> list[str]:
+    """What the table needs said beside it."""
+    lines = []
+    if manifest["weights"]["trained"] is False:
+        lines.append("UNTRAINED: the weights are random; the answers of these artifacts mean nothing.")
+    check = manifest["verification"]
+    lines.append(
+        f"Parity: logits against the Keras model on {check['images']} {check['source']}; largest relative error for "
+        "float32, signal to quantisation noise for the others."
+    )
+    threads = manifest["verification"]["threads"]
+    lines.append(f"Latency: median of one image on this machine's CPU, {threads} threads in LiteRT and ONNX Runtime.")
+    if manifest["evaluation"]:
+        evaluation = manifest["evaluation"]
+        lines.append(f"Accuracy: on {evaluation['keras']['images']} photos of {evaluation['source']}.")
+    for name in ("calibration", "evaluation"):
+        part = manifest[name]
+        if part and part["skipped"]:
+            lines.append(f"{part['skipped']} files of the {name} photos could not be read and were skipped.")
+    for failed in manifest["rejected"]:
+        lines.append(f"NOT PUBLISHED: {failed['format']} {failed['precision']}: {failed['reason']}")
+    return lines
+
+
+def terminal_table(manifest: dict[str, Any]) -> Table:
+    """The table for a terminal, without the columns that are empty."""
+    from rich import box
+    from rich.table import Table
+
+    body = rows(manifest)
+    used = [i for i in range(len(COLUMNS)) if any(row[i] for row in body)]
+    table = Table(title=manifest["model"]["name"], box=box.SIMPLE_HEAD, title_justify="left")
+    for i in used:
+        table.add_column(COLUMNS[i], justify="left" if i < 2 else "right", no_wrap=i > 1)
+    for row in body:
+        table.add_row(*(row[i] for i in used))
+    return table
+
+
+def markdown(manifest: dict[str, Any]) -> str:
+    """report.md: the table, its notes, and where everything came from."""
+    name = manifest["model"]["name"]
+    source, target = manifest["signature"]["input"], manifest["signature"]["output"]
+    weights = manifest["weights"]["source"]
+    lines = [f"# {name}", ""]
+    lines += [_line(COLUMNS), _line(["---", "---", *["---:"] * (len(COLUMNS) - 2)])]
+    lines += [_line(row) for row in rows(manifest)]
+    lines += ["", *(f"- {note}" for note in notes(manifest)), ""]
+    lines += [
+        "## Use",
+        "",
+        f"- Input `{source['name']}`: {source['dtype']} {_shape(source['shape'])}; {_input_text(manifest)}",
+        f"- Output `{target['name']}`: {target['dtype']} {_shape(target['shape'])}"
+        + (", names in `labels.txt`" if manifest["labels"] else ""),
+        f"- Weights: {_weights_text(manifest, weights)}",
+        "- Made with: " + ", ".join(f"{package} {version}" for package, version in manifest["versions"].items()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _line(cells: Any) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _shape(shape: Any) -> str:
+    return "[" + ", ".join("batch" if size is None else str(size) for size in shape) + "]"
+
+
+def _weights_text(manifest: dict[str, Any], weights: dict[str, Any] | None) -> str:
+    if weights is None:
+        return "random, not trained" if manifest["weights"]["trained"] is False else "those of the given model"
+    return f"{weights.get('name') or weights.get('file')}, SHA-256 `{weights['sha256']}`"
+
+
+def _input_text(manifest: dict[str, Any]) -> str:
+    preprocessing = manifest["preprocessing"]
+    if preprocessing is None:
+        return "prepared as the model was trained with"
+    steps = []
+    if preprocessing["resize"]:
+        resize = preprocessing["resize"]
+        size = f"{resize[0]}x{resize[1]}" if isinstance(resize, list | tuple) else f"a shorter side of {resize}"
+        steps.append(f"resize to {size} ({preprocessing['interpolation']})")
+    if preprocessing["crop"]:
+        steps.append("crop the centre {}x{}".format(*preprocessing["crop"]))
+    if preprocessing["included"]:
+        return "; ".join([*steps, "RGB, 0 to 255 (the rest is in the artifacts)"])
+    mean, std = list(preprocessing["mean"]), list(preprocessing["std"])
+    return "; ".join([*steps, f"{preprocessing['channel_order'].upper()}, (x - {mean}) / {std} on 0 to 255"])

@@ -1,0 +1,349 @@
+"""The three writers, on small networks that hold every structure the real ones have."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+tf = pytest.importorskip("tensorflow")
+
+from export.errors import ExportError, RequestError  # noqa: E402
+from export.formats.onnx import write_onnx  # noqa: E402
+from export.formats.saved_model import write_saved_model  # noqa: E402
+from export.formats.tflite import write_tflite  # noqa: E402
+from export.graph import trace  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Build = Callable[[], keras.Model]
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="export runs on TensorFlow")
+layers = keras.layers
+
+
+class Normalization(layers.Layer):
+    """Caffe's local response normalisation, as the networks of 2012 use it."""
+
+    def call(self, inputs: Any) -> Any:
+        return tf.nn.local_response_normalization(inputs, depth_radius=2, bias=2.0, alpha=1e-2, beta=0.75)
+
+
+def fire() -> keras.Model:
+    inputs = keras.Input((33, 33, 3))
+    x = layers.Conv2D(8, 3, strides=2, activation="relu")(inputs)
+    x = layers.MaxPooling2D(3, 2)(x)
+    squeezed = layers.Conv2D(4, 1, activation="relu")(x)
+    expanded = [layers.Conv2D(8, size, padding="same", activation="relu")(squeezed) for size in (1, 3)]
+    x = layers.Dropout(0.5)(layers.Concatenate()(expanded))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(10, 1)(x))
+    # Called like the output on purpose: the two names must not get in each other's way.
+    return keras.Model(inputs, layers.Softmax(name="probabilities")(x), name="fire")
+
+
+def grouped() -> keras.Model:
+    inputs = keras.Input((32, 32, 4))
+    x = layers.Conv2D(16, 3, padding="same", activation="relu")(inputs)
+    x = layers.MaxPooling2D(3, 2)(Normalization()(x))
+    x = layers.Conv2D(16, 3, groups=2, padding="same", activation="relu")(x)
+    x = layers.Conv2D(16, 3, groups=8, strides=2, padding="same", use_bias=False)(x)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.GlobalAveragePooling2D()(layers.DepthwiseConv2D(3)(x))
+    return keras.Model(inputs, layers.Dense(10, activation="softmax")(x), name="grouped")
+
+
+def flattened() -> keras.Model:
+    inputs = keras.Input((16, 16, 3))
+    x = layers.MaxPooling2D()(layers.Conv2D(6, 3, padding="same", activation="relu")(inputs))
+    x = layers.Dense(32, activation="relu")(layers.Flatten()(x))
+    return keras.Model(inputs, layers.Dense(10, activation="softmax")(layers.Dropout(0.5)(x)), name="flattened")
+
+
+def residual() -> keras.Model:
+    inputs = keras.Input((32, 32, 3))
+    x = layers.Conv2D(8, 7, strides=2, use_bias=False)(layers.ZeroPadding2D(3)(inputs))
+    x = shortcut = layers.ReLU()(layers.BatchNormalization()(x))
+    for stride in (1, 2):
+        y = layers.Conv2D(16, 3, stride, padding="same", use_bias=False)(x)
+        y = layers.ReLU()(layers.BatchNormalization()(y))
+        y = layers.BatchNormalization()(layers.Conv2D(16, 1)(y))  # Keras's own ResNets have a bias here
+        shortcut = layers.BatchNormalization()(layers.Conv2D(16, 1, stride, use_bias=False)(x))
+        x = layers.ReLU()(layers.Add()([y, shortcut]))
+    # Pre-activation: a normalisation that cannot be folded into the convolution before it.
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.Dense(10)(layers.GlobalAveragePooling2D()(x))
+    return keras.Model(inputs, layers.Activation("softmax")(x), name="residual")
+
+
+NETWORKS: dict[str, Build] = {build.__name__: build for build in (fire, grouped, flattened, residual)}
+
+
+class Case:
+    """A network with random weights and random statistics, traced, and what Keras says about three images."""
+
+    def __init__(self, build: Build) -> None:
+        keras.utils.set_random_seed(7)
+        random = np.random.default_rng(7)
+        self.model = build()
+        for variable in self.model.weights:
+            if len(variable.shape) == 1:  # biases and everything of a batch normalisation
+                variable.assign(random.uniform(0.5, 1.5, variable.shape))
+        self.traced = trace(self.model)
+        self.images = random.uniform(-1, 1, (3, *self.model.input_shape[1:])).astype("float32")
+        self.expected = np.asarray(self.model(self.images, training=False))
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def case(request: pytest.FixtureRequest) -> Case:
+    return Case(NETWORKS[request.param])
+
+
+def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())
+
+
+def onnx_nodes(path: Path) -> list[Any]:
+    import onnx
+
+    return list(onnx.load(path).graph.node)
+
+
+def run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(["probabilities"], {"images": images})[0]
+
+
+def run_tflite(path: Path, images: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Outputs of the signature, dequantised, image by image, and the names of the operations."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    assert interpreter.get_signature_list() == {"serving_default": {"inputs": ["images"], "outputs": ["probabilities"]}}
+    (input_details,) = interpreter.get_input_details()
+    (output_details,) = interpreter.get_output_details()
+    assert (input_details["name"], output_details["name"]) == ("images", "probabilities")
+    assert input_details["shape"][0] == output_details["shape"][0] == 1
+    runner = interpreter.get_signature_runner()
+    outputs = []
+    for image in images:
+        scale, zero_point = input_details["quantization"]
+        if input_details["dtype"] == np.int8:
+            image = np.clip(np.round(image / scale) + zero_point, -128, 127).astype(np.int8)
+        output = runner(images=image[None])["probabilities"][0]
+        if output_details["dtype"] == np.int8:
+            scale, zero_point = output_details["quantization"]
+            output = (output.astype(np.float32) - zero_point) * scale
+        outputs.append(output)
+    # pylint: disable-next=protected-access
+    return np.stack(outputs), [operation["op_name"] for operation in interpreter._get_ops_details()]
+
+
+def test_trace_keeps_names_shapes_and_values(case: Case) -> None:
+    """Every format starts from this function."""
+    traced = case.traced
+    outputs = traced.function(tf.constant(case.images))
+    assert list(outputs) == ["probabilities"]
+    assert traced.input_shape == case.model.input_shape
+    assert traced.output_shape == case.model.output_shape
+    assert relative_error(outputs["probabilities"].numpy(), case.expected) < 1e-6
+
+
+def test_graphs_hold_no_xla_call_and_no_variable_once_frozen(case: Case) -> None:
+    """Keras wraps grouped convolutions in an XLA call that ONNX cannot express."""
+    assert not {"StatefulPartitionedCall", "PartitionedCall"} & {
+        op.type for op in case.traced.function.graph.get_operations()
+    }
+    frozen = {node.op for node in case.traced.frozen.node}
+    assert not {op for op in frozen if "Variable" in op or "VarHandle" in op or "Call" in op}
+
+
+def test_tracing_leaves_keras_as_it_was() -> None:
+    """The change to Keras's convolution holds during the trace only."""
+    import keras.src.backend.tensorflow.nn as keras_nn
+
+    model = fire()
+    model.call = mock.Mock(side_effect=ZeroDivisionError)
+    with pytest.raises(ZeroDivisionError):
+        trace(model)
+    assert keras_nn.tf.function is tf.function
+
+
+def test_saved_model(case: Case, tmp_path: Path) -> None:
+    """A server needs the signature, variables rather than constants, and any batch size."""
+    folder = tmp_path / "saved_model" / "1"
+    write_saved_model(case.traced, folder)
+    loaded = tf.saved_model.load(folder)  # its functions hold their variables weakly
+    signature = loaded.signatures["serving_default"]
+    assert signature.structured_input_signature[1]["images"].shape.as_list() == [None, *case.images.shape[1:]]
+    assert len(signature.variables) == len(case.traced.variables) > 0
+    for count in (1, 3):
+        outputs = signature(images=tf.constant(case.images[:count]))
+        assert list(outputs) == ["probabilities"]
+        assert relative_error(outputs["probabilities"].numpy(), case.expected[:count]) < 1e-5
+
+
+def test_onnx(case: Case, tmp_path: Path) -> None:
+    """Names, an open batch, standard operations, one layout change, and the right numbers."""
+    import onnx
+
+    path = tmp_path / "model.onnx"
+    write_onnx(case.traced, path, metadata={"labels": "a,b"})
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 17)]
+    assert {entry.key: entry.value for entry in model.metadata_props} == {"labels": "a,b"}
+    (images,), (probabilities,) = model.graph.input, model.graph.output
+    assert (images.name, probabilities.name) == ("images", "probabilities")
+    for value, shape in ((images, case.images.shape), (probabilities, case.expected.shape)):
+        dimensions = value.type.tensor_type.shape.dim
+        assert dimensions[0].dim_param == "batch"
+        assert [dimension.dim_value for dimension in dimensions[1:]] == list(shape[1:])
+    operations = [node.op_type for node in model.graph.node]
+    # A dense layer on a flattened map needs the map back in the order of its weights.
+    assert operations.count("Transpose") == (2 if case.model.name == "flattened" else 1)
+    assert not {"Cast", "Shape", "Gather", "BatchNormalization"} & set(operations)
+    for count in (1, 3):
+        assert relative_error(run_onnx(path, case.images[:count]), case.expected[:count]) < 1e-5
+
+
+def test_onnx_has_native_grouped_convolution_and_lrn(tmp_path: Path) -> None:
+    """Both are one node in ONNX; tf2onnx would leave the first as an XLA call, and the scaling of LRN differs."""
+    import onnx
+
+    path = tmp_path / "model.onnx"
+    write_onnx(Case(grouped).traced, path)
+    nodes = onnx_nodes(path)
+    groups = [onnx.helper.get_node_attr_value(node, "group") for node in nodes if node.op_type == "Conv"]
+    assert sorted(groups) == [1, 2, 8, 16]
+    (normalization,) = [node for node in nodes if node.op_type == "LRN"]
+    # ONNX divides alpha by the window of 5; TensorFlow does not.
+    assert onnx.helper.get_node_attr_value(normalization, "size") == 5
+    assert onnx.helper.get_node_attr_value(normalization, "alpha") == pytest.approx(5e-2)
+
+
+def test_onnx_folds_batch_normalization(tmp_path: Path) -> None:
+    """A normalisation left beside its convolution makes the network slower."""
+    path = tmp_path / "model.onnx"
+    write_onnx(Case(residual).traced, path)
+    operations = [node.op_type for node in onnx_nodes(path)]
+    assert operations.count("Conv") == 7
+    assert operations.count("Mul") == 1  # the pre-activation
+    assert operations.count("Add") == 3 + 1  # two shortcuts, the pre-activation, and perhaps the dense bias
+
+
+@pytest.mark.parametrize("opset", [9, 13, 18])
+def test_other_opsets_are_valid(opset: int, tmp_path: Path) -> None:
+    """The whole range that the error message promises."""
+    import onnx
+
+    for build in NETWORKS.values():
+        case = Case(build)
+        path = tmp_path / f"{case.model.name}.onnx"
+        write_onnx(case.traced, path, opset=opset)
+        onnx.checker.check_model(path, full_check=True)
+        assert relative_error(run_onnx(path, case.images), case.expected) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("precision", "tolerance"),
+    [("float32", 1e-5), ("float16", 1e-2), ("dynamic", 5e-2), ("int8", 0.1), ("int8-io", 0.1)],
+)
+def test_tflite(case: Case, precision: str, tolerance: float, tmp_path: Path) -> None:
+    """Names, batch 1, no operation left over from the open batch, and the right numbers."""
+    path = tmp_path / "model.tflite"
+    calibration = case.images if precision.startswith("int8") else None
+    write_tflite(case.traced, path, precision, calibration)
+    outputs, operations = run_tflite(path, case.images)
+    assert not {"SHAPE", "STRIDED_SLICE", "PACK", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE"} & set(operations)
+    assert relative_error(outputs, case.expected) < tolerance
+
+
+def test_tflite_precisions_differ_in_size(tmp_path: Path) -> None:
+    """A quantisation that silently did nothing would pass every other test."""
+    case = Case(flattened)
+    sizes = {}
+    for precision in ("float32", "float16", "dynamic", "int8"):
+        path = tmp_path / precision
+        write_tflite(case.traced, path, precision, case.images)
+        sizes[precision] = path.stat().st_size
+    weights = 4 * case.model.count_params()
+    assert sizes["float32"] > weights > sizes["float16"] > weights / 2 > sizes["dynamic"]
+    assert sizes["int8"] < weights / 2
+
+
+def test_mixed_precision_is_exported_as_float32(tmp_path: Path) -> None:
+    """TFLite has no float16 convolution, and float16 arithmetic differs from runtime to runtime."""
+    case = Case(residual)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        mixed = residual()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    mixed.set_weights(case.model.get_weights())
+    traced = trace(mixed)
+    write_onnx(traced, tmp_path / "model.onnx")
+    write_tflite(traced, tmp_path / "model.tflite", "float32", None)
+    write_saved_model(traced, tmp_path / "1")
+    loaded = tf.saved_model.load(tmp_path / "1")
+    for outputs in (
+        run_onnx(tmp_path / "model.onnx", case.images),
+        run_tflite(tmp_path / "model.tflite", case.images)[0],
+        loaded.signatures["serving_default"](tf.constant(case.images))["probabilities"].numpy(),
+    ):
+        assert relative_error(outputs, case.expected) < 1e-5
+    assert {layer.compute_dtype for layer in mixed.layers} == {"float16"}, "the model itself must stay as it was"
+
+
+class Unsupported(layers.Layer):
+    def call(self, inputs: Any) -> Any:
+        return tf.raw_ops.Igamma(a=tf.abs(inputs) + 1.0, x=tf.abs(inputs))
+
+
+def test_unsupported_operation_is_refused_by_name(tmp_path: Path) -> None:
+    """tf2onnx writes an invalid file here and reports success."""
+    inputs = keras.Input((4, 4, 3))
+    traced = trace(keras.Model(inputs, Unsupported()(inputs)))
+    with pytest.raises(ExportError, match="Igamma"):
+        write_onnx(traced, tmp_path / "model.onnx")
+    with pytest.raises(ExportError, match="Igamma"):
+        write_tflite(traced, tmp_path / "model.tflite", "float32", None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_impossible_requests_say_what_is_possible(tmp_path: Path) -> None:
+    """Each message must name the choice that works."""
+    case = Case(flattened)
+    path = tmp_path / "model"
+    with pytest.raises(RequestError, match="9 to 18"):
+        write_onnx(case.traced, path, opset=21)
+    with pytest.raises(RequestError, match="float32, float16"):
+        write_tflite(case.traced, path, "int4", None)
+    with pytest.raises(RequestError, match="calibration images"):
+        write_tflite(case.traced, path, "int8", None)
+    with pytest.raises(RequestError, match=r"\(16, 16, 3\)"):
+        write_tflite(case.traced, path, "int8", np.zeros((2, 8, 8, 3), np.float32))
+    for names in (("a b", "c"), ("same", "same"), ("network", "out")):
+        with pytest.raises(RequestError):
+            trace(case.model, input_name=names[0], output_name=names[1])
+    open_size = keras.Input((None, None, 3))
+    with pytest.raises(RequestError, match="open input size"):
+        trace(keras.Model(open_size, layers.Conv2D(2, 1)(open_size)))
+    inputs = keras.Input((4, 4, 3))
+    with pytest.raises(RequestError, match="2 outputs"):
+        trace(keras.Model(inputs, [layers.ReLU()(inputs), layers.Softmax()(inputs)]))
+
+
+def test_more_than_two_gigabytes_are_refused(tmp_path: Path) -> None:
+    """Protocol buffers end there; the message says which format takes more."""
+    variable = mock.Mock(**{"numpy.return_value.nbytes": 3 * 2**30})
+    traced = replace(Case(flattened).traced, function=mock.Mock(variables=[variable]))
+    with pytest.raises(ExportError, match="SavedModel"):
+        write_onnx(traced, tmp_path / "model.onnx")
