@@ -130,7 +130,7 @@ def _check(options: dict[str, Any]) -> list[tuple[str, Path]]:
 def _plan(options: dict[str, Any]) -> Plan:
     formats = [name for name in FORMATS if options["every"] or options[name]]
     extra = [name.strip() for name in options["quantize"].split(",") if name.strip()]
-    return make_plan(formats, ["float32", *extra], opset=options["opset"])
+    return make_plan(formats, extra, opset=options["opset"])
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -48,7 +48,7 @@ def export(
     output: str | Path,
     *,
     formats: Sequence[str] = FORMATS,
-    precisions: Sequence[str] = ("float32",),
+    precisions: Sequence[str] = (),
     calibration: np.ndarray | str | Path | None = None,
     evaluate: str | Path | None = None,
     labels: Sequence[str] | str | Path | None = None,
@@ -62,7 +62,7 @@ def export(
         model: the model; one that kerascnn built brings its preprocessing and class names.
         output: the folder to make or, where an earlier export made it, to replace.
         formats: of "saved_model", "tflite" and "onnx".
-        precisions: of "float32", "float16", "dynamic", "int8" and "int8-io"; all but float32 are for TFLite.
+        precisions: more TFLite files, beside the float32 one: of "float16", "dynamic", "int8" and "int8-io".
         calibration: for int8: a folder or .zip of photos, or float32 inputs [n, height, width, channels] as the
             artifact will take them.
         evaluate: a folder or .zip of photos in folders named by class name, WordNet id or class index.

@@ -54,12 +54,13 @@ class Plan:
         return any(item.precision in CALIBRATED for item in self.items)
 
 
-def make_plan(formats: Sequence[str], precisions: Sequence[str] = ("float32",), *, opset: int = 17) -> Plan:
+def make_plan(formats: Sequence[str], precisions: Sequence[str] = (), *, opset: int = 17) -> Plan:
     """Turn formats and precisions into the list of artifacts.
 
     Args:
         formats: of FORMATS.
-        precisions: of PRECISIONS; other than float32 they apply to TFLite.
+        precisions: of PRECISIONS, for TFLite, beside float32, which is always made: the gates of the coarser ones
+            cannot see damage smaller than their own noise, those of float32 can.
         opset: ONNX operator set.
 
     Raises:
@@ -78,10 +79,8 @@ def make_plan(formats: Sequence[str], precisions: Sequence[str] = ("float32",), 
     items = []
     for format in FORMATS:
         if format in formats:
-            ordered = [precision for precision in PRECISIONS if precision in precisions]
+            ordered = [precision for precision in PRECISIONS if precision in ("float32", *precisions)]
             items += [Item(format, precision) for precision in (ordered if format == "tflite" else ["float32"])]
-    if not items:
-        raise RequestError(f"No precision was asked for. The precisions are: {', '.join(PRECISIONS)}.")
     _check_packages(formats)
     if "onnx" in formats:
         from export.formats.onnx import OPSETS

@@ -181,11 +181,11 @@ def open_saved_model(folder: Path) -> Runtime:
         tapped = frozen.prune(frozen.inputs, operation.inputs[0])
         return lambda images: tapped(tf.constant(images)).numpy()
 
-    specs = (
+    source_spec, target_spec = (
         TensorSpec(name, tuple(spec.shape), spec.dtype.name)  # a free dimension is None
         for name, spec in (source, target)
     )
-    return Runtime(*specs, run, open_tap)
+    return Runtime(source_spec, target_spec, run, open_tap)
 
 
 def open_onnx(path: Path, threads: int = 2) -> Runtime:

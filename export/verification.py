@@ -105,9 +105,11 @@ def clear_margin(logits: np.ndarray) -> float:
 def synthetic_images(
     shape: tuple[int | None, ...], count: int, seed: int = 0, low: float = -1.0, high: float = 1.0
 ) -> np.ndarray:
-    """Smooth coloured images, float32 [count, H, W, C] within low..high, the same for the same seed.
+    """Coloured images with the statistics of photos, float32 [count, H, W, C] within low..high, fixed by the seed.
 
-    The channels differ in level and pattern, so that an artifact with its channels swapped answers differently.
+    The amplitudes of a photo fall as 1/frequency (Field, 1987), from large shapes to fine texture, mostly in grey. A
+    trained network answers to that nearly as to photos; on smooth or white images its logits are so small that a
+    healthy int8 artifact looks broken. The channels differ in level and pattern, so that swapping them shows.
 
     Args:
         shape: (H, W, C), or (None, H, W, C) as a model states it.
@@ -115,19 +117,18 @@ def synthetic_images(
     """
     height, width, channels = (int(size) for size in shape[-3:] if size is not None)
     random = np.random.default_rng(seed)
-    grid = random.uniform(size=(count, 5, 5, channels))
-    pattern = _stretch(_stretch(grid, height, axis=1), width, axis=2)
-    level = (np.arange(channels) + 0.5) / channels
-    contrast = random.uniform(0.2, 0.5, size=(count, 1, 1, 1))
-    return (low + (high - low) * (contrast * pattern + (1 - contrast) * level)).astype(np.float32)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
+    frequency[0, 0] = np.inf  # no level of its own
+    fields = np.fft.rfft2(random.normal(size=(count, channels + 1, height, width))) / frequency**1.2
+    patterns = _standardised(np.fft.irfft2(fields, s=(height, width)), (2, 3))
+    mixed = _standardised(patterns[:, :1] + patterns[:, 1:], (1, 2, 3))
+    level = ((np.arange(channels) + 0.5) / channels - 0.5)[:, None, None]
+    values = np.clip(0.5 + 0.25 * mixed + 0.3 * level, 0, 1)
+    return np.ascontiguousarray(low + (high - low) * np.moveaxis(values, 1, -1), np.float32)
 
 
-def _stretch(values: np.ndarray, size: int, axis: int) -> np.ndarray:
-    """Linear interpolation of `values` to `size` along `axis`."""
-    position = np.linspace(0, values.shape[axis] - 1, size)
-    left = np.minimum(position.astype(int), values.shape[axis] - 2)
-    weight = (position - left).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
-    return np.take(values, left, axis) * (1 - weight) + np.take(values, left + 1, axis) * weight
+def _standardised(values: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    return values / np.maximum(values.std(axis=axes, keepdims=True), np.finfo(np.float64).tiny)
 
 
 def _gate(precision: str, real_images: bool) -> str:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from export.graph import TracedModel
 
 OPSETS = range(9, 19)
-_KERNEL_OPS = ("Conv2D", "DepthwiseConv2dNative", "MatMul")
 
 
 def write_onnx(traced: TracedModel, path: Path, *, opset: int = 17, metadata: dict[str, str] | None = None) -> None:
@@ -38,64 +37,36 @@ def write_onnx(traced: TracedModel, path: Path, *, opset: int = 17, metadata: di
         raise RequestError(
             f"ONNX opset {opset} cannot be written; tf2onnx writes {OPSETS.start} to {OPSETS.stop - 1}. Default: 17."
         )
-    graph_def, kernels = _detach_kernels(traced.frozen)
-    model = _convert(graph_def, list(kernels), traced, opset)
+    model = _convert(traced, opset)
     _refuse_foreign_operations(model, traced.model.name)
-    _attach_kernels(model.graph, kernels)
     _name_batch_axis(model.graph)
     onnx.helper.set_model_props(model, metadata or {})
     try:
-        onnx.checker.check_model(model)
-        content = model.SerializeToString()
-    except Exception as error:
+        onnx.checker.check_model(model)  # before the kernels, which it would copy
+    except onnx.checker.ValidationError as error:
         raise ExportError(f"The ONNX file of {traced.model.name!r} would not be valid: {error}") from error
-    path.write_bytes(content)
+    _store_kernels(model.graph, traced.frozen.kernels)
+    path.write_bytes(model.SerializeToString())
 
 
-def _detach_kernels(frozen: Any) -> tuple[Any, dict[str, np.ndarray]]:
-    """Turn the kernels of convolutions and dense layers into placeholders of the same shape.
-
-    tf2onnx copies the whole graph many times over; without the kernels the graph is small.
-    """
-    import tensorflow as tf
-
-    kernel_names = {node.input[1] for node in frozen.node if node.op in _KERNEL_OPS}
-    other_uses = {
-        name
-        for node in frozen.node
-        for position, name in enumerate(node.input)
-        if not (node.op in _KERNEL_OPS and position == 1)
-    }
-    skeleton = tf.compat.v1.GraphDef(versions=frozen.versions, library=frozen.library)
-    kernels = {}
-    for node in frozen.node:
-        if node.op == "Const" and node.name in kernel_names - other_uses:
-            tensor = node.attr["value"].tensor
-            kernels[f"{node.name}:0"] = tf.make_ndarray(tensor)
-            placeholder = skeleton.node.add(name=node.name, op="Placeholder")
-            placeholder.attr["dtype"].type = tensor.dtype
-            placeholder.attr["shape"].shape.CopyFrom(tensor.tensor_shape)
-        else:
-            skeleton.node.add().CopyFrom(node)
-    return skeleton, kernels
-
-
-def _convert(graph_def: Any, kernel_names: list[str], traced: TracedModel, opset: int) -> Any:
+def _convert(traced: TracedModel, opset: int) -> Any:
+    """The ONNX model with the kernels as further inputs."""
     import tensorflow as tf
     from onnx import helper
     from tf2onnx import optimizer, tfonnx
 
-    ends = {f"{name}:0": name for name in (traced.input_name, traced.output_name)}
-    # tf2onnx.convert.from_function would freeze the function again and always work on copies of the full graph.
+    frozen = traced.frozen
+    names = {f"{name}:0": name for name in (traced.input_name, *frozen.kernels, traced.output_name)}
+    # What tf2onnx.convert.from_function calls, without its own freeze and without a copy of the graph for every pass.
     with tf.Graph().as_default() as graph, _without_logs():
-        tf.import_graph_def(graph_def, name="")
+        tf.import_graph_def(frozen.graph_def, name="")
         try:
             converted = tfonnx.process_tf_graph(
                 graph,
                 opset=opset,
-                input_names=[f"{traced.input_name}:0", *kernel_names],
-                output_names=[f"{traced.output_name}:0"],
-                tensors_to_rename=ends,
+                input_names=list(names)[:-1],
+                output_names=list(names)[-1:],
+                tensors_to_rename=names,
             )
             converted = optimizer.optimize_graph(converted, catch_errors=False)
         except Exception as error:
@@ -121,9 +92,8 @@ def _refuse_foreign_operations(model: Any, name: str) -> None:
         )
 
 
-def _attach_kernels(graph: Any, kernels: dict[str, np.ndarray]) -> None:
+def _store_kernels(graph: Any, kernels: dict[str, np.ndarray]) -> None:
     """Store the kernels as initialisers, in the layout in which the nodes take them."""
-    import numpy as np
     from onnx import helper, numpy_helper
 
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -144,8 +114,11 @@ def _attach_kernels(graph: Any, kernels: dict[str, np.ndarray]) -> None:
     graph.node.extend(kept)
     graph.input.extend(inputs)
     graph.initializer.extend(initializers)
-    for name in used & values.keys():
-        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values[name]), name))
+    for name in sorted(used & values.keys()):
+        value = values[name]
+        # Filled in place: numpy_helper.from_array and append would copy the bytes two more times.
+        data_type = helper.np_dtype_to_tensor_dtype(value.dtype)
+        graph.initializer.add(name=name, data_type=data_type, dims=value.shape, raw_data=value.tobytes())
 
 
 def _name_batch_axis(graph: Any) -> None:

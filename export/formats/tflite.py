@@ -35,13 +35,13 @@ def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: n
     _check_request(traced, precision, calibration)
     frozen = traced.frozen
     with tf.Graph().as_default() as graph:
-        tf.import_graph_def(frozen, name="")
+        tf.import_graph_def(frozen.graph_def, name="")
         inputs = graph.get_tensor_by_name(f"{traced.input_name}:0")
         outputs = graph.get_tensor_by_name(f"{traced.output_name}:0")
         inputs.set_shape((1, *traced.input_shape[1:]))
     # The constructor of the v1 converter is the public entry that takes a frozen graph as it is: the v2 one freezes it
     # a second time. Behind them is the same converter.
-    converter = tf.compat.v1.lite.TFLiteConverter(frozen, [inputs], [outputs])
+    converter = tf.compat.v1.lite.TFLiteConverter(frozen.with_kernels(), [inputs], [outputs])
     converter.exclude_conversion_metadata = True  # a hash over all weights in Python, read by nobody
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -9,7 +9,7 @@ from keras import KerasTensor, layers
 
 from kerascnn.blocks import conv, max_pool
 from kerascnn.building import DATA_FORMAT, ModelOptions, Network
-from kerascnn.layers import LocalResponseNormalization
+from kerascnn.layers import AdaptiveAveragePooling2D, LocalResponseNormalization
 from kerascnn.registry import register
 
 
@@ -53,8 +53,8 @@ def alexnet_owt(**options: Unpack[ModelOptions]) -> keras.Model:
     x = conv(x, 256, 3, padding=1, name="conv4")  # torchvision's width
     x = net.stage("stage2", conv(x, 256, 3, padding=1, name="conv5"))
     x = max_pool(x, 3, 2, name="pool5")
-    if not net.features_only and x.shape[1:3] != (6, 6):
-        x = layers.AdaptiveAveragePooling2D((6, 6), data_format=DATA_FORMAT, name="avg_pool")(x)
+    if not net.features_only and None not in x.shape[1:3] and x.shape[1:3] != (6, 6):
+        x = AdaptiveAveragePooling2D((6, 6), name="avg_pool")(x)
     return _classifier(x, net)
 
 

@@ -104,6 +104,32 @@ def case(request: pytest.FixtureRequest) -> Case:
     return Case(NETWORKS[request.param])
 
 
+class Compiled(layers.Layer):
+    """A layer with a tf.function of its own, as users write them."""
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        self.kernel = self.add_weight(shape=(3, 3, shape[-1], 4))
+        self.offset = self.add_weight(shape=(4,))
+
+    @tf.function
+    def _convolve(self, inputs: Any) -> Any:
+        return tf.nn.conv2d(inputs, self.kernel, 1, "SAME") + self.offset
+
+    def call(self, inputs: Any) -> Any:
+        return self._convolve(inputs)
+
+
+def shared() -> keras.Model:
+    """One convolution before two normalisations, a depthwise one with a multiplier, and a function call."""
+    inputs = keras.Input((12, 12, 4))
+    convolution = layers.Conv2D(4, 3, padding="same")
+    x = layers.BatchNormalization()(convolution(Compiled()(inputs)))
+    x = layers.Add()([layers.BatchNormalization()(convolution(x)), convolution(x), x])
+    x = layers.BatchNormalization()(layers.DepthwiseConv2D(3, depth_multiplier=2)(x))
+    x = layers.BatchNormalization()(layers.Dense(6)(layers.GlobalMaxPooling2D()(x)))
+    return keras.Model(inputs, layers.Dense(10, activation="softmax")(x), name="shared")
+
+
 def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(actual - expected).max() / np.abs(expected).max())
 
@@ -161,7 +187,7 @@ def test_graphs_hold_no_xla_call_and_no_variable_once_frozen(case: Case) -> None
     assert not {"StatefulPartitionedCall", "PartitionedCall"} & {
         op.type for op in case.traced.function.graph.get_operations()
     }
-    frozen = {node.op for node in case.traced.frozen.node}
+    frozen = {node.op for node in case.traced.frozen.graph_def.node}
     assert not {op for op in frozen if "Variable" in op or "VarHandle" in op or "Call" in op}
 
 
@@ -237,6 +263,20 @@ def test_onnx_folds_batch_normalization(tmp_path: Path) -> None:
     assert operations.count("Conv") == 7
     assert operations.count("Mul") == 1  # the pre-activation
     assert operations.count("Add") == 3 + 1  # two shortcuts, the pre-activation, and perhaps the dense bias
+
+
+def test_scales_move_only_into_kernels_of_their_own(tmp_path: Path) -> None:
+    """A shared convolution has another scale at each place, and a depthwise kernel another order of channels."""
+    case = Case(shared)
+    write_onnx(case.traced, tmp_path / "model.onnx")
+    assert relative_error(run_onnx(tmp_path / "model.onnx", case.images), case.expected) < 1e-5
+    assert not {"Mul", "Sub", "Sqrt"} & {node.op_type for node in onnx_nodes(tmp_path / "model.onnx")}
+    write_tflite(case.traced, tmp_path / "model.tflite", "float32", None)
+    assert relative_error(run_tflite(tmp_path / "model.tflite", case.images)[0], case.expected) < 1e-5
+    write_saved_model(case.traced, tmp_path / "1")
+    loaded = tf.saved_model.load(tmp_path / "1")
+    outputs = loaded.signatures["serving_default"](tf.constant(case.images))["probabilities"].numpy()
+    assert relative_error(outputs, case.expected) < 1e-5
 
 
 @pytest.mark.parametrize("opset", [9, 13, 18])

@@ -52,9 +52,11 @@ def test_a_folder_and_its_zip_give_the_same_photos(source):
     assert found.names == ("cat/deep/a.jpg", "dog/b.PNG")
     assert found.open("dog/b.PNG") == FILES["dog/b.PNG"]
     loaded = load_images(found, found.names, Resize())
-    assert loaded.images.shape == (2, 4, 4, 3) and loaded.images.dtype == np.float32
+    assert loaded.images.shape == (2, 4, 4, 3)
+    assert loaded.images.dtype == np.float32
     assert loaded.images[1, 0, 0].tolist() == [0, 0, 255]
-    assert loaded.names == found.names and loaded.skipped == ()
+    assert loaded.names == found.names
+    assert loaded.skipped == ()
 
 
 def test_unusable_sources_are_refused_by_name(tmp_path):
@@ -117,15 +119,19 @@ def test_photos_are_turned_upright(tmp_path):
     exif[0x0112] = 6
     Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
     image = load_images(find_images(tmp_path), ["a.png"], Resize()).images[0]
-    assert image[0].min() > 200 and image[3].max() < 50
+    assert image[0].min() > 200
+    assert image[3].max() < 50
 
 
 def test_spread_covers_the_whole_list_without_repeats():
     names = [f"{index:03}" for index in range(100)]
     chosen = spread(names, 10)
-    assert chosen == spread(names, 10) and len(set(chosen)) == 10
-    assert chosen[0] < "010" and chosen[-1] >= "090"
-    assert spread(names, 500) == names and spread(names, 0) == []
+    assert chosen == spread(names, 10)
+    assert len(set(chosen)) == 10
+    assert chosen[0] < "010"
+    assert chosen[-1] >= "090"
+    assert spread(names, 500) == names
+    assert spread(names, 0) == []
 
 
 def test_folders_are_names_wordnet_ids_or_indices():

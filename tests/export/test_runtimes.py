@@ -1,4 +1,4 @@
-"""Artifacts are called as their users call them, logits come out of the artifact itself, and what is measured is true."""
+"""Artifacts are called as their users call them, logits come out of the artifact, and what is measured is true."""
 
 import keras
 import numpy as np

@@ -1,0 +1,36 @@
+"""What every test shares: quiet TensorFlow, a weights cache of its own, and the real data where it is at hand."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real images and weights; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("KERASCNN_DATA", Path(__file__).parents[1] / "../shared/data")).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"real data is not at hand: {folder} does not exist; set KERASCNN_DATA")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty weights cache, so that no test reads or fills the user's."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("KERASCNN_HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def filled_cache(cache: Path, data: Path) -> Path:
+    """A cache that holds SqueezeNet's published weights."""
+    folder = cache / "weights"
+    folder.mkdir()
+    name = "squeezenet_v1.0_deep_compression.net"
+    (folder / name).symlink_to(data / name)
+    return cache

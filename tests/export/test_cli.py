@@ -1,0 +1,218 @@
+"""The command line as a user meets it: what it makes, what it prints, how it refuses."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export import cli
+
+
+def run(*arguments, cwd=None, **environment):
+    """The command in a process of its own, as a user runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "export", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+    )
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """The command in this process, for what it refuses before anything heavy starts."""
+
+    def invoke(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["export", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as error:
+            code = error.code
+        return code, capsys.readouterr()
+
+    return invoke
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """30 photos in folders named 0, 1 and 2, two files that are none, and the same as a zip."""
+    folder = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    for label in range(3):
+        (folder / str(label)).mkdir()
+        for i in range(10):
+            pixels = random.integers(0, 255, (70, 80, 3)) // (1 + np.arange(3) * label)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / str(label) / f"{i}.jpg")
+    (folder / "0" / "broken.jpg").write_bytes(b"not a photo")
+    (folder / "1" / "cut.png").write_bytes((folder / "0" / "1.jpg").read_bytes()[:300])
+    with zipfile.ZipFile(folder.parent / "photos.zip", "w") as archive:
+        for file in folder.rglob("*.*"):
+            archive.write(file, file.relative_to(folder))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--model", "squeezenot", "--tflite"], "squeezenet"),
+        (["--model", "vit*", "--tflite"], "No model matches"),
+        (["--tflite"], "No model was named"),
+        (["--model", "squeezenet"], "--saved-model, --tflite, --onnx"),
+        (["--model", "squeezenet", "--tflite", "--quantize", "int9"], "float32, float16, dynamic"),
+        (["--model", "squeezenet", "--onnx", "--quantize", "int8"], "Add --tflite"),
+        (["--model", "squeezenet", "--tflite", "--quantize", "int8"], "--calibration-data"),
+        (["--model", "squeezenet", "--tflite", "--quantize", "int8", "--calibration-data", "nowhere"], "not exist"),
+        (["--model", "squeezenet", "--tflite", "--quantize", "int8", "--calibration-data", "empty"], "no images"),
+        (["--model", "squeezenet", "--tflite", "--quantize", "int8", "--calibration-data", "texts"], "no images"),
+        (["--model", "squeezenet", "--tflite", "--evaluate", "file.txt"], "folder or a .zip"),
+        (["--model", "squeezenet", "--tflite", "--evaluate", "broken.zip"], "zip"),
+        (["--model", "squeezenet", "--tflite", "--weights", "imagenot"], "'imagenet'"),
+        (["--model", "squeezenet", "--tflite", "--weights", "no/such.net"], "no weights file"),
+        (["--model", "squeezenet", "--tflite", "--weights", "broken.net"], "not the published file"),
+        (["--model", "resnet18", "--tflite", "--weights", "nonsense"], "resnet18 has no weights"),
+        (["--model", "squeezenet", "--tflite", "--input-size", "20"], "smallest that works is 21x21"),
+        (["--model", "squeezenet", "--tflite", "--input-size", "big"], "224 or 224x320"),
+        (["--model", "squeezenet", "--tflite", "--weights", "imagenet", "--classes", "10"], "1,000 classes"),
+        (["--model", "squeezenet", "--tflite", "--classes", "10"], "1,000 classes"),
+        (["--model", "squeezenet", "--tflite", "--classes", "none"], "--classes"),
+        (["--model", "squeezenet", "--onnx", "--opset", "5"], "opset"),
+        (["--model", "squeezenet", "--tflite", "--output", "file.txt"], "is a file"),
+        (["--model", "missing.keras", "--tflite"], "no model file"),
+        (["--model", "file.txt", "--tflite"], ".keras"),
+        (["--model", "broken.keras", "--tflite", "--classes", "3"], "brings its own"),
+        (["--model", "squeezenet", "--tflite", "--labels", "none.txt"], "cannot be read"),
+        (["--model", "squeezenet", "--tfliet"], "--tflite"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_the_user_asked_wrongly(call, tmp_path, arguments, says):
+    for folder in ("empty", "texts"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "texts" / "readme.md").write_text("no photo")
+    for name in ("file.txt", "broken.zip", "broken.net", "broken.keras"):
+        (tmp_path / name).write_text("nothing useful")
+    before = sorted(tmp_path.rglob("*"))
+    code, printed = call(*arguments)
+    assert code == 2
+    assert says in printed.err
+    assert printed.err.startswith("Error: ")
+    assert printed.err.count("\n") == 1
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_list_and_dry_run(call, tmp_path):
+    code, printed = call("--list")
+    assert code == 0
+    assert "squeezenet1_1" in printed.out
+    assert "1,248,424" in printed.out
+    code, printed = call("--list", "--json", "--model", "resnet*")
+    assert {row["name"] for row in json.loads(printed.out)} >= {"resnet18", "resnet152"}
+    code, printed = call("--model", "squeezenet", "--all", "--quantize", "float16", "--dry-run")
+    assert "to be fetched from https://" in printed.out
+    assert "artifacts/squeezenet/squeezenet_float16.tflite" in printed.out
+    code, printed = call("--model", "vgg1*", "--onnx", "--dry-run", "--weights", "none")
+    assert "vgg16_untrained.onnx" in printed.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_corrupt_file_in_the_cache_is_refused_by_name(cache, tmp_path):
+    (cache / "weights").mkdir()
+    broken = cache / "weights" / "squeezenet_v1.0_deep_compression.net"
+    broken.write_bytes(b"x" * 675_763)
+    done = run("--model", "squeezenet", "--tflite", "--output", tmp_path / "out", KERASCNN_HOME=str(cache))
+    assert done.returncode == 1
+    assert str(broken) in done.stderr
+    assert "was altered" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_untrained_is_said_everywhere(tmp_path):
+    done = run("--model", "squeezenet1_1", "--tflite", "--weights", "none", "--input-size", "64", "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "UNTRAINED" in done.stderr
+    assert "UNTRAINED" in done.stdout
+    folder = tmp_path / "squeezenet1_1"
+    assert (folder / "squeezenet1_1_untrained.tflite").exists()
+    assert "UNTRAINED" in (folder / "report.md").read_text()
+    assert json.loads((folder / "manifest.json").read_text())["weights"]["trained"] is False
+    for noise in ("tensorflow", "oneDNN", "XNNPACK", "absl", "Warning"):
+        assert noise not in done.stderr.replace("starting TensorFlow", "")
+
+
+def test_offline_and_with_an_empty_cache(tmp_path, cache):
+    """`auto` goes on untrained and says why; a demand fails. A proxy at a closed port stands for no network."""
+    nowhere = {"https_proxy": "http://127.0.0.1:9", "KERASCNN_HOME": str(cache)}
+    arguments = ("--model", "squeezenet", "--tflite", "--input-size", "64", "--output", tmp_path)
+    done = run(*arguments, **nowhere)
+    assert done.returncode == 0, done.stderr
+    assert str(cache / "weights" / "squeezenet_v1.0_deep_compression.net") in done.stderr
+    assert (tmp_path / "squeezenet" / "squeezenet_untrained.tflite").exists()
+    done = run(*arguments, "--weights", "imagenet", **nowhere)
+    assert done.returncode == 1
+    for word in ("https://", "weights=None", str(cache), "squeezenet_v1.0_deep_compression.net"):
+        assert word in done.stderr
+
+
+def test_a_finetuned_model_of_ones_own(tmp_path, photos):
+    """Ten classes, saved by Keras, exported with its labels, calibrated and evaluated; bad files are counted."""
+    import keras
+
+    from kerascnn import applications
+
+    keras.utils.set_random_seed(0)
+    body = applications.squeezenet1_1(include_top=False, pooling="avg", input_shape=(64, 64, 3))
+    model = keras.Model(body.input, keras.layers.Dense(10, activation="softmax")(body.output))
+    model.save(tmp_path / "mine.keras")
+    (tmp_path / "labels.txt").write_text("\n".join(f"class {i}" for i in range(10)))
+    done = run(
+        *("--model", "mine.keras", "--all", "--quantize", "int8", "--calibration-data", photos),
+        *("--evaluate", photos.parent / "photos.zip", "--labels", "labels.txt", "--preprocessing", "torch", "--json"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    (manifest,) = json.loads(done.stdout)
+    assert [artifact["path"] for artifact in manifest["artifacts"]] == [
+        "saved_model/1",
+        "mine.tflite",
+        "mine_int8.tflite",
+        "mine.onnx",
+    ]
+    assert manifest["evaluation"]["skipped"] == 2
+    assert manifest["evaluation"]["keras"]["images"] == 30
+    assert (tmp_path / "artifacts" / "mine" / "labels.txt").read_text().startswith("class 0\nclass 1\n")
+    missing = run("--model", "mine.keras", "--tflite", "--evaluate", photos, cwd=tmp_path)
+    assert missing.returncode == 2
+    assert "--preprocessing" in missing.stderr
+
+
+@pytest.mark.data
+def test_the_main_job_on_real_weights(tmp_path, data, filled_cache):
+    """The issue's own numbers: 71.6 % and 89.2 % on the 250 photos, every artifact within one point."""
+    photos = data / "imagenet_sample_250.zip"
+    done = run(
+        *("--model", "squeezenet", "--weights", "imagenet", "--all", "--quantize", "float16,dynamic,int8"),
+        *("--calibration-data", photos, "--evaluate", photos, "--output", tmp_path, "--json"),
+        KERASCNN_HOME=str(filled_cache),
+    )
+    assert done.returncode == 0, done.stderr
+    (manifest,) = json.loads(done.stdout)
+    keras_model = manifest["evaluation"]["keras"]
+    assert (round(keras_model["top1"], 3), round(keras_model["top5"], 3)) == (0.716, 0.892)
+    assert len(manifest["artifacts"]) == 6
+    for artifact in manifest["artifacts"]:
+        assert abs(artifact["accuracy"]["top1"] - keras_model["top1"]) <= 0.01, artifact["path"]
+    sizes = {artifact["path"]: artifact["bytes"] for artifact in manifest["artifacts"]}
+    assert sizes["squeezenet.tflite"] <= 5_020_000
+    assert sizes["squeezenet_int8.tflite"] <= 1_380_000
+    assert manifest["weights"]["source"]["sha256"].startswith("e4ab6960")

@@ -1,0 +1,255 @@
+"""The whole line on small models of one's own: files, manifest, report, labels, and what happens when it fails."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import onnx
+import pytest
+from jsonschema import Draft202012Validator
+from PIL import Image
+
+import export
+import export.pipeline
+from export import ExportError, RequestError
+from export.runtimes import open_artifact
+from kerascnn.preprocessing import Preprocessing
+
+CLASSES = ("red", "green", "blue")
+SIDE = 24
+SCHEMA = "docs/manifest.schema.json"
+
+
+def tiny(classes=3, activation="softmax"):
+    """A small network that has learnt to tell red, green and blue photos apart."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((SIDE, SIDE, 3), name="photo")
+    x = keras.layers.Conv2D(8, 3, activation="relu")(image)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, keras.layers.Dense(classes, activation=activation)(x), name="tiny")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """60 noisy photos in folders named after their colour."""
+    folder = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    for index, name in enumerate(CLASSES):
+        (folder / name).mkdir()
+        for i in range(20):
+            pixels = random.integers(0, 120, (40, 50, 3))
+            pixels[..., index] += 120
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(photos):
+    model = tiny()
+    files = sorted(photos.glob("*/*.png"))
+    x = np.stack([Preprocessing.named("tf", (SIDE, SIDE, 3)).load(Image.open(file)) for file in files])
+    y = np.array([CLASSES.index(file.parent.name) for file in files])
+    model.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy")
+    model.fit(x, y, epochs=30, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def exported(trained, photos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("artifacts") / "colours"
+    manifest = export.export(
+        trained,
+        folder,
+        precisions=("float16", "dynamic", "int8", "int8-io"),
+        calibration=photos,
+        evaluate=photos,
+        labels=CLASSES,
+        preprocessing="tf",
+    )
+    return folder, manifest
+
+
+def test_every_artifact_is_there_and_as_the_manifest_says(exported):
+    folder, manifest = exported
+    assert json.loads((folder / "manifest.json").read_text())["artifacts"] == json.loads(
+        json.dumps(manifest["artifacts"])
+    )
+    assert [artifact["path"] for artifact in manifest["artifacts"]] == [
+        "saved_model/1",
+        "tiny.tflite",
+        "tiny_float16.tflite",
+        "tiny_dynamic.tflite",
+        "tiny_int8.tflite",
+        "tiny_int8-io.tflite",
+        "tiny.onnx",
+    ]
+    for artifact in manifest["artifacts"]:
+        path = folder / artifact["path"]
+        assert artifact["parity"]["passed"]
+        assert artifact["accuracy"]["top1"] >= 0.95
+        assert artifact["latency"]["median_ms"] > 0
+        if path.is_file():
+            assert artifact["bytes"] == path.stat().st_size
+            assert artifact["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert manifest["weights"]["trained"] is None
+    assert manifest["rejected"] == []
+
+
+def test_the_manifest_follows_its_schema(exported, request):
+    schema = json.loads((request.config.rootpath / SCHEMA).read_text())
+    Draft202012Validator.check_schema(schema)
+    Draft202012Validator(schema).validate(json.loads((exported[0] / "manifest.json").read_text()))
+
+
+def test_labels_and_report(exported):
+    folder, _ = exported
+    assert (folder / "labels.txt").read_text().split() == list(CLASSES)
+    report = (folder / "report.md").read_text()
+    for words in ("tiny_int8.tflite", "Keras model", "60 photos", "labels.txt", "[batch, 24, 24, 3]"):
+        assert words in report
+
+
+def test_onnx_carries_labels_and_preprocessing(exported):
+    model = onnx.load(exported[0] / "tiny.onnx")
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(properties["labels"]) == list(CLASSES)
+    assert json.loads(properties["preprocessing"])["mean"] == [127.5]
+
+
+def test_included_preprocessing_takes_rgb_from_0_to_255(trained, photos, tmp_path):
+    """BGR with unequal means, so that a wrong order or a forgotten mean shows."""
+    preprocessing = Preprocessing(
+        resize=(SIDE, SIDE), channel_order="bgr", mean=(90.0, 120.0, 150.0), std=(50.0, 60.0, 70.0)
+    )
+    manifest = export.export(
+        trained,
+        tmp_path / "raw",
+        precisions=["int8"],
+        calibration=photos,
+        preprocessing=preprocessing,
+        include_preprocessing=True,
+    )
+    raw = np.random.default_rng(3).uniform(0, 255, (4, SIDE, SIDE, 3)).astype(np.float32)
+    expected = np.asarray(trained(preprocessing.normalize(raw)))
+    for artifact in manifest["artifacts"]:
+        found = open_artifact(tmp_path / "raw" / artifact["path"], artifact["format"]).predict(raw)
+        np.testing.assert_allclose(found, expected, atol=0.05 if artifact["precision"] == "int8" else 1e-4)
+    assert manifest["preprocessing"]["included"] is True
+
+
+def test_calibration_from_an_array(trained, tmp_path):
+    x = np.random.default_rng(0).normal(size=(30, SIDE, SIDE, 3)).astype("float32")
+    manifest = export.export(trained, tmp_path / "net", formats=["tflite"], precisions=["int8"], calibration=x)
+    assert manifest["calibration"]["images"] == 30
+    assert manifest["verification"]["source"] == "calibration inputs"
+
+
+def test_a_feature_extractor_has_no_probabilities(tmp_path):
+    model = tiny()
+    body = keras.Model(model.input, model.layers[-3].output, name="body")
+    manifest = export.export(body, tmp_path / "body")
+    assert manifest["signature"]["output"]["name"] == "features"
+    assert len(manifest["artifacts"]) == 3
+
+
+def test_what_fails_is_not_published(trained, tmp_path, monkeypatch):
+    """One format breaks: the others are published, the broken one is named, and the call fails."""
+    from export.formats import tflite
+
+    write = tflite.write_tflite
+
+    def without_weights(traced, path, *arguments):
+        write(traced, path, *arguments)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2 : len(content) // 2 + 400] = bytes(400)
+        path.write_bytes(content)
+
+    monkeypatch.setattr(tflite, "write_tflite", without_weights)
+    with pytest.raises(ExportError, match="tflite float32"):
+        export.export(trained, tmp_path / "net")
+    assert not (tmp_path / "net" / "tiny.tflite").exists()
+    assert (tmp_path / "net" / "tiny.onnx").exists()
+    manifest = json.loads((tmp_path / "net" / "manifest.json").read_text())
+    assert [row["format"] for row in manifest["rejected"]] == ["tflite"]
+
+
+def test_nothing_is_published_when_all_fail(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("export.formats.onnx.write_onnx", lambda *_, **__: 1 / 0)
+    with pytest.raises(ExportError, match="nothing was published"):
+        export.export(trained, tmp_path / "net", formats=["onnx"])
+    assert not (tmp_path / "net").exists()
+
+
+def test_a_disk_that_fills_up(trained, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("export.formats.onnx.write_onnx", full)
+    with pytest.raises(ExportError, match="is full"):
+        export.export(trained, tmp_path / "net")
+    assert [p for p in tmp_path.iterdir() if not p.name.endswith(".lock")] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"formats": []}, "No format"),
+        ({"formats": ["tflight"]}, "Did you mean tflite"),
+        ({"precisions": ["int7"]}, "float32, float16"),
+        ({"formats": ["onnx"], "precisions": ["int8"]}, "--tflite"),
+        ({"precisions": ["int8"]}, "calibration"),
+        ({"precisions": ["int8"], "calibration": np.zeros((4, 9, 9, 3), "float32")}, "24, 24, 3"),
+        ({"calibration": "nowhere", "precisions": ["int8"], "preprocessing": "tf"}, "does not exist"),
+        ({"labels": ["a", "b"]}, "2 labels"),
+        ({"include_preprocessing": True}, "preprocessing"),
+        ({"preprocessing": "blue"}, "none, unit, tf"),
+        ({"opset": 3}, "opset"),
+    ],
+    ids=str,
+)
+def test_bad_requests_write_nothing(trained, tmp_path, options, says):
+    with pytest.raises(RequestError, match=says):
+        export.export(trained, tmp_path / "net", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+KILL = """
+import os, signal, sys
+import numpy as np
+from pathlib import Path
+from tests.export.test_pipeline import tiny
+from export import pipeline, models, plan
+model = tiny()
+loaded = models.LoadedModel(model, models.Origin("tiny"), None, None)
+class Killer:
+    steps = 0
+    def step(self, text):
+        Killer.steps += 1
+        if {word!r} in text:
+            os.kill(os.getpid(), signal.SIGKILL)
+    warn = step
+pipeline.run(loaded, Path({target!r}), plan.make_plan(["saved_model", "tflite", "onnx"]), progress=Killer())
+"""
+
+
+@pytest.mark.parametrize("word", ["verifying saved_model", "writing onnx", "publishing"])
+def test_killed_exports_leave_the_old_folder(trained, tmp_path, word):
+    target = tmp_path / "net"
+    export.export(trained, target, formats=["onnx"])
+    before = (target / "manifest.json").read_bytes()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    code = KILL.format(word=word, target=str(target))
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    assert (target / "manifest.json").read_bytes() == before
+    assert list(tmp_path.glob(".net.partial-*"))
+    export.export(trained, target, formats=["tflite"])
+    assert not list(tmp_path.glob(".net.partial-*"))
+    assert (target / "tiny.tflite").exists()
+    assert not (target / "tiny.onnx").exists()

@@ -1,0 +1,40 @@
+"""Importing and listing stay instant: nothing heavy is imported before it is needed."""
+
+import subprocess
+import sys
+
+HEAVY = ("keras", "tensorflow", "jax", "torch", "onnx", "tf2onnx", "onnxruntime", "matplotlib", "PIL")
+
+
+def imported_by(code):
+    check = f"import sys; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{check}"], capture_output=True, text=True, check=True)
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_listing_imports_no_keras():
+    assert imported_by("import kerascnn; kerascnn.list_models(); kerascnn.variant('resnet50')") == "[]"
+
+
+def test_the_command_line_imports_nothing_heavy_for_help_lists_and_errors():
+    for arguments in (["--help"], ["--list"], ["--model", "resnet5", "--tflite"], ["--model", "squeezenet"]):
+        code = f"""
+import sys
+from export.cli import main
+sys.argv = ["export", *{arguments!r}]
+try:
+    main()
+except SystemExit:
+    pass
+"""
+        assert imported_by(code) == "[]", arguments
+
+
+def test_builders_do_not_import_tensorflow_under_another_backend():
+    code = """
+import os
+os.environ["KERAS_BACKEND"] = "jax"
+import kerascnn
+kerascnn.applications.alexnet(input_shape=(67, 67, 3), classes=2)
+"""
+    assert "tensorflow" not in imported_by(code)
