@@ -154,7 +154,7 @@ class _Made:
 
 def _make(job: Job, folder: Path, progress: Progress) -> dict[str, Any]:
     """Write, verify and measure every artifact in `folder`, and describe them there."""
-    from export.graph import trace
+    from export.graph import computing_in_float32, trace
     from export.runtimes import TensorSpec, open_keras
 
     unread = {"calibration": 0, "evaluation": 0}
@@ -166,7 +166,10 @@ def _make(job: Job, folder: Path, progress: Progress) -> dict[str, Any]:
     images, image_source = verification_images(job, calibration)
     progress.step(f"{job.name}: running the Keras model on {len(images)} images")
     keras_model = open_keras(job.loaded.model)
-    reference = keras_model.predict_with_logits(job.to_model(images))
+    with computing_in_float32(
+        job.loaded.model
+    ):  # what the artifacts are made of, where the model is in mixed precision
+        reference = keras_model.predict_with_logits(job.to_model(images))
     progress.step(f"{job.name}: tracing")
     traced = trace(with_preprocessing(job), output_name=_output_name(reference))
     specs = (
