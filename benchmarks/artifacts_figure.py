@@ -22,7 +22,9 @@ def draw(manifest: dict, target: Path) -> None:
     names = [f"{Path(a['path']).name if a['format'] != 'saved_model' else 'SavedModel'}" for a in artifacts]
     keras = 100 * manifest["evaluation"]["keras"]["top1"]
     plt.rcParams.update({"font.size": 10, "svg.hashsalt": "kerascnn", "font.family": "DejaVu Sans"})
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.5 * len(artifacts) + 1.2), sharey=True, width_ratios=(3, 2))
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(9, 0.5 * len(artifacts) + 1.2), sharey=True, width_ratios=(3, 2)
+    )
     sizes = [a["bytes"] / 1e6 for a in artifacts]
     bars = left.barh(names, sizes, color=[COLOURS[a["precision"]] for a in artifacts], height=0.6)
     labels = [f"{size:.2f} MB, {a['latency']['median_ms']:.1f} ms" for size, a in zip(sizes, artifacts, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import keras
 
     from kerascnn.preprocessing import Preprocessing
+    from kerascnn.registry import WeightsRecord
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def check_builder_options(name: str, weights: str, input_size: tuple[int, int] |
             f"{name} cannot take an input of {input_size[0]}x{input_size[1]}: nothing would be left after its strides. "
             f"The smallest that works is {row.min_size}x{row.min_size}."
         )
-    record = _weights_record(name, weights)
+    record = _choose(name, weights).record
     if record and classes not in (None, record.classes):
         raise RequestError(
             f"The weights {record.full_name} have {record.classes:,} classes, so --classes {classes} cannot be had "
@@ -112,35 +114,56 @@ def check_builder_options(name: str, weights: str, input_size: tuple[int, int] |
         )
 
 
-def _weights_record(name: str, weights: str) -> Any:
-    """The published weights that will be used; None for random ones."""
+@dataclass(frozen=True)
+class _Weights:
+    """Weights that were asked for: what the builder is given, and the record of published ones.
+
+    Random weights have neither, a file of the user's own has no record.
+    """
+
+    source: str | None = None
+    record: WeightsRecord | None = None
+    demanded: bool = True
+
+
+def _choose(name: str, weights: str) -> _Weights:
     from kerascnn.registry import variant
 
     if weights == "none":
-        return None
+        return _Weights()
     if weights == "auto":
-        return next(iter(variant(name).weights), None)
+        record = next(filter(_readable, variant(name).weights), None)
+        return _Weights(record.name if record else None, record, demanded=False)
     from kerascnn.weights import find
 
     try:
-        return find(name, weights)
+        return _Weights(weights, find(name, weights))
     except (ValueError, FileNotFoundError) as error:
         raise RequestError(str(error)) from error
+
+
+def _readable(record: WeightsRecord) -> bool:
+    """Whether the package that reads such a file is installed."""
+    package = {"torch": "torch", "safetensors": "safetensors"}.get(record.format)
+    return package is None or importlib.util.find_spec(package) is not None
 
 
 def weights_state(name: str, weights: str) -> tuple[str, bool | None]:
     """Which weights an export would take, in words, and whether that makes it trained (None: not known)."""
     if name.endswith(".keras"):
         return "the weights in the file", None
-    record = _weights_record(name, weights)
-    if record is None:
+    chosen = _choose(name, weights)
+    if chosen.source is None:
         return "UNTRAINED, random weights", False
-    if weights not in ("auto", record.name):
-        return f"{record.full_name} from {weights}", True
+    if chosen.record is None:
+        return chosen.source, None
     from kerascnn.weights import cache_folder
 
-    cached = (cache_folder() / record.file).exists()
-    return f"{record.full_name}, " + ("from the cache" if cached else f"to be fetched from {record.url}"), True
+    if Path(chosen.source).is_file():
+        return f"{chosen.record.full_name} from {chosen.source}", True
+    cached = (cache_folder() / chosen.record.file).exists()
+    where = "from the cache" if cached else f"to be fetched from {chosen.record.url}"
+    return f"{chosen.record.full_name}, {where}", True
 
 
 def build(
@@ -157,7 +180,7 @@ def build(
         name: the variant.
         weights: `auto` (published weights where they can be had, else random ones), `none`, a name or a path.
         input_size: (height, width), the variant's own by default.
-        classes: number of classes, those of the weights by default.
+        classes: number of classes, 1,000 by default.
         warn: told when the model is untrained.
 
     Raises:
@@ -167,46 +190,50 @@ def build(
     import keras
 
     from kerascnn import registry
-    from kerascnn.preprocessing import Preprocessing
-    from kerascnn.weights import WeightsError, WeightsUnavailable, fetch
 
     row = registry.variant(name)
-    record = _weights_record(name, weights)
-    source: str | None = None
-    if record:
-        try:
-            source = record.name if weights == "auto" else weights
-            if source == record.name:
-                fetch(record)
-        except WeightsUnavailable as error:
-            if weights != "auto":
-                raise ExportError(str(error)) from error
-            warn(str(error))
-            record = source = None
-        except WeightsError as error:
-            raise ExportError(str(error)) from error
-    if record is None:
+    chosen = _fetched(_choose(name, weights), warn)
+    if chosen.source is None:
         warn(f"{name} is exported UNTRAINED: its weights are random, and its answers mean nothing.")
     options: dict[str, Any] = {}
-    size = input_size or (record.preprocessing["crop"] if record else None)
+    crop = chosen.record.preprocessing.get("crop") if chosen.record else None
+    size = input_size or crop
     if size:
         options["input_shape"] = (*size, row.input_shape[2])
     if classes is not None:
         options["classes"] = classes
     keras.utils.set_random_seed(0)  # an untrained export is the same every time
     try:
-        model = registry.create_model(name, weights=source, **options)
-    except (ValueError, TypeError) as error:
+        model = registry.create_model(name, weights=chosen.source, **options)
+    except (ValueError, TypeError, ImportError) as error:
         raise RequestError(str(error)) from error
-    preprocessing = model.kerascnn_preprocessing
     height, width = model.inputs[0].shape[1:3]
-    if record:
-        options |= dict(record.options)
-        preprocessing = Preprocessing.from_record(record).for_size(height, width)
-    elif input_size:
-        preprocessing = preprocessing.for_size(height, width)
-    origin = Origin(name, name, options, trained=record is not None, weights=_weights_entry(record))
-    return LoadedModel(model, origin, preprocessing, _labels(record))
+    # A file of the user's own does not tell how its photos were prepared.
+    known = chosen.record is not None or chosen.source is None
+    preprocessing = model.kerascnn_preprocessing.for_size(height, width) if known else None
+    if chosen.record:
+        options |= dict(chosen.record.options)
+    trained = None if chosen.source and not chosen.record else chosen.record is not None
+    origin = Origin(name, name, options, trained, _weights_entry(chosen.record, chosen.source))
+    return LoadedModel(model, origin, preprocessing, _labels(chosen.record))
+
+
+def _fetched(chosen: _Weights, warn: Callable[[str], None]) -> _Weights:
+    """The same, once published weights are in the cache; random ones where they were not demanded and not to be had."""
+    from kerascnn.weights import WeightsError, WeightsUnavailable, fetch
+
+    if chosen.record is None or Path(chosen.source or "").is_file():
+        return chosen
+    try:
+        fetch(chosen.record)
+    except WeightsUnavailable as error:
+        if chosen.demanded:
+            raise ExportError(str(error)) from error
+        warn(str(error))
+        return _Weights()
+    except WeightsError as error:
+        raise ExportError(str(error)) from error
+    return chosen
 
 
 def origin_of(model: keras.Model) -> tuple[Origin, tuple[str, ...] | None]:
@@ -218,13 +245,22 @@ def origin_of(model: keras.Model) -> tuple[Origin, tuple[str, ...] | None]:
     return Origin(model.name, record.variant, record.options, trained=True, weights=_weights_entry(record)), labels
 
 
-def _weights_entry(record: Any) -> dict[str, Any] | None:
+def _weights_entry(record: WeightsRecord | None, source: str | None = None) -> dict[str, Any] | None:
+    from kerascnn.weights import cache_folder
+    from kerascnn.weights.sources import sha256
+
+    path = Path(source) if source else Path()
     if record is None:
-        return None
-    return {"name": record.full_name, "sha256": record.sha256, "url": record.url, "licence": record.licence}
+        return {"file": path.name, "sha256": sha256(path)} if source else None
+    if not path.is_file():
+        path = cache_folder() / record.file
+    digest = record.sha256
+    if len(digest) < 64 and path.is_file():  # some publishers print less than all of it
+        digest = sha256(path)
+    return {"name": record.full_name, "sha256": digest, "url": record.url, "licence": record.licence}
 
 
-def _labels(record: Any) -> tuple[str, ...] | None:
+def _labels(record: WeightsRecord | None) -> tuple[str, ...] | None:
     if record is None or record.labels != "imagenet":
         return None
     from kerascnn.data import imagenet_classes

@@ -118,7 +118,10 @@ def run(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Carry out a plan; see `export` for arguments, results and errors."""
+    from kerascnn.auxiliary import inference_model
+
     progress = progress or Silent()
+    loaded = replace(loaded, model=inference_model(loaded.model))  # auxiliary classifiers are for training
     job = make_job(loaded, plan, calibration, evaluate, include_preprocessing)
     weights = 4 * loaded.model.count_params()
     publishing.check_space(target, int(1.2 * weights * len(plan.items)) + 10_000_000)

@@ -7,12 +7,14 @@ names are resolved when they are first used, so that listing variants stays inst
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from kerascnn import analysis, applications, layers, weights
+    from kerascnn.auxiliary import inference_model
     from kerascnn.preprocessing import decode_predictions, preprocess_input
     from kerascnn.registry import Variant, create_model, list_models, variant
 
@@ -22,6 +24,7 @@ __all__ = [
     "applications",
     "create_model",
     "decode_predictions",
+    "inference_model",
     "layers",
     "list_models",
     "preprocess_input",
@@ -32,6 +35,7 @@ __all__ = [
 _MODULES = ("analysis", "applications", "layers", "weights")
 _HOMES = {
     "Variant": "registry",
+    "inference_model": "auxiliary",
     "create_model": "registry",
     "list_models": "registry",
     "variant": "registry",
@@ -50,3 +54,10 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+if "keras" in sys.modules:
+    # Keras can only load a saved model whose layers are registered. Where Keras is imported later than this package,
+    # `import kerascnn.layers` does the same.
+    importlib.import_module("kerascnn.layers")
+    importlib.import_module("kerascnn.auxiliary")

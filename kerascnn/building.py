@@ -10,11 +10,16 @@ import keras
 from keras import KerasTensor, layers
 
 from kerascnn import registry
+from kerascnn.auxiliary import AuxiliaryModel
 from kerascnn.preprocessing import Preprocessing
-from kerascnn.registry import Variant, WeightsRecord
+from kerascnn.registry import BuildFacts, Variant, WeightsRecord
 
 # The package is channels_last whatever keras.json says: the papers' tables, the weights and TFLite all are.
 DATA_FORMAT: Literal["channels_last"] = "channels_last"
+
+# He et al. 2015 (arXiv:1502.01852) give the variance, 2 / fan-in. Uniform, because drawing as many normal numbers as a
+# large network has weights takes longer than the rest of building it.
+INITIALIZER = "he_uniform"
 
 
 class ModelOptions(TypedDict, total=False):
@@ -29,6 +34,8 @@ class ModelOptions(TypedDict, total=False):
     classifier_activation: activation of the last layer, "softmax" by default, None for logits.
     name: name of the model.
     features: True, or names of stages: the model returns a dict of feature maps instead (no top).
+    head: "new" takes weights with another number of classes, and leaves the last layer untrained.
+    input_channels: "adapt" takes RGB weights for one, four or more input channels (see `kerascnn.weights.load`).
     """
 
     include_top: bool
@@ -40,6 +47,8 @@ class ModelOptions(TypedDict, total=False):
     classifier_activation: str | None
     name: str
     features: bool | Sequence[str]
+    head: Literal["new"] | None
+    input_channels: Literal["adapt"] | None
 
 
 class Network:
@@ -62,17 +71,20 @@ class Network:
     ):
         self.variant: Variant = registry.variant(name)
         choices = choices or {}
-        _check_names(name, options, choices)
+        _check_names(name, options)
         self.include_top: bool = options.get("include_top", True)
         self.classes: int = options.get("classes", 1000)
         self.pooling: str | None = options.get("pooling")
         self.activation: str | None = options.get("classifier_activation", "softmax")
         self.features: bool | Sequence[str] = options.get("features", False)
         self.name: str = options.get("name") or name
+        self.head: Literal["new"] | None = options.get("head")
+        self.input_channels: Literal["adapt"] | None = options.get("input_channels")
         self._weights: str | None = options.get("weights")
         _check_values(self)
         self.record: WeightsRecord | None = _weights_record(self.variant, self._weights)
         self.choices: dict[str, Any] = _resolve_choices(self.variant, choices, self.record)
+        self._given = frozenset(option for option, (given, _, _) in choices.items() if given is not None)
         _check_classes(self)
         self.input, self._inputs = _make_input(self.variant, options)
         self._stages: dict[str, KerasTensor] = {}
@@ -97,23 +109,39 @@ class Network:
 
     def dense(self, x: KerasTensor, units: int, name: str) -> KerasTensor:
         """A hidden fully connected layer with ReLU."""
-        return layers.Dense(units, activation="relu", kernel_initializer="he_normal", name=name)(x)
+        return layers.Dense(units, activation="relu", kernel_initializer=INITIALIZER, name=name)(x)
 
-    def predictions(self, x: KerasTensor) -> KerasTensor:
-        """The last fully connected layer, named `predictions`; float32 also under mixed precision."""
-        return layers.Dense(self.classes, activation=self.activation, dtype=head_dtype(), name="predictions")(x)
+    def predictions(self, x: KerasTensor, name: str = "predictions") -> KerasTensor:
+        """The last fully connected layer, one unit a class; float32 also under mixed precision."""
+        return layers.Dense(self.classes, activation=self.activation, dtype=head_dtype(), name=name)(x)
 
-    def classifier(self, x: KerasTensor, dropout: float = 0.0) -> keras.Model:
-        """End with global average pooling and one fully connected layer, or without the top as asked."""
+    def wants_auxiliary(self, aux_logits: bool) -> bool:
+        """Whether to build the auxiliary classifiers that the option `aux_logits` asks for."""
+        if not isinstance(aux_logits, bool):
+            raise ValueError(f"aux_logits must be True or False; it is {aux_logits!r}.")
+        if aux_logits and self.features_only:
+            raise ValueError(
+                "aux_logits=True adds classifiers beside the last one, but include_top=False or features= asks for a "
+                "network without classifiers. Leave one of them out."
+            )
+        return aux_logits
+
+    def classifier(
+        self, x: KerasTensor, dropout: float = 0.0, auxiliary: Mapping[str, KerasTensor] | None = None
+    ) -> keras.Model:
+        """End with global average pooling and one fully connected layer, or without the top as asked.
+
+        `auxiliary` are the outputs of auxiliary classifiers, by name.
+        """
         if self.features_only:
             return self.finish(x)
         x = layers.GlobalAveragePooling2D(data_format=DATA_FORMAT, name="avg_pool")(x)
         if dropout:
             x = layers.Dropout(dropout, name="dropout")(x)
-        return self.finish(self.predictions(x))
+        return self.finish(self.predictions(x), auxiliary)
 
-    def finish(self, x: KerasTensor) -> keras.Model:
-        """Make the model that ends in `x`, and load its weights."""
+    def finish(self, x: KerasTensor, auxiliary: Mapping[str, KerasTensor] | None = None) -> keras.Model:
+        """Make the model that ends in `x` (and, for training, in `auxiliary`), and load its weights."""
         outputs: Any = x
         if self.features:
             outputs = self._selected_stages()
@@ -121,16 +149,37 @@ class Network:
             outputs = layers.GlobalAveragePooling2D(data_format=DATA_FORMAT, name="avg_pool")(x)
         elif not self.include_top and self.pooling == "max":
             outputs = layers.GlobalMaxPooling2D(data_format=DATA_FORMAT, name="max_pool")(x)
-        model = keras.Model(self._inputs, outputs, name=self.name)
+        if auxiliary:
+            model = AuxiliaryModel(self._inputs, {"predictions": x, **auxiliary}, name=self.name)
+        else:
+            model = keras.Model(self._inputs, outputs, name=self.name)
+        model.kerascnn_build = self._facts()
         if self._weights is not None:
-            from kerascnn import weights
-
-            weights.load(model, self._weights, variant=self.variant.name)
-        model.kerascnn_preprocessing = (
+            self._load(model, x)
+        preprocessing = (
             Preprocessing.from_record(self.record) if self.record else Preprocessing.default(self.variant.input_shape)
         )
+        model.kerascnn_preprocessing = preprocessing.for_channels(self.input.shape[-1])
         model.kerascnn_weights = self.record
         return model
+
+    def _facts(self) -> BuildFacts:
+        preceding = keras.Model(self._inputs, self.input).layers
+        return BuildFacts(
+            self.variant.name, dict(self.choices), self._given, frozenset(layer.name for layer in preceding)
+        )
+
+    def _load(self, model: keras.Model, x: KerasTensor) -> None:
+        from kerascnn import weights
+
+        whole = model
+        if self.features:  # the model may end before the last stage; the weights belong to all of it
+            whole = keras.Model(self._inputs, x, name=self.name)
+            whole.kerascnn_build = model.kerascnn_build
+        assert self._weights is not None
+        weights.load(
+            whole, self._weights, variant=self.variant.name, head=self.head, input_channels=self.input_channels
+        )
 
     def _selected_stages(self) -> dict[str, KerasTensor]:
         if self.features is True:
@@ -150,8 +199,9 @@ def head_dtype() -> str | None:
     return "float32" if policy.compute_dtype != policy.variable_dtype else None
 
 
-def _check_names(name: str, options: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
-    valid = [*inspect.get_annotations(ModelOptions), *choices]
+def _check_names(name: str, options: Mapping[str, Any]) -> None:
+    own = inspect.signature(registry.builders()[name]).parameters.values()
+    valid = [*inspect.get_annotations(ModelOptions), *(p.name for p in own if p.kind is p.KEYWORD_ONLY)]
     unknown = [option for option in options if option not in valid]
     if unknown:
         raise TypeError(f"{name}() has no option {unknown[0]!r}. Its options are: {', '.join(valid)}.")
@@ -162,6 +212,10 @@ def _check_values(net: Network) -> None:
         raise ValueError(f"classes must be a whole number of at least 1; it is {net.classes!r}.")
     if net.pooling not in (None, "avg", "max"):
         raise ValueError(f'pooling must be None, "avg" or "max"; it is {net.pooling!r}.')
+    if net.head not in (None, "new"):
+        raise ValueError(f'head must be None or "new"; it is {net.head!r}.')
+    if net.input_channels not in (None, "adapt"):
+        raise ValueError(f'input_channels must be None or "adapt"; it is {net.input_channels!r}.')
     if not isinstance(net.include_top, bool):
         raise ValueError(f"include_top must be True or False; it is {net.include_top!r}.")
 
@@ -194,11 +248,11 @@ def _resolve_choices(
 
 
 def _check_classes(net: Network) -> None:
-    if net.record and not net.features_only and net.classes != net.record.classes:
+    if net.record and not net.features_only and net.head is None and net.classes != net.record.classes:
         raise ValueError(
             f"The weights {net.record.full_name!r} have {net.record.classes} classes, but classes={net.classes} was "
-            "asked for. Take include_top=False and put a new head on the features, or weights=None to train from "
-            "scratch."
+            'asked for. head="new" loads all but the last layer, which is then new; include_top=False leaves it out; '
+            "weights=None trains from scratch."
         )
 
 
@@ -217,7 +271,8 @@ def _make_input(variant: Variant, options: Mapping[str, Any]) -> tuple[KerasTens
         if shape is not None and tuple(shape) != tuple(tensor.shape[1:]):
             raise ValueError(f"input_shape is {tuple(shape)}, input_tensor has {tuple(tensor.shape[1:])}. Give one.")
         _check_shape(variant, tuple(tensor.shape[1:]))
-        return tensor, keras.utils.get_source_inputs(tensor)
+        inputs = keras.utils.get_source_inputs(tensor)
+        return tensor, inputs[0] if len(inputs) == 1 else inputs
     shape = tuple(variant.input_shape if shape is None else shape)
     _check_shape(variant, shape)
     image = keras.Input(shape, name="images")

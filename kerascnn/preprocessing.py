@@ -47,7 +47,9 @@ class Preprocessing:
     @classmethod
     def from_record(cls, record: WeightsRecord) -> Preprocessing:
         """The preprocessing that trained weights were made with."""
-        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in record.preprocessing.items()}
+        fields: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in record.preprocessing.items()
+        }
         return cls(**fields)
 
     @classmethod
@@ -122,8 +124,10 @@ class Preprocessing:
         if isinstance(self.resize, tuple):
             image = image.resize((self.resize[1], self.resize[0]), method)
         elif self.resize is not None:
-            scale = self.resize / min(image.size)
-            image = image.resize((max(1, int(image.width * scale)), max(1, int(image.height * scale))), method)
+            # The longer side is cut to a whole number of pixels, as torchvision and timm do it.
+            short = min(image.size)
+            width, height = (int(self.resize * side / short) for side in image.size)
+            image = image.resize((width, height), method)
         if self.crop is not None:
             top = round((image.height - self.crop[0]) / 2)
             left = round((image.width - self.crop[1]) / 2)
@@ -165,7 +169,9 @@ def find_preprocessing(source: keras.Model | str | WeightsRecord | Preprocessing
         return Preprocessing.from_record(source)
     if isinstance(source, str):
         variant, _, weights = source.partition("/")
-        records = [record for record in registry.variant(variant).weights if weights in ("", record.name)]
+        records = [
+            record for record in registry.variant(variant).weights if weights in ("", record.name, *record.aliases)
+        ]
         if len(records) != 1:
             names = [record.full_name for row in registry.variants().values() for record in row.weights]
             raise ValueError(f"{source!r} does not name one set of weights. The known ones are: {', '.join(names)}.")

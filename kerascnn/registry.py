@@ -1,6 +1,7 @@
 """The variants: a frozen record of each, and the builders that make them.
 
-The records come from `variants.toml` and are read without importing Keras; a builder joins them with `@register`.
+The records come from `variants.toml`, their weights from `weights/sources.toml`; both are read without importing
+Keras. A builder joins them with `@register`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import fnmatch
 import importlib
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,34 +22,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PublishedError:
-    """Errors in percent on the ImageNet validation set, and who published them."""
+    """Errors in percent on the ImageNet validation set, and who published them (`top5` is None where they did not)."""
 
     top1: float
-    top5: float
     source: str
+    top5: float | None = None
 
 
 @dataclass(frozen=True)
 class WeightsRecord:
     """One set of trained weights: where it comes from, what it needs, what it must hash to.
 
-    `options` are the builder options that these weights were trained with, where they differ from the paper's.
-    `preprocessing` holds the fields of `kerascnn.preprocessing.Preprocessing`.
+    aliases: other names, such as "imagenet" for weights that the paper's own authors published.
+    file: its name in the cache.
+    sha256: in full, or as many of its first digits as the publisher prints; "" where nobody publishes it.
+    md5: where the publisher gives that instead; "" otherwise.
+    bytes: None where the publisher does not say.
+    options: the builder options that these weights were trained with, where they differ from the paper's.
+    preprocessing: the fields of `kerascnn.preprocessing.Preprocessing`.
+    errors: as their publisher measured them, or None.
     """
 
     variant: str
     name: str
+    url: str
+    source: str
+    licence: str
+    preprocessing: Mapping[str, Any]
     file: str
     format: str
-    url: str
-    sha256: str
-    bytes: int
-    licence: str
-    source: str
-    classes: int
-    labels: str
-    options: Mapping[str, Any]
-    preprocessing: Mapping[str, Any]
+    aliases: tuple[str, ...] = ()
+    sha256: str = ""
+    md5: str = ""
+    bytes: int | None = None
+    classes: int = 1000
+    labels: str = "imagenet"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    errors: PublishedError | None = None
 
     @property
     def full_name(self) -> str:
@@ -86,24 +96,62 @@ class Variant:
     weights: tuple[WeightsRecord, ...]
 
 
+@dataclass(frozen=True)
+class BuildFacts:
+    """What the builder knows of its model: kept on it as `kerascnn_build`, lost when the model is saved.
+
+    options: the family's own options as built; given: those that the caller gave.
+    preceding: names of the layers in front of the network (input_tensor), which weights never touch.
+    """
+
+    variant: str
+    options: Mapping[str, Any]
+    given: frozenset[str]
+    preceding: frozenset[str]
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    return tomllib.loads(resources.files("kerascnn").joinpath(path).read_text(encoding="utf-8"))
+
+
 @cache
 def variants() -> Mapping[str, Variant]:
     """Every variant by name, in the order of `variants.toml`."""
-    text = resources.files("kerascnn").joinpath("variants.toml").read_text(encoding="utf-8")
-    return {name: _record(name, row) for name, row in tomllib.loads(text).items()}
+    sources = _read_toml("weights/sources.toml")
+    profiles = sources.pop("preprocessing")
+    found = {}
+    for name, row in _read_toml("variants.toml").items():
+        weights = [_weights(name, key, facts, profiles) for key, facts in sources.get(name, {}).items()]
+        found[name] = _record(name, row, weights)
+    return found
 
 
-def _record(name: str, row: dict[str, Any]) -> Variant:
-    row = dict(row)
+def _record(name: str, row: dict[str, Any], weights: list[WeightsRecord]) -> Variant:
     row["input_shape"] = tuple(row["input_shape"])
     row["macs"] = {int(side): count for side, count in row["macs"].items()}
     row["stages"] = {stage: tuple(pair) for stage, pair in row["stages"].items()}
     row["also"] = tuple(OptionCounts(**counts) for counts in row.get("also", ()))
     row["errors"] = tuple(PublishedError(**error) for error in row["errors"])
-    row["weights"] = tuple(
-        WeightsRecord(**{"variant": name, "options": {}, **weights}) for weights in row.get("weights", ())
-    )
-    return Variant(name=name, **row)
+    return Variant(name=name, weights=tuple(weights), **row)
+
+
+_FORMATS = {
+    ".h5": "keras",
+    ".keras": "keras",
+    ".pth": "torch",
+    ".safetensors": "safetensors",
+    ".net": "deep_compression",
+}
+
+
+def _weights(variant: str, name: str, row: dict[str, Any], profiles: Mapping[str, Any]) -> WeightsRecord:
+    file = row.setdefault("file", row["url"].rpartition("/")[2])
+    row["format"] = _FORMATS[file[file.rindex(".") :]]
+    row["preprocessing"] = profiles[row["preprocessing"]]
+    row["aliases"] = tuple(row.get("aliases", ()))
+    if "errors" in row:
+        row["errors"] = PublishedError(**{"source": row["source"], **row["errors"]})
+    return WeightsRecord(variant=variant, name=name, **row)
 
 
 def variant(name: str) -> Variant:

@@ -1,14 +1,21 @@
 """Importing and listing stay instant: nothing heavy is imported before it is needed."""
 
+import os
 import subprocess
 import sys
 
 HEAVY = ("keras", "tensorflow", "jax", "torch", "onnx", "tf2onnx", "onnxruntime", "matplotlib", "PIL")
 
 
+def with_path():
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
 def imported_by(code):
     check = f"import sys; print([name for name in {HEAVY!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", f"{code}\n{check}"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{check}"], capture_output=True, text=True, check=True, env=with_path()
+    )
     return done.stdout.strip().splitlines()[-1]
 
 
@@ -38,3 +45,11 @@ import kerascnn
 kerascnn.applications.alexnet(input_shape=(67, 67, 3), classes=2)
 """
     assert "tensorflow" not in imported_by(code)
+
+
+def test_saved_models_load_after_importing_the_package(tmp_path):
+    """In a fresh process, where nothing but the import can have registered the package's layers."""
+    code = "import keras, kerascnn; kerascnn.applications.alexnet(input_shape=(67, 67, 3), classes=2).save('m.keras')"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=with_path())
+    code = "import keras, kerascnn; keras.saving.load_model('m.keras')"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=with_path())

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from export.errors import ExportError, RequestError
+from export.quantization import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,8 @@ def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: n
     Args:
         precision: one of PRECISIONS. `dynamic` has int8 weights and float32 activations; `int8` is int8 inside with
             float32 input and output; `int8-io` has int8 input and output as well.
-        calibration: float32 [n, H, W, C], preprocessed like the network's input; needed for `int8` and `int8-io`.
+        calibration: float32 [n, H, W, C], preprocessed like the network's input; needed for `int8` and `int8-io`, and
+            used by `dynamic`, if given, to round the weights.
 
     Raises:
         RequestError: unknown precision, or calibration images missing or of another shape.
@@ -34,6 +36,8 @@ def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: n
 
     _check_request(traced, precision, calibration)
     frozen = traced.frozen
+    if calibration is not None and precision in ("dynamic", "int8", "int8-io"):
+        frozen = prepare(traced, calibration, activations=precision != "dynamic")
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(frozen.graph_def, name="")
         inputs = graph.get_tensor_by_name(f"{traced.input_name}:0")
@@ -62,7 +66,7 @@ def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: n
 def _check_request(traced: TracedModel, precision: str, calibration: np.ndarray | None) -> None:
     if precision not in PRECISIONS:
         raise RequestError(f"TFLite precision {precision!r} is unknown; choose from {', '.join(PRECISIONS)}.")
-    if not precision.startswith("int8"):
+    if precision in ("float32", "float16") or (precision == "dynamic" and calibration is None):
         return
     if calibration is None or len(calibration) == 0:
         raise RequestError(f"TFLite {precision} needs calibration images, and there are none; 100 photos are plenty.")

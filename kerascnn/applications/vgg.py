@@ -1,4 +1,8 @@
-"""VGG: stacks of 3x3 convolutions (Simonyan & Zisserman 2014, arXiv:1409.1556)."""
+"""VGG: stacks of 3x3 convolutions (Simonyan & Zisserman 2014, arXiv:1409.1556).
+
+The paper has no batch normalisation, which is a year younger; the `_bn` variants are torchvision's, which keep the
+biases of the convolutions that the normalisation makes redundant.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import Unpack
 import keras
 from keras import layers
 
-from kerascnn.blocks import conv, max_pool
+from kerascnn.blocks import batch_norm, conv, max_pool
 from kerascnn.building import DATA_FORMAT, ModelOptions, Network
 from kerascnn.registry import register
 
@@ -46,12 +50,40 @@ def vgg19(**options: Unpack[ModelOptions]) -> keras.Model:
     return _vgg("vgg19", options)
 
 
+@register
+def vgg11_bn(**options: Unpack[ModelOptions]) -> keras.Model:
+    """VGG-11 with batch normalisation after each convolution. Options: `kerascnn.building.ModelOptions`."""
+    return _vgg("vgg11_bn", options)
+
+
+@register
+def vgg13_bn(**options: Unpack[ModelOptions]) -> keras.Model:
+    """VGG-13 with batch normalisation after each convolution. Options: `kerascnn.building.ModelOptions`."""
+    return _vgg("vgg13_bn", options)
+
+
+@register
+def vgg16_bn(**options: Unpack[ModelOptions]) -> keras.Model:
+    """VGG-16 with batch normalisation after each convolution. Options: `kerascnn.building.ModelOptions`."""
+    return _vgg("vgg16_bn", options)
+
+
+@register
+def vgg19_bn(**options: Unpack[ModelOptions]) -> keras.Model:
+    """VGG-19 with batch normalisation after each convolution. Options: `kerascnn.building.ModelOptions`."""
+    return _vgg("vgg19_bn", options)
+
+
 def _vgg(name: str, options: ModelOptions) -> keras.Model:
     net = Network(name, options)
+    normalized = name.endswith("_bn")
     x = net.input
-    for block, (depth, width) in enumerate(zip(CONFIGURATIONS[name], WIDTHS, strict=True), start=1):
+    for block, (depth, width) in enumerate(zip(CONFIGURATIONS[name.removesuffix("_bn")], WIDTHS, strict=True), start=1):
         for i in range(1, depth + 1):
-            x = conv(x, width, 3, padding=1, name=f"block{block}_conv{i}")
+            x = conv(x, width, 3, padding=1, activation=None if normalized else "relu", name=f"block{block}_conv{i}")
+            if normalized:
+                x = batch_norm(x, name=f"block{block}_bn{i}")
+                x = layers.Activation("relu", name=f"block{block}_relu{i}")(x)
         net.stage(f"stage{block}", x)
         x = max_pool(x, 2, 2, name=f"block{block}_pool")
     if net.features_only:

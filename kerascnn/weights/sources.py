@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TIMEOUT = 20.0  # seconds without a byte before a download is given up
+ABANDONED = 600.0  # seconds without a byte after which a partial file belongs to no running download
 
 
 class WeightsError(ValueError):
@@ -55,6 +57,7 @@ def fetch(record: WeightsRecord) -> Path:
         return target
     partial = f"{record.file}.partial-{os.getpid()}"
     fetched = target.with_name(partial)
+    _remove_abandoned(target)
     try:
         _download(record, partial)
         check(fetched, record)
@@ -63,6 +66,14 @@ def fetch(record: WeightsRecord) -> Path:
     finally:
         fetched.unlink(missing_ok=True)
     return target
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Delete what killed downloads of the same file left behind."""
+    for path in target.parent.glob(f"{target.name}.partial-*"):
+        with suppress(OSError):  # another process may be doing the same
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
 
 
 def _download(record: WeightsRecord, filename: str) -> None:
@@ -76,10 +87,11 @@ def _download(record: WeightsRecord, filename: str) -> None:
         with _timeout(TIMEOUT):
             keras.utils.get_file(filename, record.url, cache_dir=str(folder.parent), cache_subdir=folder.name)
     except Exception as error:  # Keras raises bare Exception for every failed address
+        size = f" ({record.bytes:,} bytes)" if record.bytes else ""
         raise WeightsUnavailable(
             f"The weights {record.full_name!r} are not in the cache and could not be fetched ({error}). Download "
-            f"{record.url} on a connected machine and put it there as {folder / record.file} ({record.bytes:,} bytes; "
-            "KERASCNN_HOME names another cache), or build with weights=None."
+            f"{record.url} on a connected machine and put it there as {folder / record.file}{size}; KERASCNN_HOME "
+            "names another cache. Or build with weights=None."
         ) from error
 
 
@@ -94,19 +106,38 @@ def _timeout(seconds: float) -> Iterator[None]:
 
 
 def check(path: Path, record: WeightsRecord) -> None:
-    """Refuse a file that is not the published one, byte for byte.
+    """Refuse a file that is not the published one: by SHA-256 (or its published first digits), MD5 or size.
 
     Raises:
-        WeightsError: size or SHA-256 differ.
+        WeightsError: one of them differs.
     """
     size = path.stat().st_size
-    found = sha256(path)
-    if found != record.sha256:
-        state = f"has {size:,} bytes instead of {record.bytes:,}" if size != record.bytes else "was altered"
+    digest = _digest(path, record)
+    if digest is None and record.bytes in (None, size):
+        return  # nothing is published to check against; reading the file shows whether it is complete
+    kind, found, published = digest or ("size", str(size), str(record.bytes))
+    if not found.startswith(published):
+        state = f"has {size:,} bytes instead of {record.bytes:,}" if record.bytes not in (None, size) else "was altered"
         raise WeightsError(
-            f"{path} is not the published file of {record.full_name!r}: it {state} (SHA-256 {found}, published "
-            f"{record.sha256}). Delete it and fetch it again from {record.url}."
+            f"{path} is not the published file of {record.full_name!r}: it {state} ({kind} {found}, published "
+            f"{published}). Delete it and fetch it again from {record.url}."
         )
+
+
+def matches(path: Path, record: WeightsRecord) -> bool:
+    """True where a file is the published one by its SHA-256 or MD5."""
+    digest = _digest(path, record)
+    return digest is not None and digest[1].startswith(digest[2])
+
+
+def _digest(path: Path, record: WeightsRecord) -> tuple[str, str, str] | None:
+    """Kind, the file's digest, the published one."""
+    if record.sha256:
+        return "SHA-256", sha256(path), record.sha256
+    if record.md5:
+        with path.open("rb") as file:
+            return "MD5", hashlib.file_digest(file, "md5").hexdigest(), record.md5
+    return None
 
 
 def sha256(path: Path) -> str:

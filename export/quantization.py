@@ -1,0 +1,41 @@
+"""Prepare a frozen graph for int8: the same function, written with numbers that int8 represents better."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from export.equalization import equalize
+from export.rounding import round_kernels
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from export.graph import FrozenGraph, TracedModel
+
+FEWEST_IMAGES = 8  # too few to rescale and round by, and to hold some back for the test
+
+# int8, int8-io and dynamic files of one export need the same graphs. An entry ends with its traced model.
+_made: WeakKeyDictionary[TracedModel, dict[bool, tuple[np.ndarray, FrozenGraph]]] = WeakKeyDictionary()
+
+
+def prepare(traced: TracedModel, calibration: np.ndarray, *, activations: bool) -> FrozenGraph:
+    """The frozen graph of `traced` with kernels on TFLite's int8 steps, chosen for the calibration images.
+
+    Each change is kept only where images held back from it show less noise.
+
+    Args:
+        calibration: float32 [n, H, W, C], preprocessed like the network's input. With fewer than FEWEST_IMAGES the
+            graph is returned as it is.
+        activations: whether activations get fixed int8 ranges too; their channels are then equalised first. Where they
+            stay in float or get a range for each image, that would only make the weights harder to round.
+    """
+    if len(calibration) < FEWEST_IMAGES:
+        return traced.frozen
+    known = _made.setdefault(traced, {})
+    if activations not in known or known[activations][0] is not calibration:
+        frozen = traced.frozen
+        if activations:
+            frozen = equalize(frozen, traced.input_name, calibration)
+        known[activations] = (calibration, round_kernels(frozen, traced.input_name, calibration))
+    return known[activations][1]

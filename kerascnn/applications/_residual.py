@@ -1,0 +1,86 @@
+"""The residual networks' common frame (He et al. 2015, Table 1): stem, four stages of units, classifier.
+
+ResNet, Wide ResNet, ResNeXt and SENet differ in their units' widths, groups and attention, which each says in its file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import keras
+from keras import KerasTensor, layers
+
+from kerascnn.blocks import add, conv_bn_relu, max_pool
+from kerascnn.building import Network
+
+# residual units in conv2_x, conv3_x, conv4_x, conv5_x, by the network's depth
+UNITS: Mapping[int, tuple[int, int, int, int]] = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
+
+# (map, width of the stage: 64, 128, 256, 512, stride, name) -> map
+Unit = Callable[[KerasTensor, int, int, str], KerasTensor]
+Attention = Callable[[KerasTensor, str], KerasTensor]
+
+
+def basic(x: KerasTensor, width: int, strides: int, name: str, *, attention: Attention | None = None) -> KerasTensor:
+    """Two 3x3 convolutions and the shortcut."""
+    y = conv_bn_relu(x, width, 3, strides=strides, padding=1, name=f"{name}_1")
+    y = conv_bn_relu(y, width, 3, padding=1, relu=False, name=f"{name}_2")
+    return _join(x, y, strides, name, 1, attention)
+
+
+def bottleneck(
+    x: KerasTensor,
+    widths: tuple[int, int, int],
+    strides: int,
+    name: str,
+    *,
+    groups: int = 1,
+    stride_in_1x1: bool = False,
+    shortcut_kernel: int = 1,
+    attention: Attention | None = None,
+) -> KerasTensor:
+    """1x1, 3x3 and 1x1 convolutions of these widths and the shortcut.
+
+    The stride is the 3x3 convolution's, or the first 1x1 convolution's with `stride_in_1x1`; `shortcut_kernel` is the
+    side of the strided projections' kernels.
+    """
+    reduced, middle, out = widths
+    early, late = (strides, 1) if stride_in_1x1 else (1, strides)
+    y = conv_bn_relu(x, reduced, 1, strides=early, name=f"{name}_1")
+    y = conv_bn_relu(y, middle, 3, strides=late, padding=1, groups=groups, name=f"{name}_2")
+    y = conv_bn_relu(y, out, 1, relu=False, name=f"{name}_3")
+    return _join(x, y, strides, name, shortcut_kernel if strides > 1 else 1, attention)
+
+
+def _join(
+    x: KerasTensor, y: KerasTensor, strides: int, name: str, kernel: int, attention: Attention | None
+) -> KerasTensor:
+    """Sum of the branch and the shortcut, which is a projection where the shape changes (option B); then ReLU."""
+    if attention:
+        y = attention(y, name)
+    if x.shape[-1] != y.shape[-1] or strides > 1:
+        x = conv_bn_relu(x, y.shape[-1], kernel, strides=strides, padding=kernel // 2, relu=False, name=f"{name}_0")
+    return layers.Activation("relu", name=f"{name}_out")(add(x, y, name=f"{name}_add"))
+
+
+def resnet(net: Network, depth: int, unit: Unit) -> keras.Model:
+    """The whole of a network of that depth: 7x7 stem and 3x3 pooling, stages of `unit`, classifier."""
+    x = net.stage("stem", conv_bn_relu(net.input, 64, 7, strides=2, padding=3, name="conv1"))
+    x = max_pool(x, 3, 2, padding=1, name="pool1")
+    return net.classifier(stages(net, x, depth, unit))
+
+
+def stages(net: Network, x: KerasTensor, depth: int, unit: Unit) -> KerasTensor:
+    """conv2_x to conv5_x; each but the first halves the map in its first unit."""
+    for stage, units in enumerate(UNITS[depth], start=1):
+        for i in range(1, units + 1):
+            strides = 2 if stage > 1 and i == 1 else 1
+            x = unit(x, 32 * 2**stage, strides, f"conv{stage + 1}_block{i}")
+        net.stage(f"stage{stage}", x)
+    return x

@@ -1,0 +1,82 @@
+"""DenseNet: every layer sees the maps of all before it (Huang et al. 2016, arXiv:1608.06993)."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+import keras
+from keras import KerasTensor, layers
+
+from kerascnn.blocks import bn_relu, concatenate, conv, conv_bn_relu, max_pool
+from kerascnn.building import DATA_FORMAT, ModelOptions, Network
+from kerascnn.registry import register
+
+# growth rate k, dense layers in each of the four blocks, Table 1; 161 is the authors' (their code and README)
+CONFIGURATIONS = {
+    "densenet121": (32, (6, 12, 24, 16)),
+    "densenet161": (48, (6, 12, 36, 24)),
+    "densenet169": (32, (6, 12, 32, 32)),
+    "densenet201": (32, (6, 12, 48, 32)),
+    "densenet264": (32, (6, 12, 64, 48)),
+}
+
+
+@register
+def densenet121(**options: Unpack[ModelOptions]) -> keras.Model:
+    """DenseNet-121 (Table 1). Options: `kerascnn.building.ModelOptions`."""
+    return _densenet("densenet121", options)
+
+
+@register
+def densenet161(**options: Unpack[ModelOptions]) -> keras.Model:
+    """DenseNet-161, of growth rate 48. Options: `kerascnn.building.ModelOptions`."""
+    return _densenet("densenet161", options)
+
+
+@register
+def densenet169(**options: Unpack[ModelOptions]) -> keras.Model:
+    """DenseNet-169 (Table 1). Options: `kerascnn.building.ModelOptions`."""
+    return _densenet("densenet169", options)
+
+
+@register
+def densenet201(**options: Unpack[ModelOptions]) -> keras.Model:
+    """DenseNet-201 (Table 1). Options: `kerascnn.building.ModelOptions`."""
+    return _densenet("densenet201", options)
+
+
+@register
+def densenet264(**options: Unpack[ModelOptions]) -> keras.Model:
+    """DenseNet-264 (Table 1). Options: `kerascnn.building.ModelOptions`."""
+    return _densenet("densenet264", options)
+
+
+def _densenet(name: str, options: ModelOptions) -> keras.Model:
+    net = Network(name, options)
+    growth, depths = CONFIGURATIONS[name]
+    x = net.stage("stem", conv_bn_relu(net.input, 2 * growth, 7, strides=2, padding=3, name="conv1"))
+    x = max_pool(x, 3, 2, padding=1, name="pool1")
+    for block, depth in enumerate(depths, start=1):
+        if block > 1:
+            x = _transition(x, f"pool{block}")
+        for i in range(1, depth + 1):
+            x = _dense_layer(x, growth, f"conv{block + 1}_block{i}")
+        if block < 4:
+            net.stage(f"stage{block}", x)
+    return net.classifier(net.stage("stage4", bn_relu(x)))
+
+
+def _dense_layer(x: KerasTensor, growth: int, name: str) -> KerasTensor:
+    """BN-ReLU-1x1, BN-ReLU-3x3 (DenseNet-B), joined to its input."""
+    y = bn_relu(x, name=f"{name}_0")
+    y = conv(y, 4 * growth, 1, use_bias=False, activation=None, name=f"{name}_1_conv")
+    y = bn_relu(y, name=f"{name}_1")
+    y = conv(y, growth, 3, padding=1, use_bias=False, activation=None, name=f"{name}_2_conv")
+    return concatenate([x, y], name=f"{name}_concat")
+
+
+def _transition(x: KerasTensor, name: str) -> KerasTensor:
+    """BN-ReLU-1x1 to half the channels (DenseNet-C), then 2x2 average pooling."""
+    x = bn_relu(x, name=name)
+    x = conv(x, x.shape[-1] // 2, 1, use_bias=False, activation=None, name=f"{name}_conv")
+    return layers.AveragePooling2D(2, 2, data_format=DATA_FORMAT, name=f"{name}_pool")(x)

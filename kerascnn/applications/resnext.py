@@ -1,0 +1,46 @@
+"""ResNeXt: aggregated residual transformations (Xie et al. 2016, arXiv:1611.05431)."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+import keras
+from keras import KerasTensor
+
+from kerascnn.applications._residual import bottleneck, resnet
+from kerascnn.building import ModelOptions, Network
+from kerascnn.registry import register
+
+
+@register
+def resnext50_32x4d(**options: Unpack[ModelOptions]) -> keras.Model:
+    """ResNeXt-50 of cardinality 32, 4 channels a group (Table 1). Options: `ModelOptions`."""
+    return _resnext("resnext50_32x4d", 50, 32, 4, options)
+
+
+@register
+def resnext101_32x4d(**options: Unpack[ModelOptions]) -> keras.Model:
+    """ResNeXt-101 of cardinality 32, 4 channels a group (Table 3). Options: `ModelOptions`."""
+    return _resnext("resnext101_32x4d", 101, 32, 4, options)
+
+
+@register
+def resnext101_32x8d(**options: Unpack[ModelOptions]) -> keras.Model:
+    """ResNeXt-101 of cardinality 32, 8 channels a group, as torchvision made it. Options: `ModelOptions`."""
+    return _resnext("resnext101_32x8d", 101, 32, 8, options)
+
+
+@register
+def resnext101_64x4d(**options: Unpack[ModelOptions]) -> keras.Model:
+    """ResNeXt-101 of cardinality 64, 4 channels a group (Table 4). Options: `ModelOptions`."""
+    return _resnext("resnext101_64x4d", 101, 64, 4, options)
+
+
+def _resnext(name: str, depth: int, cardinality: int, group_width: int, options: ModelOptions) -> keras.Model:
+    def unit(x: KerasTensor, width: int, strides: int, name: str) -> KerasTensor:
+        # Form (c) of Figure 3, one grouped convolution; `group_width` is that of conv2_x and doubles with the stages.
+        # The stride is on the 3x3, as in the authors' Torch network.
+        inner = width * group_width // 64 * cardinality
+        return bottleneck(x, (inner, inner, 4 * width), strides, name, groups=cardinality)
+
+    return resnet(Network(name, options), depth, unit)

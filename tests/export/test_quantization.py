@@ -1,0 +1,188 @@
+"""Int8 preparation: the function stays, the noise goes down, and nothing it does not understand is touched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+pytest.importorskip("tensorflow")
+
+from export import quantization  # noqa: E402
+from export.activations import runner  # noqa: E402
+from export.equalization import equalize  # noqa: E402
+from export.formats.tflite import write_tflite  # noqa: E402
+from export.graph import FrozenGraph, TracedModel, trace  # noqa: E402
+from export.rounding import LEVELS, round_kernels  # noqa: E402
+from export.runtimes import open_tflite  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="export runs on TensorFlow")
+layers = keras.layers
+
+
+def fire() -> keras.Model:
+    inputs = keras.Input((23, 23, 3))
+    x = layers.MaxPooling2D(3, 2)(layers.Conv2D(16, 3, activation="relu")(inputs))
+    x = layers.Conv2D(8, 1, activation="relu", name="squeeze")(x)
+    sides = {"expand1": 1, "expand3": 3}
+    expanded = [layers.Conv2D(16, k, padding="same", activation="relu", name=name)(x) for name, k in sides.items()]
+    x = layers.Concatenate()(expanded)
+    x = layers.Conv2D(10, 1)(layers.ZeroPadding2D(1)(x))
+    return keras.Model(inputs, layers.Softmax()(layers.GlobalAveragePooling2D()(x)))
+
+
+def residual() -> keras.Model:
+    inputs = keras.Input((16, 16, 3))
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(16, 3, padding="same", use_bias=False)(inputs)))
+    y = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(16, 3, strides=2, padding="same")(x)))
+    y = layers.BatchNormalization()(layers.Conv2D(16, 3, padding="same", groups=4)(y))
+    x = layers.ReLU(name="joined")(layers.Add()([y, layers.Conv2D(16, 1, strides=2)(x)]))
+    x = layers.Dense(24, activation="relu")(layers.GlobalAveragePooling2D()(x))
+    return keras.Model(inputs, layers.Dense(10, activation="softmax")(x))
+
+
+def unusual() -> keras.Model:
+    """Dilation, grouped and depthwise layers, gates and activations that no factor commutes with."""
+    inputs = keras.Input((16, 16, 4))
+    x = layers.Conv2D(16, 3, dilation_rate=2, activation="relu")(inputs)
+    x = layers.Conv2D(16, 3, groups=4, activation="relu", padding="same", strides=2)(x)
+    x = layers.DepthwiseConv2D(3, activation="relu")(x)
+    x = layers.Multiply()([x, layers.Conv2D(16, 1, activation="sigmoid")(x)])
+    x = layers.Conv2D(16, 1, activation=keras.activations.relu6)(x)
+    x = layers.Flatten()(layers.AveragePooling2D(2)(layers.Conv2D(8, 1, activation="relu")(x)))
+    return keras.Model(inputs, layers.Dense(10, activation="softmax")(x))
+
+
+def uneven_fire() -> keras.Model:
+    """A network that needs all its channels, written down so that some are a hundred times smaller than others."""
+    model = fire()
+    squeeze = model.get_layer("squeeze")
+    sizes = 10 ** np.random.default_rng(3).uniform(-2, 0, squeeze.filters)
+    squeeze.set_weights([value * sizes for value in squeeze.get_weights()])
+    for layer in model.layers:
+        if layer.name.startswith("expand"):
+            kernel, bias = layer.get_weights()
+            layer.set_weights([kernel / sizes[:, None], bias])
+    return model
+
+
+def traced(build: Callable[[], keras.Model]) -> TracedModel:
+    """A network with random weights, biases and batch statistics."""
+    keras.utils.set_random_seed(3)
+    model = build()
+    random = np.random.default_rng(3)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.set_weights([random.uniform(0.5, 2, value.shape) for value in layer.get_weights()])
+        elif getattr(layer, "use_bias", False):
+            *kernels, bias = layer.get_weights()
+            layer.set_weights([*kernels, random.normal(0, 0.1 * np.abs(kernels[0]).max(), bias.shape)])
+    return trace(model)
+
+
+def photos(traced_model: TracedModel, count: int = 24, seed: int = 0) -> np.ndarray:
+    """Correlated inputs, as photos are: neighbouring pixels and channels are alike."""
+    random = np.random.default_rng(seed)
+    _, height, width, channels = traced_model.input_shape
+    smooth = random.normal(size=(count, height, width, 1)).cumsum(axis=1).cumsum(axis=2) / 8
+    return (smooth + random.normal(0, 0.2, (count, height, width, channels)) + 1).astype(np.float32)
+
+
+def answers(graph: FrozenGraph, model: TracedModel, images: np.ndarray) -> np.ndarray:
+    softmax = next(node for node in graph.graph_def.node if node.op == "Softmax")
+    return runner(graph, model.input_name, [softmax.input[0]])(images)[softmax.input[0]]
+
+
+def sqnr(reference: np.ndarray, values: np.ndarray) -> float:
+    return float(10 * np.log10(np.mean(reference**2) / np.mean((reference - values) ** 2)))
+
+
+def nearest(kernel: np.ndarray) -> np.ndarray:
+    steps = np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1))) / LEVELS
+    return np.round(kernel / steps) * steps
+
+
+@pytest.mark.parametrize("build", [fire, residual])
+def test_equalising_keeps_the_function(build: Callable[[], keras.Model]) -> None:
+    model = traced(build)
+    images = photos(model)
+    ours = equalize(model.frozen, model.input_name, images)
+    changed = [name for name, kernel in ours.kernels.items() if not np.array_equal(kernel, model.frozen.kernels[name])]
+    reference = answers(model.frozen, model, images)
+    assert changed, "the test shows nothing where nothing is rescaled"
+    np.testing.assert_allclose(answers(ours, model, images), reference, atol=1e-5 * np.abs(reference).max())
+
+
+def test_a_channel_that_is_added_keeps_its_scale() -> None:
+    # A factor on one input of a sum would change the sum.
+    model = traced(residual)
+    ours = equalize(model.frozen, model.input_name, photos(model))
+    relus = [node.name for node in model.frozen.graph_def.node if node.op == "Relu"]
+    images = photos(model, 4, seed=1)
+    before, after = (runner(graph, model.input_name, relus)(images) for graph in (model.frozen, ours))
+    kept = {name: np.allclose(before[name], after[name], rtol=1e-4, atol=1e-5) for name in relus}
+    assert [same for name, same in kept.items() if "/joined" in name] == [True]
+    assert not all(kept.values())
+
+
+def test_what_no_factor_commutes_with_is_left_alone() -> None:
+    model = traced(unusual)
+    assert equalize(model.frozen, model.input_name, photos(model)) is model.frozen
+
+
+@pytest.mark.parametrize("build", [fire, residual, unusual])
+def test_rounded_kernels_are_what_the_converter_stores_and_better_than_nearest(
+    build: Callable[[], keras.Model],
+) -> None:
+    model = traced(build)
+    ours = round_kernels(model.frozen, model.input_name, photos(model, 64))
+    changed = [name for name, kernel in ours.kernels.items() if not np.array_equal(kernel, model.frozen.kernels[name])]
+    for name in changed:
+        np.testing.assert_allclose(nearest(ours.kernels[name]), ours.kernels[name], rtol=1e-5, atol=1e-7)
+    images = photos(model, 32, seed=1)
+    reference = answers(model.frozen, model, images)
+    plain, better = (
+        FrozenGraph(model.frozen.graph_def, kernels | {name: nearest(kernels[name]) for name in changed})
+        for kernels in (model.frozen.kernels, ours.kernels)
+    )
+    assert sqnr(reference, answers(better, model, images)) > sqnr(reference, answers(plain, model, images)) + 2
+
+
+def test_pruned_weights_stay_zero() -> None:
+    model = traced(fire)
+    random = np.random.default_rng(0)
+    masks = {name: random.random(kernel.shape) < 0.6 for name, kernel in model.frozen.kernels.items()}
+    pruned = FrozenGraph(
+        model.frozen.graph_def, {name: kernel * ~masks[name] for name, kernel in model.frozen.kernels.items()}
+    )
+    ours = round_kernels(pruned, model.input_name, photos(model))
+    assert all((ours.kernels[name][mask] == 0).all() for name, mask in masks.items())
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-io", "dynamic"])
+def test_a_network_with_uneven_channels_becomes_more_exact(precision: str, tmp_path: Path, monkeypatch: Any) -> None:
+    model = traced(uneven_fire)
+    calibration, images = photos(model, 48), photos(model, 32, seed=1)
+    reference = answers(model.frozen, model, images)
+    measured = []
+    for fewest in (1000, quantization.FEWEST_IMAGES):  # without and with preparation
+        monkeypatch.setattr(quantization, "FEWEST_IMAGES", fewest)
+        write_tflite(model, tmp_path / "m.tflite", precision, calibration)
+        logits = open_tflite(tmp_path / "m.tflite").predict_with_logits(images).logits
+        measured.append(sqnr(reference, logits))
+    assert measured[1] > measured[0] + 1
+
+
+def test_the_work_is_done_once_for_int8_and_int8_io(monkeypatch: Any) -> None:
+    model = traced(fire)
+    images = photos(model)
+    first = quantization.prepare(model, images, activations=True)
+    assert quantization.prepare(model, images, activations=True) is first
+    assert quantization.prepare(model, images.copy(), activations=True) is not first
+    assert quantization.prepare(model, images[:4], activations=True) is model.frozen

@@ -1,0 +1,1 @@
+"""Every variant against an independent implementation: `python -m tests.parity` (needs the extra `parity`)."""
