@@ -1,0 +1,104 @@
+"""Export every variant to every format, untrained and at its own size, and print one table.
+
+    python benchmarks/export_all.py --output docs/exports.md            # all of them, about an hour on two cores
+    python benchmarks/export_all.py 'resnet*' --results results.json    # some; resumes from what the file holds
+
+Each export is verified as usual; the folder is removed once its figures are noted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+FORMATS = ("saved_model", "tflite", "onnx")
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Figures of one variant: what was published, and why what was not."""
+    import keras
+
+    from export import models, pipeline
+    from export.errors import ExportError
+    from export.plan import make_plan
+
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = models.build(name, weights="none", warn=lambda _: None)
+        try:
+            manifest = pipeline.run(loaded, Path(folder) / name, make_plan(FORMATS))
+        except pipeline.Rejected as error:
+            manifest = error.manifest
+        except ExportError as error:
+            return {"failure": str(error)}
+    row: dict[str, Any] = {"seconds": time.perf_counter() - start, "failure": ""}
+    for artifact in manifest["artifacts"]:
+        row[artifact["format"]] = {
+            "error": artifact["parity"]["relative_error"],
+            "bytes": artifact["bytes"],
+            "latency": artifact["latency"]["median_ms"],
+        }
+    row["failure"] = "; ".join(f"{rejected['format']}: {rejected['reason']}" for rejected in manifest["rejected"])
+    keras.backend.clear_session()
+    gc.collect()
+    return row
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """A Markdown table: for each variant and format the largest relative error, the size and the latency."""
+    head = [
+        "| variant | SavedModel | | | TFLite | | | ONNX | | | export |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    head.append("| " + " | ".join(["", *["error", "MB", "ms"] * 3, "s"]) + " |")
+    lines = []
+    for name, row in sorted(results.items()):
+        cells = [name]
+        for format in FORMATS:
+            figures = row.get(format)
+            cells += (
+                [f"{figures['error']:.0e}", f"{figures['bytes'] / 1e6:.1f}", f"{figures['latency']:.1f}"]
+                if figures
+                else ["failed", "", ""]
+            )
+        lines.append("| " + " | ".join([*cells, f"{row.get('seconds', 0):.0f}"]) + " |")
+    failures = [f"- {name}: {row['failure']}" for name, row in sorted(results.items()) if row["failure"]]
+    return "\n".join([*head, *lines, "", *failures])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("patterns", nargs="*", default=["*"])
+    parser.add_argument("--results", type=Path, default=Path("export_all.json"), help="figures so far, to resume from")
+    parser.add_argument("--output", type=Path, help="Markdown file to write")
+    arguments = parser.parse_args()
+
+    from export.quiet import quiet
+    from kerascnn import list_models
+
+    results = json.loads(arguments.results.read_text()) if arguments.results.exists() else {}
+    names = [name for pattern in arguments.patterns for name in list_models(pattern) if name not in results]
+    for name in names:
+        with quiet():
+            results[name] = measure(name)
+        arguments.results.write_text(json.dumps(results, indent=1))
+        print(f"{name}: {results[name].get('seconds', 0):.0f} s {results[name]['failure']}", flush=True)
+    text = table(results)
+    if arguments.output:
+        arguments.output.write_text(
+            "# Every variant in every format\n\nMade by `python benchmarks/export_all.py`: untrained networks at their "
+            "own input size, each artifact run in its own runtime against the Keras model. Error: largest difference of "
+            "the logits, relative to the largest logit. Latency: one image, median, on a machine with two cores; "
+            "compare within a row only.\n\n" + text.rstrip() + "\n"
+        )
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
