@@ -16,6 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+HEAD = """# Every variant in every format
+
+Made by `python benchmarks/export_all.py`: untrained networks at their own input size, each artifact run in its own
+runtime against the Keras model. Error: largest difference of the logits, relative to the largest logit. Latency: one
+image, median, on a machine with two cores; compare within a row only."""
 FORMATS = ("saved_model", "tflite", "onnx")
 
 
@@ -90,12 +95,7 @@ def main() -> None:
         print(f"{name}: {results[name].get('seconds', 0):.0f} s {results[name]['failure']}", flush=True)
     text = table(results)
     if arguments.output:
-        arguments.output.write_text(
-            "# Every variant in every format\n\nMade by `python benchmarks/export_all.py`: untrained networks at their "
-            "own input size, each artifact run in its own runtime against the Keras model. Error: largest difference of "
-            "the logits, relative to the largest logit. Latency: one image, median, on a machine with two cores; "
-            "compare within a row only.\n\n" + text.rstrip() + "\n"
-        )
+        arguments.output.write_text(f"{HEAD}\n\n{text.rstrip()}\n")
     else:
         print(text)
 

@@ -180,7 +180,7 @@ def build(
         name: the variant.
         weights: `auto` (published weights where they can be had, else random ones), `none`, a name or a path.
         input_size: (height, width), the variant's own by default.
-        classes: number of classes, 1,000 by default.
+        classes: number of classes, the variant's own by default.
         warn: told when the model is untrained.
 
     Raises:
@@ -261,10 +261,12 @@ def _weights_entry(record: WeightsRecord | None, source: str | None = None) -> d
 
 
 def _labels(record: WeightsRecord | None) -> tuple[str, ...] | None:
+    from kerascnn.data import CIFAR10_CLASSES, imagenet_classes
+
+    if record is not None and record.labels == "cifar10":
+        return CIFAR10_CLASSES
     if record is None or record.labels != "imagenet":
         return None
-    from kerascnn.data import imagenet_classes
-
     return tuple(name for _, name in imagenet_classes())
 
 
@@ -277,10 +279,12 @@ def open_file(path: Path) -> LoadedModel:
     import keras
 
     import kerascnn.layers  # noqa: F401  (registers the layers that saved models may hold)
+    from kerascnn.recursion import deep_graphs
     from kerascnn.weights.sources import sha256
 
     try:
-        model = keras.saving.load_model(path, compile=False)
+        with deep_graphs():
+            model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # zip, JSON, HDF5 and Keras each raise their own kinds
         raise RequestError(
             f"{path} cannot be loaded as a Keras model ({first_line(error)}). Save it with model.save('NAME.keras'); "

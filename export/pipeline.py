@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -276,6 +277,7 @@ def _verified(
     from export.runtimes import expected_specs, open_artifact
     from export.verification import verify
 
+    @cache  # loaded once, for the comparison and for what is measured after it
     def open_it() -> Runtime:
         return open_artifact(folder / path, item.format, THREADS)
 

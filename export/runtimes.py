@@ -128,6 +128,8 @@ def _without_softmax(model: keras.Model) -> keras.Model | None:
     """A model that shares `model`'s weights and ends before its final softmax; None when it has none."""
     import keras
 
+    from kerascnn.recursion import deep_graphs
+
     def before(tensor: Any) -> Any | None:
         operation, index, _ = tensor._keras_history
         sources = operation._inbound_nodes[index].input_tensors
@@ -148,7 +150,8 @@ def _without_softmax(model: keras.Model) -> keras.Model | None:
         return logits
 
     logits = before(model.outputs[0])
-    return None if logits is None else keras.Model(model.inputs[0], logits)
+    with deep_graphs():
+        return None if logits is None else keras.Model(model.inputs[0], logits)
 
 
 def open_saved_model(folder: Path) -> Runtime:
@@ -169,16 +172,23 @@ def open_saved_model(folder: Path) -> Runtime:
         return function(**{source[0]: tf.constant(images)})[target[0]].numpy()
 
     def open_tap() -> Run | None:
-        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-        # Freezing inlines the call that a reloaded signature consists of, so that its operations can be walked.
-        frozen = convert_variables_to_constants_v2(function)
-        operation = frozen.outputs[0].op
+        # A reloaded signature only calls the function that `write_saved_model` keeps beside it, whose operations can
+        # be walked. Its graph is run again up to the softmax, on the same variables.
+        network = loaded.network
+        operation = network.outputs[0].op
         while operation.type in ("Identity", "Reshape", "Squeeze", "Cast"):
             operation = operation.inputs[0].op
         if operation.type != "Softmax":
             return None
-        tapped = frozen.prune(frozen.inputs, operation.inputs[0])
+        graph_def, logits = network.graph.as_graph_def(), operation.inputs[0].name
+        captured = {inner.name: outer for outer, inner in network.graph.captures}
+
+        @tf.function(autograph=False)
+        def tapped(images: tf.Tensor) -> tf.Tensor:
+            here = tf.compat.v1.get_default_graph()
+            fed = {name: here.capture(variable) for name, variable in captured.items()} | {f"{source[0]}:0": images}
+            return tf.import_graph_def(graph_def, fed, [logits], name="")[0]
+
         return lambda images: tapped(tf.constant(images)).numpy()
 
     source_spec, target_spec = (

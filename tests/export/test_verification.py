@@ -78,10 +78,11 @@ def test_swapped_channels_are_caught(tmp_path, reference, format, precision):
 
 @FORMATS
 def test_nan_in_the_weights_is_caught(tmp_path, reference, format):
+    """In the layer that no ReLU follows: TensorFlow's fused convolution and ReLU makes a NaN 0."""
     model = network()
-    kernel = model.layers[1].get_weights()[0]
+    kernel, bias = model.layers[3].get_weights()
     kernel[0, 0, 0, 0] = np.nan
-    model.layers[1].set_weights([kernel, model.layers[1].get_weights()[1]])
+    model.layers[3].set_weights([kernel, bias])
     parity = check(write(model, format, "float32", tmp_path / "a"), format, "float32", reference)
     assert not parity.passed
     assert "NaN" in parity.failures[0]
