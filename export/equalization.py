@@ -29,8 +29,7 @@ LEAST = 1e-3  # of the tensor's largest value: a channel that is nearly always 0
 STEPS = 255
 PIXELS = 400  # of one image and tensor, that the noise is measured on
 IMAGES = 24  # that the noise is measured on
-
-_COMMUTING = ("Identity", "Relu", "MaxPool", "AvgPool", "Pad")
+COMMUTING = ("Identity", "Relu", "MaxPool", "AvgPool", "Pad")
 
 
 @dataclass(frozen=True)
@@ -62,20 +61,17 @@ def equalize(frozen: FrozenGraph, input_name: str, calibration: np.ndarray) -> F
         return frozen
     run = runner(frozen, input_name, [site.name for site in sites])
     halves = [_largest(run, sites, calibration[half::2]) for half in (0, 1)]
-    tops = [_tops(sites, largest) for largest in halves]
+    tops = _tops(sites, halves[0])
     noise = {site.name: np.zeros(len(STRENGTHS)) for site in sites}
     energies = {site.name: _energy(frozen, site, len(halves[0][site.name])) for site in sites}
-    tested = calibration[1::2]
-    for batch in batches(tested[:: math.ceil(len(tested) / IMAGES)]):
+    for batch in batches(calibration[1 :: 2 * math.ceil(len(calibration) / (2 * IMAGES))]):
         for name, values in run(batch).items():
-            scales = [_scales(halves[0][name], tops[0][name], strength) for strength in STRENGTHS]
-            noise[name] += [_noise(values, scale * tops[0][name], energies[name]) for scale in scales]
+            scales = [_scales(halves[0][name], tops[name], strength) for strength in STRENGTHS]
+            noise[name] += [_noise(values, scale * tops[name], energies[name]) for scale in scales]
     largest = {name: np.maximum(*(half[name] for half in halves)) for name in noise}
     top = _tops(sites, largest)
-    chosen = {
-        name: _scales(largest[name], top[name], STRENGTHS[int(np.argmin(values))]) for name, values in noise.items()
-    }
-    return _rescaled(frozen, sites, chosen)
+    best = {name: STRENGTHS[int(np.argmin(values))] for name, values in noise.items()}
+    return _rescaled(frozen, sites, {name: _scales(largest[name], top[name], best[name]) for name in best})
 
 
 def _sites(frozen: FrozenGraph) -> list[_Site]:
@@ -148,7 +144,7 @@ class _Graph:
                     yield None
                 else:
                     yield node.input[1], self.channels[name] // kernel.shape[-2], offset
-            elif position == 0 and (node.op in _COMMUTING or self._is_spatial_mean(node)):
+            elif position == 0 and (node.op in COMMUTING or self._is_spatial_mean(node)):
                 yield from self.readers(node.name, offset)
             elif node.op == "ConcatV2" and self._joins_channels(node):
                 before = sum(self.channels[other] for other in node.input[:position])
@@ -161,7 +157,7 @@ class _Graph:
         for node, _ in self.consumers.get(name, ()):
             if node.op == "ConcatV2":
                 return node.name
-            if node.op in _COMMUTING and (found := self.concatenation(node.name)):
+            if node.op in COMMUTING and (found := self.concatenation(node.name)):
                 return found
         return None
 

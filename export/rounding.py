@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from export.graph import FrozenGraph
 
 LEVELS = 127  # int8 without -128, symmetric, one step a channel: TFLite's rule for kernels
-SAMPLES = 8192
-LARGEST = 4608  # inputs of a 3x3 convolution of 512 channels; the work grows with the cube
+SAMPLES = 4096
+PART = 1152  # inputs that make up for one another: a 3x3 convolution of 128 channels; the work grows with the square
 DAMPING = 0.01
 _BLOCK = 64
 
@@ -29,9 +29,9 @@ _BLOCK = 64
 def round_kernels(frozen: FrozenGraph, input_name: str, calibration: np.ndarray) -> FrozenGraph:
     """The same graph with kernels that lie on TFLite's int8 steps, where that helps on images held back for the test.
 
-    Convolutions, grouped ones too, and dense layers of at most LARGEST inputs are rounded; anything else, and a kernel
-    for which nearest rounding is as good, stays as it is. Zeros stay zero, and each channel keeps its largest weight,
-    from which the converter computes the step.
+    Convolutions, grouped ones too, and dense layers are rounded; anything else, and a kernel for which nearest
+    rounding is as good, stays as it is. Zeros stay zero, and each channel keeps its largest weight, from which the
+    converter computes the step.
 
     Args:
         calibration: float32 [n, H, W, C], n >= 4: every fourth image is held back.
@@ -52,7 +52,8 @@ def round_kernels(frozen: FrozenGraph, input_name: str, calibration: np.ndarray)
                 if testing:
                     tests[name].append(rows)
                 else:
-                    moments[name] += np.matmul(rows.transpose(0, 2, 1), rows)
+                    parts = _parts(rows)
+                    moments[name] += np.matmul(parts.transpose(0, 2, 1), parts)
     kernels = {
         name: _rounded(frozen.kernels[name], moments.pop(name), np.concatenate(tests.pop(name), axis=1))
         for name in layers
@@ -61,17 +62,15 @@ def round_kernels(frozen: FrozenGraph, input_name: str, calibration: np.ndarray)
 
 
 def _layers(frozen: FrozenGraph) -> dict[str, Any]:
-    """The operation of each kernel that can be rounded: used once, and not too large."""
+    """The operation of each kernel that can be rounded, by kernel."""
     readers: dict[str, list[Any]] = {}
     for node in frozen.graph_def.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     found = {}
-    for name, kernel in frozen.kernels.items():
+    for name in frozen.kernels:
         node, *others = readers[name]
-        if others or node.op not in ("Conv2D", "MatMul") or node.input[1] != name or transposed(node):
-            continue
-        if kernel[..., 0].size <= LARGEST:
+        if not others and node.op in ("Conv2D", "MatMul") and node.input[1] == name and not transposed(node):
             found[name] = node
     return found
 
@@ -104,16 +103,28 @@ def _samples(
     return rows.transpose(1, 0, 3, 2).reshape(-1, count, height * width * channels)
 
 
+def _parts(rows: np.ndarray) -> np.ndarray:
+    """`rows` [groups, count, inputs] with the inputs in equal parts: [groups * parts, count, at most PART]."""
+    groups, count, inputs = rows.shape
+    parts = next(parts for parts in range(-(-inputs // PART), inputs + 1) if inputs % parts == 0)
+    return rows.reshape(groups, count, parts, -1).transpose(0, 2, 1, 3).reshape(groups * parts, count, -1)
+
+
 def _rounded(kernel: np.ndarray, moments: np.ndarray, tests: np.ndarray) -> np.ndarray:
-    """`kernel` rounded group by group, or as it is where that is no better on `tests` [groups, count, inputs]."""
+    """`kernel` rounded, or as it is where that is no better on `tests` [groups, count, inputs].
+
+    `moments` is [groups * parts, inputs of a part, inputs of a part].
+    """
     weights = kernel.reshape(-1, kernel.shape[-1])
     steps = np.abs(weights).max(axis=0) / LEVELS
     steps[steps == 0] = 1
     nearest = np.round(weights / steps) * steps
-    groups = np.split(weights, len(moments), axis=1)
-    ours = np.concatenate(
-        [_compensated(*group) for group in zip(groups, np.split(steps, len(moments)), moments, strict=True)], axis=1
-    )
+    ours = np.empty_like(weights)
+    size, width = moments.shape[-1], weights.shape[1] // len(tests)
+    for index, moment in enumerate(moments):
+        group, part = divmod(index, len(weights) // size)
+        rows, columns = slice(part * size, (part + 1) * size), slice(group * width, (group + 1) * width)
+        ours[rows, columns] = _compensated(weights[rows, columns], steps[columns], moment)
     errors = [
         sum(
             float(np.square(rows @ part).sum(dtype=np.float64))
@@ -121,7 +132,7 @@ def _rounded(kernel: np.ndarray, moments: np.ndarray, tests: np.ndarray) -> np.n
         )
         for rounded in (nearest, ours)
     ]
-    return ours.reshape(kernel.shape).astype(np.float32) if errors[1] < errors[0] else kernel
+    return ours.reshape(kernel.shape) if errors[1] < errors[0] else kernel
 
 
 def _compensated(weights: np.ndarray, steps: np.ndarray, moments: np.ndarray) -> np.ndarray:
@@ -130,14 +141,14 @@ def _compensated(weights: np.ndarray, steps: np.ndarray, moments: np.ndarray) ->
     order = np.argsort(-power)  # the inputs that matter most first, while there is most left to compensate with
     damping = DAMPING * power.mean() or 1.0
     inverse = np.linalg.inv(moments[np.ix_(order, order)] + np.diag(np.full(len(order), damping)))
-    factor = np.linalg.cholesky(inverse).T
-    rest = weights[order].astype(np.float64)
+    factor = np.linalg.cholesky(inverse).T.astype(np.float32)
+    rest = weights[order]
     fixed = (rest == 0) | (np.abs(rest) >= LEVELS * steps * (1 - 1e-6))
     nearest = np.clip(np.round(rest / steps), -LEVELS, LEVELS) * steps
-    result = np.where(fixed, nearest, 0.0)
+    result = np.where(fixed, nearest, np.float32(0))
     for start in range(0, len(rest), _BLOCK):
         end = min(start + _BLOCK, len(rest))
-        errors = np.empty((end - start, rest.shape[1]))
+        errors = np.empty((end - start, rest.shape[1]), np.float32)
         for row in range(start, end):
             rounded = np.clip(np.round(rest[row] / steps), -LEVELS, LEVELS) * steps
             result[row] = np.where(fixed[row], result[row], rounded)

@@ -12,6 +12,7 @@ from keras import KerasTensor, layers
 from kerascnn import registry
 from kerascnn.auxiliary import AuxiliaryModel
 from kerascnn.preprocessing import Preprocessing
+from kerascnn.recursion import deep_graphs
 from kerascnn.registry import BuildFacts, Variant, WeightsRecord
 
 # The package is channels_last whatever keras.json says: the papers' tables, the weights and TFLite all are.
@@ -30,7 +31,7 @@ class ModelOptions(TypedDict, total=False):
     input_tensor: a Keras tensor to build on, possibly the output of other layers, which stay in the model.
     input_shape: (height, width, channels); the sides may be None where the architecture allows it.
     pooling: without the top: None for the last feature map, "avg" or "max" for one vector an image.
-    classes: number of classes, 1,000 by default.
+    classes: number of classes, the variant's own by default: ImageNet's 1,000, or CIFAR-10's 10.
     classifier_activation: activation of the last layer, "softmax" by default, None for logits.
     name: name of the model.
     features: True, or names of stages: the model returns a dict of feature maps instead (no top).
@@ -73,7 +74,7 @@ class Network:
         choices = choices or {}
         _check_names(name, options)
         self.include_top: bool = options.get("include_top", True)
-        self.classes: int = options.get("classes", 1000)
+        self.classes: int = options.get("classes", self.variant.classes)
         self.pooling: str | None = options.get("pooling")
         self.activation: str | None = options.get("classifier_activation", "softmax")
         self.features: bool | Sequence[str] = options.get("features", False)
@@ -140,6 +141,7 @@ class Network:
             x = layers.Dropout(dropout, name="dropout")(x)
         return self.finish(self.predictions(x), auxiliary)
 
+    @deep_graphs()
     def finish(self, x: KerasTensor, auxiliary: Mapping[str, KerasTensor] | None = None) -> keras.Model:
         """Make the model that ends in `x` (and, for training, in `auxiliary`), and load its weights."""
         outputs: Any = x

@@ -84,3 +84,24 @@ def _window_means(size: int, windows: int) -> np.ndarray:
         start, end = i * size // windows, -(-(i + 1) * size // windows)
         means[i, start:end] = 1 / (end - start)
     return means
+
+
+@keras.saving.register_keras_serializable(package="kerascnn")
+class ChannelPadding(keras.layers.Layer):
+    """Channels of zeros, `padding` = (before, after) the map's own.
+
+    Input: (batch, height, width, channels); output: (batch, height, width, before + channels + after).
+    """
+
+    def __init__(self, padding: tuple[int, int], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.padding = tuple(padding)
+
+    def call(self, inputs: Any) -> Any:
+        return ops.pad(inputs, [(0, 0), (0, 0), (0, 0), self.padding])
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (*input_shape[:3], input_shape[3] + sum(self.padding))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "padding": self.padding}

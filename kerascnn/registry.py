@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PublishedError:
-    """Errors in percent on the ImageNet validation set, and who published them (`top5` is None where they did not)."""
+    """Errors in percent on the ImageNet validation set, or on the test set of what a small network was made for.
+
+    `source` says who published them; `top5` is None where they did not.
+    """
 
     top1: float
     source: str
@@ -94,6 +97,7 @@ class Variant:
     stages: Mapping[str, tuple[int, int]]
     errors: tuple[PublishedError, ...]
     weights: tuple[WeightsRecord, ...]
+    classes: int = 1000
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,7 @@ _FORMATS = {
     ".h5": "keras",
     ".keras": "keras",
     ".pth": "torch",
+    ".th": "torch",
     ".safetensors": "safetensors",
     ".net": "deep_compression",
 }

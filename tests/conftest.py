@@ -8,6 +8,16 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import pytest
 
+SLOW = {"resnet1202_cifar"}  # 4,200 layers: 10 to 20 s each time it is built
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests over every variant take the largest graphs only with `-m slow`."""
+    for item in items:
+        if getattr(item, "callspec", None) and item.callspec.params.get("name") in SLOW:
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="session")
 def data() -> Path:

@@ -6,12 +6,14 @@ ResNet, Wide ResNet, ResNeXt and SENet differ in their units' widths, groups and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import keras
 from keras import KerasTensor, layers
 
 from kerascnn.blocks import add, conv_bn_relu, max_pool
-from kerascnn.building import Network
+from kerascnn.building import DATA_FORMAT, Network
+from kerascnn.layers import ChannelPadding
 
 # residual units in conv2_x, conv3_x, conv4_x, conv5_x, by the network's depth
 UNITS: Mapping[int, tuple[int, int, int, int]] = {
@@ -25,13 +27,23 @@ UNITS: Mapping[int, tuple[int, int, int, int]] = {
 # (map, width of the stage: 64, 128, 256, 512, stride, name) -> map
 Unit = Callable[[KerasTensor, int, int, str], KerasTensor]
 Attention = Callable[[KerasTensor, str], KerasTensor]
+# where the shape changes: zeros (option A) or a projection (option B); None for a plain network, without shortcuts
+Shortcut = Literal["A", "B"] | None
 
 
-def basic(x: KerasTensor, width: int, strides: int, name: str, *, attention: Attention | None = None) -> KerasTensor:
+def basic(
+    x: KerasTensor,
+    width: int,
+    strides: int,
+    name: str,
+    *,
+    attention: Attention | None = None,
+    shortcut: Shortcut = "B",
+) -> KerasTensor:
     """Two 3x3 convolutions and the shortcut."""
     y = conv_bn_relu(x, width, 3, strides=strides, padding=1, name=f"{name}_1")
     y = conv_bn_relu(y, width, 3, padding=1, relu=False, name=f"{name}_2")
-    return _join(x, y, strides, name, 1, attention)
+    return _join(x, y, strides, name, 1, attention, shortcut)
 
 
 def bottleneck(
@@ -59,14 +71,33 @@ def bottleneck(
 
 
 def _join(
-    x: KerasTensor, y: KerasTensor, strides: int, name: str, kernel: int, attention: Attention | None
+    x: KerasTensor,
+    y: KerasTensor,
+    strides: int,
+    name: str,
+    kernel: int,
+    attention: Attention | None,
+    shortcut: Shortcut = "B",
 ) -> KerasTensor:
-    """Sum of the branch and the shortcut, which is a projection where the shape changes (option B); then ReLU."""
+    """Sum of the branch `y` and the shortcut from `x`, then ReLU."""
     if attention:
         y = attention(y, name)
-    if x.shape[-1] != y.shape[-1] or strides > 1:
+    if shortcut == "A":
+        x = _padded(x, y.shape[-1], strides, name)
+    elif shortcut == "B" and (x.shape[-1] != y.shape[-1] or strides > 1):
         x = conv_bn_relu(x, y.shape[-1], kernel, strides=strides, padding=kernel // 2, relu=False, name=f"{name}_0")
-    return layers.Activation("relu", name=f"{name}_out")(add(x, y, name=f"{name}_add"))
+    return layers.Activation("relu", name=f"{name}_out")(add(x, y, name=f"{name}_add") if shortcut else y)
+
+
+def _padded(x: KerasTensor, channels: int, strides: int, name: str) -> KerasTensor:
+    """The parameter-free shortcut of option A: every `strides`-th pixel, and channels of zeros."""
+    if strides > 1:
+        x = layers.MaxPooling2D(1, strides, data_format=DATA_FORMAT, name=f"{name}_0_pool")(x)
+    if more := channels - x.shape[-1]:
+        # The paper does not say on which side the zeros go, which changes no more than the order of the channels: half
+        # on each, as in the public weights (akamaster's).
+        x = ChannelPadding((more // 2, more - more // 2), name=f"{name}_0_pad")(x)
+    return x
 
 
 def resnet(net: Network, depth: int, unit: Unit) -> keras.Model:

@@ -35,7 +35,7 @@ def alexnet(*, groups: int | None = None, **options: Unpack[ModelOptions]) -> ke
     x = conv(x, 384, 3, padding=1, groups=groups, name="conv4")
     x = net.stage("stage2", conv(x, 256, 3, padding=1, groups=groups, name="conv5"))
     x = max_pool(x, 3, 2, name="pool5")
-    return _classifier(x, net)
+    return _classifier(x, net, dropout="outputs")  # section 4.2
 
 
 @register
@@ -55,15 +55,19 @@ def alexnet_owt(**options: Unpack[ModelOptions]) -> keras.Model:
     x = max_pool(x, 3, 2, name="pool5")
     if not net.features_only and None not in x.shape[1:3] and x.shape[1:3] != (6, 6):
         x = AdaptiveAveragePooling2D((6, 6), name="avg_pool")(x)
-    return _classifier(x, net)
+    return _classifier(x, net, dropout="inputs")  # as torchvision does
 
 
-def _classifier(x: KerasTensor, net: Network) -> keras.Model:
+def _classifier(x: KerasTensor, net: Network, dropout: str) -> keras.Model:
+    """Two hidden layers of 4,096 units with dropout of 0.5 on their "inputs" or on their "outputs"."""
     if net.features_only:
         return net.finish(x)
     net.require_fixed_size(x)
     x = layers.Flatten(data_format=DATA_FORMAT, name="flatten")(x)
     for name in ("fc6", "fc7"):
-        x = layers.Dropout(0.5, name=f"{name}_dropout")(x)
+        if dropout == "inputs":
+            x = layers.Dropout(0.5, name=f"{name}_dropout")(x)
         x = net.dense(x, 4096, name)
+        if dropout == "outputs":
+            x = layers.Dropout(0.5, name=f"{name}_dropout")(x)
     return net.finish(net.predictions(x))

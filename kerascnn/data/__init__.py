@@ -1,9 +1,12 @@
-"""Tables that come with the package: the names of the 1,000 ImageNet classes."""
+"""Tables that come with the package: the names of ImageNet's and CIFAR-10's classes."""
 
 from __future__ import annotations
 
 from functools import cache
 from importlib import resources
+
+# in the order of the data set's own labels
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 @cache

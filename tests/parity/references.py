@@ -74,6 +74,10 @@ REFERENCES = (
     *(_torchvision(f"resnet{depth}", options=EARLY, early_stride=True) for depth in (50, 101, 152)),
     *(_timm(f"resnet{depth}_v2", f"resnetv2_{depth}", options={"stem": "timm"}) for depth in (18, 34, 50, 101, 152)),
     _pytorchcv("resnet200_v2", "preresnet200b", options={"stem": "pytorchcv"}, side=224),
+    *(
+        _pytorchcv(f"resnet{depth}_cifar", f"resnet{depth}_cifar10", options={"shortcut": "B"}, side=32)
+        for depth in (20, 56, 110)
+    ),
     *(_torchvision(f"wide_resnet{depth}_2") for depth in (50, 101)),
     _torchvision("resnext50_32x4d"),
     _timm("resnext101_32x4d", naming="torchvision"),
