@@ -1,0 +1,66 @@
+"""int8 files on photos that they were not calibrated on, plain and prepared, for the trained SqueezeNet.
+
+    python benchmarks/int8_holdout.py PHOTOS.zip
+
+PHOTOS: a folder or zip with folders named by WordNet id. Three splits: even and odd photos both ways, and 100 against
+the rest.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+
+def main(photos: Path) -> None:
+    import kerascnn
+    from export.evaluation import accuracy
+    from export.formats.tflite import write_tflite
+    from export.graph import trace
+    from export.images import find_images, labels_from_folders, load_images, spread
+    from export.runtimes import open_keras, open_tflite
+    from kerascnn.data import imagenet_classes
+
+    model = kerascnn.applications.squeezenet(weights="imagenet")
+    source = find_images(photos)
+    images = load_images(source, source.names, model.kerascnn_preprocessing).images
+    wnids = [wnid for wnid, _ in imagenet_classes()]
+    labels = np.array(labels_from_folders(source.names, None, wnids, 1000))
+    reference = open_keras(model).predict_with_logits(images)
+    everything = np.arange(len(images))
+    hundred = np.array([source.names.index(name) for name in spread(source.names, 100)])
+    splits = {
+        "even, odd": (everything[::2], everything[1::2]),
+        "odd, even": (everything[1::2], everything[::2]),
+        "100, the rest": (hundred, np.setdiff1d(everything, hundred)),
+    }
+    print("| calibrated on, measured on | file | SQNR dB | agreement | top-1 % (float) | top-5 % (float) |")
+    print("|---|---|---:|---:|---:|---:|")
+    for split, (calibrated, measured) in splits.items():
+        whole = accuracy(reference.output[measured], labels[measured])
+        for precision in ("dynamic", "int8"):
+            for prepared in (False, True):
+                plain = mock.patch("export.formats.tflite.prepare", lambda traced, *_, **__: traced.frozen)
+                with tempfile.TemporaryDirectory() as folder, nullcontext() if prepared else plain:
+                    path = Path(folder) / "model.tflite"
+                    write_tflite(trace(model), path, precision, images[calibrated])
+                    found = open_tflite(path).predict_with_logits(images[measured])
+                logits = reference.logits[measured]
+                sqnr = 10 * np.log10(np.sum(logits**2) / np.sum((found.logits - logits) ** 2))
+                agreement = np.mean(found.logits.argmax(1) == logits.argmax(1))
+                score = accuracy(found.output, labels[measured])
+                top1 = f"{100 * score.top1:.1f} ({100 * whole.top1:.1f})"
+                top5 = f"{100 * score.top5:.1f} ({100 * whole.top5:.1f})"
+                file = f"{precision}, {'prepared' if prepared else 'plain'}"
+                print(f"| {split} | {file} | {sqnr:.1f} | {agreement:.3f} | {top1} | {top5} |", flush=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]))
