@@ -1,6 +1,6 @@
 """What every variant must be able to do: train, be saved and copied, run in float16 and on every backend of Keras.
 
-The default run takes the smallest variant of each family, `-m slow` the others.
+The default run takes the smallest variant of each family where that is cheap, `-m slow` all others.
 """
 
 import importlib.util
@@ -22,29 +22,28 @@ from tests.parity.seeding import values
 FAMILIES: dict[str, list[str]] = {}
 for _row in sorted(variants().values(), key=lambda row: row.parameters):
     FAMILIES.setdefault(_row.family, []).append(_row.name)
-SMALLEST = [names[0] for names in FAMILIES.values()]
-OTHERS = {family: names[1:] for family, names in FAMILIES.items() if names[1:]}
+# These take as long as all the others together, and what they are made of is in the others too.
+COSTLY_FAMILIES = {"wide_resnet", "resnext", "inception_v4", "inception_resnet"}
+QUICK = [names[0] for family, names in FAMILIES.items() if family not in COSTLY_FAMILIES]
+OTHERS = {family: [name for name in names if name not in QUICK] for family, names in FAMILIES.items()}
 
-every_variant = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in SMALLEST else pytest.mark.slow) for name in variants()]
+# The last unit of Inception-ResNet v2 is not rectified, so its bias too goes unchanged into a batch normalisation.
+REDUNDANT_BIASES = {"inception_resnet_v2": {"block8_10_conv/bias"}}
+ROUNDING = 1e-6  # gradients that are zero by construction come out below this, all others well above
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in variants()],
 )
-every_variant_by_family = pytest.mark.parametrize(
-    "names",
-    [
-        pytest.param(SMALLEST, id="smallest"),
-        *(pytest.param(names, id=family, marks=pytest.mark.slow) for family, names in OTHERS.items()),
-    ],
-)
-
-
-@pytest.fixture(autouse=True)
-def clear():
-    yield
+def model(request):
+    """Each variant in turn, shared by its tests; they may change its weights."""
+    yield seeded(small(request.param))
     keras.backend.clear_session()
 
 
 def small(name, **options):
-    """The network on small images, with logits of 5 classes. Flattening heads shrink with the image."""
+    """The network for small images, giving logits of 5 classes. Flattening heads shrink with the image."""
     row = variants()[name]
     side = max(row.min_size, 32)
     options = {"classes": 5, "classifier_activation": None, **options}
@@ -70,15 +69,14 @@ def relative_error(found, expected):
     return np.abs(found - expected).max() / np.abs(expected).max()
 
 
-@every_variant
-def test_every_weight_is_trained(name):
-    # A branch that is not connected, or a unit that is dead from the start, has no gradient.
+def test_every_weight_is_trained(model):
+    # A branch that is not connected, or that the next layer undoes, has no gradient. The weights are not the initial
+    # ones, of which some have none by symmetry: a scale before another normalisation, as long as all shifts are 0.
     import tensorflow as tf
 
     keras.utils.set_random_seed(0)
-    model = small(name)
-    # The mean that batch normalisation subtracts takes away what a bias before it adds: its gradient is zero.
-    redundant = {
+    # The mean that batch normalisation subtracts takes away what a bias before it adds.
+    redundant = REDUNDANT_BIASES.get(model.name, set()) | {
         f"{layer.name}/bias"
         for layer in model.layers
         if isinstance(layer, keras.layers.Conv2D) and following_normalization(model, layer)
@@ -87,99 +85,112 @@ def test_every_weight_is_trained(name):
     with tf.GradientTape() as tape:
         # Four images, so that batch normalisation has a variance even on maps of one pixel.
         logits = model(images(model, 4), training=True)
-        loss = keras.ops.mean(
-            keras.losses.sparse_categorical_crossentropy(np.array([0, 1, 3, 4]), logits, from_logits=True)
-        )
+        loss = keras.ops.mean(keras.losses.sparse_categorical_crossentropy(np.arange(4), logits, from_logits=True))
     assert np.isfinite(float(loss))
     gradients = tape.gradient(loss, [weight.value for weight in model.trainable_weights])
     for weight, gradient in zip(model.trainable_weights, gradients, strict=True):
         assert gradient is not None, weight.path
-        assert np.isfinite(np.asarray(gradient)).all(), weight.path
-        print(weight.path, float(np.abs(gradient).max()), weight.path in redundant)
-        assert np.any(np.asarray(gradient) != 0) or weight.path in redundant, weight.path
-    for weight, old in zip(model.non_trainable_weights, before, strict=True):
-        assert np.isfinite(np.asarray(weight)).all(), weight.path
-        assert (np.asarray(weight) != old).any(), weight.path
+        largest = float(np.abs(gradient).max())
+        print(weight.path, largest, weight.path in redundant)
+        assert np.isfinite(largest), weight.path
+        assert (largest > ROUNDING) == (weight.path not in redundant), (weight.path, largest)
+    for statistics, old in zip(model.non_trainable_weights, before, strict=True):
+        new = np.asarray(statistics)
+        assert np.isfinite(new).all(), statistics.path
+        assert (new != old).any(), statistics.path
 
 
-@every_variant
-def test_saved_and_cloned(name, tmp_path):
-    model = seeded(small(name))
+def test_saved_and_cloned(model, tmp_path):
     x = images(model)
-    expected = np.asarray(model(x))
     file = tmp_path / "model.keras"
     model.save(file)
     loaded = keras.saving.load_model(file)
     file.unlink()  # up to 500 MB, and pytest keeps its temporary folders
-    np.testing.assert_array_equal(np.asarray(loaded(x)), expected)
+    np.testing.assert_array_equal(np.asarray(loaded(x)), np.asarray(model(x)))
     clone = keras.models.clone_model(model)
     assert [(w.path, w.shape) for w in clone.weights] == [(w.path, w.shape) for w in model.weights]
-    clone.set_weights(model.get_weights())
-    np.testing.assert_array_equal(np.asarray(clone(x)), expected)
 
 
-@every_variant
-def test_mixed_precision(name):
-    expected = seeded(small(name))
+def test_mixed_precision(model):
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        model = seeded(small(name))
+        half = small(model.name)
     finally:
         keras.config.set_dtype_policy("float32")
-    assert model.output.dtype == "float32"
-    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
-    assert {layer.compute_dtype for layer in convolutions[:-1]} == {"float16"}
+    half.set_weights(model.get_weights())
+    assert half.output.dtype == "float32"
+    convolutions = [layer for layer in half.layers if isinstance(layer, keras.layers.Conv2D)]
+    # the classifier of SqueezeNet is a convolution
+    assert {layer.compute_dtype for layer in convolutions if layer.name != "predictions"} == {"float16"}
     x = images(model)
-    print("error", relative_error(np.asarray(model(x)), np.asarray(expected(x))))
+    e = relative_error(np.asarray(half(x)), np.asarray(model(x)))
+    print("error", e)
+    assert e <= 2e-2
 
 
-@every_variant
-def test_feature_maps(name):
-    model = seeded(small(name, features=True))
-    assert list(model.output) == list(variants()[name].stages)
-    for stage, feature_map in model(images(model)).items():
+def test_feature_maps(model):
+    features = small(model.name, features=True)
+    assert list(features.output) == list(variants()[model.name].stages)
+    whole = {weight.path: weight for weight in model.weights}
+    for weight in features.weights:
+        weight.assign(whole[weight.path])
+    for stage, feature_map in features(images(model)).items():
         array = np.asarray(feature_map)
         assert array.ndim == 4, stage
         assert np.isfinite(array).all(), stage
         assert array.std() > 0, stage
 
 
+BACKENDS = ("jax", "torch")
 LOGITS = """
 import sys
 import keras
-from tests.test_variants import write_logits
+import numpy as np
+from kerascnn import building
+building.INITIALIZER = "zeros"  # seeded weights follow, and JAX compiles random numbers anew for each shape
+from tests.test_variants import logits
 assert keras.backend.backend() == sys.argv[1]
-write_logits(sys.argv[2], sys.argv[3:])
+np.savez(sys.argv[2], **{name: logits(name) for name in sys.argv[3:]})
 """
 
 
-def logits_of(names):
-    for name in names:
-        model = seeded(small(name))
-        yield name, keras.ops.convert_to_numpy(model(images(model), training=False))
-        keras.backend.clear_session()
+def logits(name):
+    """Of seeded weights, under the present backend."""
+    model = seeded(small(name))
+    x = images(model)
+    # Called layer by layer, JAX would compile each operation for each shape; the others need no compilation.
+    result = model.predict_on_batch(x) if keras.backend.backend() == "jax" else model(x, training=False)
+    keras.backend.clear_session()
+    return keras.ops.convert_to_numpy(result)
 
 
-def write_logits(path, names):
-    np.savez(path, **dict(logits_of(names)))
-
-
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-@every_variant_by_family
-def test_other_backends_give_the_same_logits(backend, names, tmp_path):
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
-    path = tmp_path / "logits.npz"
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": backend,
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]),
-    }
-    command = [sys.executable, "-c", LOGITS, backend, str(path), *names]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        pytest.fail(done.stderr[-3000:])
-    found = np.load(path)
-    errors = {name: relative_error(found[name], logits) for name, logits in logits_of(names)}
-    print(errors)
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(QUICK, id="quick"),
+        *(pytest.param(names, id=family, marks=pytest.mark.slow) for family, names in OTHERS.items() if names),
+    ],
+)
+def test_other_backends_give_the_same_logits(names, tmp_path):
+    installed = [backend for backend in BACKENDS if importlib.util.find_spec(backend)]
+    if not installed:
+        pytest.skip(f"none of {', '.join(BACKENDS)} is installed")
+    processes = {}
+    for backend in installed:
+        environment = {
+            **os.environ,
+            "KERAS_BACKEND": backend,
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]),
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiles in a third of the time
+        }
+        command = [sys.executable, "-c", LOGITS, backend, str(tmp_path / f"{backend}.npz"), *names]
+        processes[backend] = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    expected = {name: logits(name) for name in names}
+    errors = {}
+    for backend, process in processes.items():
+        _, messages = process.communicate()
+        assert process.returncode == 0, f"{backend}: {messages[-3000:]}"
+        found = np.load(tmp_path / f"{backend}.npz")
+        errors |= {(backend, name): relative_error(found[name], expected[name]) for name in names}
+    print("backends", {key: float(value) for key, value in errors.items()})
     assert max(errors.values()) <= 1e-4, errors
