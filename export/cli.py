@@ -5,6 +5,7 @@ Exit codes: 0 all done; 1 something failed; 2 what was asked for cannot be done 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -149,7 +150,8 @@ def _run(jobs: list[tuple[str, Path]], options: dict[str, Any]) -> list[str]:
 
     os.environ["KERAS_BACKEND"] = "tensorflow"  # SavedModel, TFLite and ONNX all come from TensorFlow's graph
     failures, manifests = [], []
-    with quiet() as (stderr, log), progress_on(stderr) as progress:
+    # Keras announces downloads on standard output, where the table or the JSON will be.
+    with quiet() as (stderr, log), contextlib.redirect_stdout(sys.stderr), progress_on(stderr) as progress:
         progress.step("starting TensorFlow")
         from export.pipeline import Rejected
 

@@ -154,8 +154,9 @@ def test_offline_and_with_an_empty_cache(tmp_path, cache):
     """`auto` goes on untrained and says why; a demand fails. A proxy at a closed port stands for no network."""
     nowhere = {"https_proxy": "http://127.0.0.1:9", "KERASCNN_HOME": str(cache)}
     arguments = ("--model", "squeezenet", "--tflite", "--input-size", "64", "--output", tmp_path)
-    done = run(*arguments, **nowhere)
+    done = run(*arguments, "--json", **nowhere)
     assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["weights"]["trained"] is False
     assert str(cache / "weights" / "squeezenet_v1.0_deep_compression.net") in done.stderr
     assert (tmp_path / "squeezenet" / "squeezenet_untrained.tflite").exists()
     done = run(*arguments, "--weights", "imagenet", **nowhere)
