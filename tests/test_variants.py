@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import kerascnn
+from kerascnn.recursion import deep_graphs
 from kerascnn.registry import variants
 from kerascnn.weights.conversion import following_normalization
 from tests.parity.seeding import values
@@ -29,7 +30,7 @@ OTHERS = {family: [name for name in names if name not in QUICK] for family, name
 
 # The last unit of Inception-ResNet v2 is not rectified, so its bias too goes unchanged into a batch normalisation.
 REDUNDANT_BIASES = {"inception_resnet_v2": {"block8_10_conv/bias"}}
-ROUNDING = 1e-6  # gradients that are zero by construction come out below this, all others well above
+ROUNDING = 1e-4  # gradients that are zero by construction come out at 2e-6 at most, all others at 5e-3 at least
 
 
 @pytest.fixture(
@@ -91,7 +92,6 @@ def test_every_weight_is_trained(model):
     for weight, gradient in zip(model.trainable_weights, gradients, strict=True):
         assert gradient is not None, weight.path
         largest = float(np.abs(gradient).max())
-        print(weight.path, largest, weight.path in redundant)
         assert np.isfinite(largest), weight.path
         assert (largest > ROUNDING) == (weight.path not in redundant), (weight.path, largest)
     for statistics, old in zip(model.non_trainable_weights, before, strict=True):
@@ -104,10 +104,11 @@ def test_saved_and_cloned(model, tmp_path):
     x = images(model)
     file = tmp_path / "model.keras"
     model.save(file)
-    loaded = keras.saving.load_model(file)
+    with deep_graphs():  # ResNet-1202
+        loaded = keras.saving.load_model(file)
+        clone = keras.models.clone_model(model)
     file.unlink()  # up to 500 MB, and pytest keeps its temporary folders
     np.testing.assert_array_equal(np.asarray(loaded(x)), np.asarray(model(x)))
-    clone = keras.models.clone_model(model)
     assert [(w.path, w.shape) for w in clone.weights] == [(w.path, w.shape) for w in model.weights]
 
 
