@@ -9,10 +9,11 @@ Each export is verified as usual; the folder is removed once its figures are not
 from __future__ import annotations
 
 import argparse
-import gc
 import json
+import multiprocessing
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,13 @@ FORMATS = ("saved_model", "tflite", "onnx")
 
 def measure(name: str) -> dict[str, Any]:
     """Figures of one variant: what was published, and why what was not."""
-    import keras
-
     from export import models, pipeline
     from export.errors import ExportError
     from export.plan import make_plan
+    from export.quiet import quiet
 
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
+    with quiet(), tempfile.TemporaryDirectory() as folder:
         loaded = models.build(name, weights="none", warn=lambda _: None)
         try:
             manifest = pipeline.run(loaded, Path(folder) / name, make_plan(FORMATS))
@@ -49,8 +49,6 @@ def measure(name: str) -> dict[str, Any]:
             "latency": artifact["latency"]["median_ms"],
         }
     row["failure"] = "; ".join(f"{rejected['format']}: {rejected['reason']}" for rejected in manifest["rejected"])
-    keras.backend.clear_session()
-    gc.collect()
     return row
 
 
@@ -83,16 +81,17 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="Markdown file to write")
     arguments = parser.parse_args()
 
-    from export.quiet import quiet
     from kerascnn import list_models
 
     results = json.loads(arguments.results.read_text()) if arguments.results.exists() else {}
     names = [name for pattern in arguments.patterns for name in list_models(pattern) if name not in results]
-    for name in names:
-        with quiet():
-            results[name] = measure(name)
-        arguments.results.write_text(json.dumps(results, indent=1))
-        print(f"{name}: {results[name].get('seconds', 0):.0f} s {results[name]['failure']}", flush=True)
+    # A process a variant: TensorFlow and the converters keep what large networks made them allocate.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=spawn, max_tasks_per_child=1) as pool:
+        for name in names:
+            results[name] = pool.submit(measure, name).result()
+            arguments.results.write_text(json.dumps(results, indent=1))
+            print(f"{name}: {results[name].get('seconds', 0):.0f} s {results[name]['failure']}", flush=True)
     text = table(results)
     if arguments.output:
         arguments.output.write_text(f"{HEAD}\n\n{text.rstrip()}\n")
