@@ -19,7 +19,9 @@ from export.plan import FORMATS, PRECISIONS, Plan, make_plan
 
 
 @click.command(context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]})
-@click.option("--model", "models", multiple=True, metavar="NAME|PATTERN|FILE.keras", help="What to export; repeatable.")
+@click.option(
+    "--model", "models", multiple=True, metavar="NAME|PATTERN|FILE.keras|FILE.kdc", help="What to export; repeatable."
+)
 @click.option("--saved-model", is_flag=True, help="Write a SavedModel (TensorFlow Serving).")
 @click.option("--tflite", is_flag=True, help="Write a TFLite file (LiteRT: phones, edge devices).")
 @click.option("--onnx", is_flag=True, help="Write an ONNX file.")

@@ -198,10 +198,10 @@ def verification_images(job: Job, calibration: np.ndarray | None) -> tuple[np.nd
 def _input_range(job: Job) -> tuple[float, float]:
     """The least and the greatest value that an artifact's input takes."""
     if job.reading:
-        shape = (1, 1, job.loaded.model.inputs[0].shape[-1])
-        ends = np.stack([job.reading.normalize(np.full(shape, value, np.float32)) for value in (0.0, 255.0)])
-        return float(ends.min()), float(ends.max())
-    scaling = {"Rescaling", "Normalization"} & {type(layer).__name__ for layer in job.loaded.model.layers}
+        return job.reading.value_range(job.loaded.model.inputs[0].shape[-1])
+    scaling = {"Rescaling", "Normalization", "PhotoPreparation"} & {
+        type(layer).__name__ for layer in job.loaded.model.layers
+    }
     return (0.0, 255.0) if scaling else (-2.0, 2.0)
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.errors import ExportError, RequestError
+from export.untrained import calm_branches
 
 if TYPE_CHECKING:
     import keras
 
     from kerascnn.preprocessing import Preprocessing
     from kerascnn.registry import WeightsRecord
+    from kerascnn.weights.headers import Header
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def expand_names(specs: tuple[str, ...]) -> list[str]:
         raise RequestError("No model was named. Give --model NAME (see --list), a pattern, or a .keras file.")
     names: dict[str, None] = {}
     for spec in specs:
-        if spec.endswith((".keras", ".h5")) or "/" in spec:
+        if spec.endswith((".keras", ".h5", ".kdc")) or "/" in spec:
             _check_file(Path(spec))
             names[spec] = None
             continue
@@ -82,8 +84,20 @@ def expand_names(specs: tuple[str, ...]) -> list[str]:
 def _check_file(path: Path) -> None:
     if not path.is_file():
         raise RequestError(f"There is no model file {path}.")
-    if path.suffix != ".keras":
-        raise RequestError(f"{path} is not a .keras file; save the model with model.save('NAME.keras').")
+    if path.suffix not in (".keras", ".kdc"):
+        raise RequestError(f"{path} is not a .keras or .kdc file; save the model with model.save('NAME.keras').")
+    if path.suffix == ".kdc":
+        _header(path)
+
+
+def _header(path: str | Path) -> Header:
+    """What a .kdc file says of its network."""
+    from kerascnn.weights import WeightsError, container
+
+    try:
+        return container.read_header(path)
+    except (WeightsError, OSError) as error:
+        raise RequestError(str(error)) from error
 
 
 def check_builder_options(name: str, weights: str, input_size: tuple[int, int] | None, classes: int | None) -> None:
@@ -94,7 +108,7 @@ def check_builder_options(name: str, weights: str, input_size: tuple[int, int] |
     """
     from kerascnn.registry import variant
 
-    if name.endswith(".keras"):
+    if name.endswith((".keras", ".kdc")):
         given = {"--weights": weights != "auto", "--input-size": input_size, "--classes": classes}
         for option, value in given.items():
             if value:
@@ -152,6 +166,8 @@ def weights_state(name: str, weights: str) -> tuple[str, bool | None]:
     """Which weights an export would take, in words, and whether that makes it trained (None: not known)."""
     if name.endswith(".keras"):
         return "the weights in the file", None
+    if name.endswith(".kdc"):
+        return "the weights in the file", _header(name).trained
     chosen = _choose(name, weights)
     if chosen.source is None:
         return "UNTRAINED, random weights", False
@@ -160,7 +176,7 @@ def weights_state(name: str, weights: str) -> tuple[str, bool | None]:
     from kerascnn.weights import cache_folder
 
     if Path(chosen.source).is_file():
-        return f"{chosen.record.full_name} from {chosen.source}", True
+        return f"{chosen.record.full_name} from {chosen.source}", chosen.record.trained
     cached = (cache_folder() / chosen.record.file).exists()
     where = "from the cache" if cached else f"to be fetched from {chosen.record.url}"
     return f"{chosen.record.full_name}, {where}", True
@@ -177,7 +193,7 @@ def build(
     """Build a variant with the weights that were asked for.
 
     Args:
-        name: the variant.
+        name: the variant, or the path of a .kdc file, which brings its own weights.
         weights: `auto` (published weights where they can be had, else random ones), `none`, a name or a path.
         input_size: (height, width), the variant's own by default.
         classes: number of classes, the variant's own by default.
@@ -191,12 +207,17 @@ def build(
 
     from kerascnn import registry
 
+    title = name
+    if name.endswith(".kdc"):
+        title, name, weights = Path(name).stem, _header(name).variant, name
     row = registry.variant(name)
     chosen = _fetched(_choose(name, weights), warn)
-    if chosen.source is None:
-        warn(f"{name} is exported UNTRAINED: its weights are random, and its answers mean nothing.")
+    trained = chosen.record.trained if chosen.record else None if chosen.source else False
+    if trained is False:
+        warn(f"{title} is exported UNTRAINED: its weights are random, and its answers mean nothing.")
     options: dict[str, Any] = {}
-    crop = chosen.record.preprocessing.get("crop") if chosen.record else None
+    record = chosen.record
+    crop = (record.preprocessing or {}).get("crop") if record and record.input_shape is None else None
     size = input_size or crop
     if size:
         options["input_shape"] = (*size, row.input_shape[2])
@@ -207,15 +228,16 @@ def build(
         model = registry.create_model(name, weights=chosen.source, **options)
     except (ValueError, TypeError, ImportError) as error:
         raise RequestError(str(error)) from error
+    if chosen.source is None:
+        calm_branches(model)
     height, width = model.inputs[0].shape[1:3]
     # A file of the user's own does not tell how its photos were prepared.
     known = chosen.record is not None or chosen.source is None
-    preprocessing = model.kerascnn_preprocessing.for_size(height, width) if known else None
-    if chosen.record:
-        options |= dict(chosen.record.options)
-    trained = None if chosen.source and not chosen.record else chosen.record is not None
-    origin = Origin(name, name, options, trained, _weights_entry(chosen.record, chosen.source))
-    return LoadedModel(model, origin, preprocessing, _labels(chosen.record))
+    preprocessing = model.kerascnn_preprocessing if known else None
+    if record:
+        options |= dict(record.options)
+    origin = Origin(title, name, options, trained, _weights_entry(record, chosen.source))
+    return LoadedModel(model, origin, preprocessing and preprocessing.for_size(height, width), _labels(record))
 
 
 def _fetched(chosen: _Weights, warn: Callable[[str], None]) -> _Weights:
@@ -240,9 +262,17 @@ def origin_of(model: keras.Model) -> tuple[Origin, tuple[str, ...] | None]:
     """What is known of a model that came from Python, and its class names where its head has kept them."""
     record = getattr(model, "kerascnn_weights", None)
     if record is None:
-        return Origin(model.name), None
+        return Origin(model.name), _shared_labels(model)
     labels = _labels(record) if model.outputs[0].shape[-1] == record.classes else None
-    return Origin(model.name, record.variant, record.options, trained=True, weights=_weights_entry(record)), labels
+    weights = _weights_entry(record)
+    return Origin(model.name, record.variant, record.options, trained=record.trained, weights=weights), labels
+
+
+def _shared_labels(model: keras.Model) -> tuple[str, ...] | None:
+    """The class names of an ensemble's members, where each has kept its head and they are the same."""
+    records = getattr(model, "kerascnn_members", {}).values()
+    found = {_labels(record) if record and record.classes == model.outputs[0].shape[-1] else None for record in records}
+    return found.pop() if len(found) == 1 else None
 
 
 def _weights_entry(record: WeightsRecord | None, source: str | None = None) -> dict[str, Any] | None:
@@ -252,6 +282,9 @@ def _weights_entry(record: WeightsRecord | None, source: str | None = None) -> d
     path = Path(source) if source else Path()
     if record is None:
         return {"file": path.name, "sha256": sha256(path)} if source else None
+    if record.format == "kdc":
+        made_from = {"name": record.source, "url": record.url, "licence": record.licence}
+        return {"file": record.file, "sha256": record.sha256} | {key: text for key, text in made_from.items() if text}
     if not path.is_file():
         path = cache_folder() / record.file
     digest = record.sha256
@@ -263,6 +296,8 @@ def _weights_entry(record: WeightsRecord | None, source: str | None = None) -> d
 def _labels(record: WeightsRecord | None) -> tuple[str, ...] | None:
     from kerascnn.data import CIFAR10_CLASSES, imagenet_classes
 
+    if record is not None and isinstance(record.labels, tuple):
+        return record.labels
     if record is not None and record.labels == "cifar10":
         return CIFAR10_CLASSES
     if record is None or record.labels != "imagenet":
@@ -278,7 +313,7 @@ def open_file(path: Path) -> LoadedModel:
     """
     import keras
 
-    import kerascnn.layers  # noqa: F401  (registers the layers that saved models may hold)
+    import kerascnn.applications  # noqa: F401  (registers every layer that saved models may hold)
     from kerascnn.recursion import deep_graphs
     from kerascnn.weights.sources import sha256
 

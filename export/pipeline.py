@@ -238,9 +238,13 @@ def _reasons(rejected: list[dict[str, str]]) -> str:
 
 
 def _output_name(reference: Prediction) -> str:
-    if reference.has_softmax:
+    if reference.has_softmax or _sums_to_one(reference.output):  # an ensemble may end in the mean of several softmaxes
         return "probabilities"
     return "scores" if reference.output.ndim == 2 else "features"
+
+
+def _sums_to_one(output: np.ndarray) -> bool:
+    return output.ndim == 2 and bool((output >= 0).all() and np.allclose(output.sum(axis=1), 1, atol=1e-4))
 
 
 def _write(job: Job, item: Item, traced: TracedModel, path: Path, calibration: np.ndarray | None) -> None:

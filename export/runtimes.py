@@ -112,7 +112,9 @@ def open_keras(model: keras.Model) -> Runtime:
         return lambda images: keras.ops.convert_to_numpy(network(images, training=False))
 
     def open_tap() -> Run | None:
-        network = _without_softmax(model)
+        from kerascnn.logits import without_softmax
+
+        network = without_softmax(model)
         return None if network is None else runner(network)
 
     source, target = model.inputs[0], model.outputs[0]
@@ -122,36 +124,6 @@ def open_keras(model: keras.Model) -> Runtime:
         runner(model),
         open_tap,
     )
-
-
-def _without_softmax(model: keras.Model) -> keras.Model | None:
-    """A model that shares `model`'s weights and ends before its final softmax; None when it has none."""
-    import keras
-
-    from kerascnn.recursion import deep_graphs
-
-    def before(tensor: Any) -> Any | None:
-        operation, index, _ = tensor._keras_history
-        sources = operation._inbound_nodes[index].input_tensors
-        if isinstance(operation, keras.Model):
-            inner = _without_softmax(operation)
-            return None if inner is None else inner(sources[0])
-        if type(operation).__name__ in ("Flatten", "Reshape", "Identity", "Squeeze"):
-            return before(sources[0])
-        softmax = getattr(operation, "activation", None) is keras.activations.softmax
-        if type(operation).__name__ == "Softmax" or (softmax and isinstance(operation, keras.layers.Activation)):
-            return sources[0]
-        if not softmax:
-            return None
-        config = operation.get_config() | {"activation": "linear", "name": f"{operation.name}_logits"}
-        linear = type(operation).from_config(config)
-        logits = linear(sources[0])
-        linear.set_weights(operation.get_weights())
-        return logits
-
-    logits = before(model.outputs[0])
-    with deep_graphs():
-        return None if logits is None else keras.Model(model.inputs[0], logits)
 
 
 def open_saved_model(folder: Path) -> Runtime:
@@ -217,6 +189,10 @@ def open_onnx(path: Path, threads: int = 2) -> Runtime:
         model = onnx.load(str(path))
         producers = {name: node for node in model.graph.node for name in node.output}
         node = producers.get(target.name)
+        order = None
+        if node is not None and node.op_type == "Transpose":  # a map of scores: inside, its channels come first
+            (order,) = (onnx.helper.get_attribute_value(item) for item in node.attribute)
+            node = producers.get(node.input[0])
         while node is not None and node.op_type in ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast"):
             node = producers.get(node.input[0])
         if node is None or node.op_type != "Softmax":
@@ -224,7 +200,12 @@ def open_onnx(path: Path, threads: int = 2) -> Runtime:
         name = node.input[0]
         model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
         tapped = start(model.SerializeToString())
-        return lambda images: tapped.run([name], {source.name: images})[0]
+
+        def run_tapped(images: np.ndarray) -> np.ndarray:
+            logits = tapped.run([name], {source.name: images})[0]
+            return logits if order is None else logits.transpose(order)
+
+        return run_tapped
 
     return Runtime(
         _onnx_spec(source),

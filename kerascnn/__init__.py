@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from kerascnn import analysis, applications, layers, weights
+    from kerascnn import analysis, applications, detection, layers, weights
     from kerascnn.auxiliary import inference_model
     from kerascnn.preprocessing import decode_predictions, preprocess_input
     from kerascnn.registry import Variant, create_model, list_models, variant
@@ -24,6 +24,7 @@ __all__ = [
     "applications",
     "create_model",
     "decode_predictions",
+    "detection",
     "inference_model",
     "layers",
     "list_models",
@@ -32,7 +33,7 @@ __all__ = [
     "weights",
 ]
 
-_MODULES = ("analysis", "applications", "layers", "weights")
+_MODULES = ("analysis", "applications", "detection", "layers", "weights")
 _HOMES = {
     "Variant": "registry",
     "inference_model": "auxiliary",
@@ -61,3 +62,7 @@ if "keras" in sys.modules:
     # `import kerascnn.layers` does the same.
     importlib.import_module("kerascnn.layers")
     importlib.import_module("kerascnn.auxiliary")
+    importlib.import_module("kerascnn.stochastic_depth")
+    importlib.import_module("kerascnn.drop_path")
+    importlib.import_module("kerascnn.ensembling")
+    importlib.import_module("kerascnn.lenet_layers")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, Unpack, get_type_hints
 
 import keras
 from keras import KerasTensor, layers
@@ -14,6 +14,7 @@ from kerascnn.auxiliary import AuxiliaryModel
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.recursion import deep_graphs
 from kerascnn.registry import BuildFacts, Variant, WeightsRecord
+from kerascnn.stochastic_depth import Join, Mode, Scaling, Survival
 
 # The package is channels_last whatever keras.json says: the papers' tables, the weights and TFLite all are.
 DATA_FORMAT: Literal["channels_last"] = "channels_last"
@@ -52,6 +53,22 @@ class ModelOptions(TypedDict, total=False):
     input_channels: Literal["adapt"] | None
 
 
+class ResidualOptions(ModelOptions, total=False):
+    """The options of every residual network: `ModelOptions`, and stochastic depth (Huang et al., arXiv:1603.09382).
+
+    survival_probability: that of the last residual unit in a training step, above 0 and at most 1; it falls to it
+        linearly from 1 at the input. None (the default) for constant depth. No weights and no names depend on it.
+    survival_mode: "batch" (the default) drops a unit for a whole batch, as the paper does, and does not compute it;
+        "row" for each image, which saves no time.
+    survival_scaling: "training" (the default) divides a branch that survives by its probability, so that inference is
+        the plain network, whatever weights it has; "inference" multiplies it there, as the paper does.
+    """
+
+    survival_probability: float | None
+    survival_mode: Mode
+    survival_scaling: Scaling
+
+
 class Network:
     """One network under construction.
 
@@ -73,6 +90,9 @@ class Network:
         self.variant: Variant = registry.variant(name)
         choices = choices or {}
         _check_names(name, options)
+        self._weights: str | None = options.get("weights")
+        self.record: WeightsRecord | None = _weights_record(self.variant, self._weights)
+        options = {**_options_of_file(self.record, options), **options}
         self.include_top: bool = options.get("include_top", True)
         self.classes: int = options.get("classes", self.variant.classes)
         self.pooling: str | None = options.get("pooling")
@@ -81,9 +101,12 @@ class Network:
         self.name: str = options.get("name") or name
         self.head: Literal["new"] | None = options.get("head")
         self.input_channels: Literal["adapt"] | None = options.get("input_channels")
-        self._weights: str | None = options.get("weights")
         _check_values(self)
-        self.record: WeightsRecord | None = _weights_record(self.variant, self._weights)
+        self._survival = Survival(
+            options.get("survival_probability"),
+            options.get("survival_mode", "batch"),
+            options.get("survival_scaling", "training"),
+        )
         self.choices: dict[str, Any] = _resolve_choices(self.variant, choices, self.record)
         self._given = frozenset(option for option, (given, _, _) in choices.items() if given is not None)
         _check_classes(self)
@@ -94,6 +117,10 @@ class Network:
         """Note `x` as the output of a stage, which `features=` can ask for."""
         self._stages[name] = x
         return x
+
+    def join(self, units: int) -> Join:
+        """How the network's `units` residual units add their branches: see `ResidualOptions`."""
+        return self._survival.join(units)
 
     @property
     def features_only(self) -> bool:
@@ -112,9 +139,16 @@ class Network:
         """A hidden fully connected layer with ReLU."""
         return layers.Dense(units, activation="relu", kernel_initializer=INITIALIZER, name=name)(x)
 
-    def predictions(self, x: KerasTensor, name: str = "predictions") -> KerasTensor:
+    def predictions(
+        self,
+        x: KerasTensor,
+        name: str = "predictions",
+        initializer: str | keras.initializers.Initializer = "glorot_uniform",
+    ) -> KerasTensor:
         """The last fully connected layer, one unit a class; float32 also under mixed precision."""
-        return layers.Dense(self.classes, activation=self.activation, dtype=head_dtype(), name=name)(x)
+        return layers.Dense(
+            self.classes, activation=self.activation, kernel_initializer=initializer, dtype=head_dtype(), name=name
+        )(x)
 
     def wants_auxiliary(self, aux_logits: bool) -> bool:
         """Whether to build the auxiliary classifiers that the option `aux_logits` asks for."""
@@ -154,21 +188,33 @@ class Network:
         if auxiliary:
             model = AuxiliaryModel(self._inputs, {"predictions": x, **auxiliary}, name=self.name)
         else:
-            model = keras.Model(self._inputs, outputs, name=self.name)
+            model = self._survival.model()(self._inputs, outputs, name=self.name)
         model.kerascnn_build = self._facts()
         if self._weights is not None:
             self._load(model, x)
-        preprocessing = (
-            Preprocessing.from_record(self.record) if self.record else Preprocessing.default(self.variant.input_shape)
-        )
-        model.kerascnn_preprocessing = preprocessing.for_channels(self.input.shape[-1])
+        preprocessing = self._preprocessing()
+        model.kerascnn_preprocessing = preprocessing and preprocessing.for_channels(self.input.shape[-1])
         model.kerascnn_weights = self.record
         return model
 
+    def _preprocessing(self) -> Preprocessing | None:
+        if self.record and self.record.preprocessing is None:
+            return None
+        known = self.record or (self.variant if self.variant.preprocessing else None)
+        return Preprocessing.from_record(known) if known else Preprocessing.default(self.variant.input_shape)
+
     def _facts(self) -> BuildFacts:
         preceding = keras.Model(self._inputs, self.input).layers
+        chosen: dict[str, Any] = {
+            "features": self.features or None,
+            "include_top": None if self.include_top else False,
+            "pooling": self.pooling,
+        }
+        top: dict[str, Any] = {option: value for option, value in chosen.items() if value is not None}
+        if self.activation != "softmax":
+            top["classifier_activation"] = self.activation
         return BuildFacts(
-            self.variant.name, dict(self.choices), self._given, frozenset(layer.name for layer in preceding)
+            self.variant.name, dict(self.choices), self._given, frozenset(layer.name for layer in preceding), top
         )
 
     def _load(self, model: keras.Model, x: KerasTensor) -> None:
@@ -195,6 +241,13 @@ class Network:
         return {stage: self._stages[stage] for stage in wanted}
 
 
+def dropout_rate(name: str, rate: float) -> float:
+    """The option `dropout` of the network of that name, checked."""
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
+        raise ValueError(f"{name}: dropout is the share of values to drop, at least 0 and below 1; it is {rate!r}.")
+    return float(rate)
+
+
 def head_dtype() -> str | None:
     """float32 under a mixed precision policy, where a float16 softmax would lose small probabilities."""
     policy = keras.config.dtype_policy()
@@ -202,8 +255,10 @@ def head_dtype() -> str | None:
 
 
 def _check_names(name: str, options: Mapping[str, Any]) -> None:
-    own = inspect.signature(registry.builders()[name]).parameters.values()
-    valid = [*inspect.get_annotations(ModelOptions), *(p.name for p in own if p.kind is p.KEYWORD_ONLY)]
+    builder = registry.builders()[name]
+    own = inspect.signature(builder).parameters.values()
+    shared = ResidualOptions if get_type_hints(builder)["options"] == Unpack[ResidualOptions] else ModelOptions
+    valid = [*inspect.get_annotations(shared), *(p.name for p in own if p.kind is p.KEYWORD_ONLY)]
     unknown = [option for option in options if option not in valid]
     if unknown:
         raise TypeError(f"{name}() has no option {unknown[0]!r}. Its options are: {', '.join(valid)}.")
@@ -228,6 +283,20 @@ def _weights_record(variant: Variant, weights: str | None) -> WeightsRecord | No
     from kerascnn.weights import find
 
     return find(variant.name, weights)
+
+
+def _options_of_file(record: WeightsRecord | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a .kdc file says of its network beside the family's options, once it was found to be that network."""
+    if record is None or record.format != "kdc":
+        return {}
+    from kerascnn.weights import container
+
+    container.check(options["weights"])
+    found: dict[str, Any] = {"classes": record.classes}
+    found |= {name: value for name, value in record.options.items() if name in inspect.get_annotations(ModelOptions)}
+    if options.get("input_tensor") is None and options.get("input_shape") is None:
+        found["input_shape"] = record.input_shape
+    return found
 
 
 def _resolve_choices(

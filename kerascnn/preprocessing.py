@@ -9,7 +9,7 @@ import numpy as np
 
 from kerascnn import registry
 from kerascnn.data import imagenet_classes
-from kerascnn.registry import WeightsRecord
+from kerascnn.registry import Variant, WeightsRecord
 
 if TYPE_CHECKING:
     import keras
@@ -45,10 +45,10 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0,)
 
     @classmethod
-    def from_record(cls, record: WeightsRecord) -> Preprocessing:
-        """The preprocessing that trained weights were made with."""
+    def from_record(cls, record: WeightsRecord | Variant) -> Preprocessing:
+        """The preprocessing that trained weights were made with, or that a variant's paper describes."""
         fields: dict[str, Any] = {
-            name: tuple(v) if isinstance(v, list) else v for name, v in record.preprocessing.items()
+            name: tuple(v) if isinstance(v, list) else v for name, v in (record.preprocessing or {}).items()
         }
         return cls(**fields)
 
@@ -80,8 +80,11 @@ class Preprocessing:
     def for_channels(self, channels: int) -> Preprocessing:
         """The same for one channel instead of three: gray, with the average of the three means and deviations.
 
-        Any other number is left as it is: only the caller knows what the other channels hold.
+        What is gray becomes RGB for three channels. Any other number is left as it is: only the caller knows what the
+        other channels hold.
         """
+        if channels == 3 and self.channel_order == "gray":
+            return replace(self, channel_order="rgb")
         if channels != 1 or self.channel_order == "gray":
             return self
         return replace(
@@ -102,6 +105,11 @@ class Preprocessing:
         elif resize is not None:
             resize = round(resize * max(scale))
         return replace(self, resize=resize, crop=(height, width))
+
+    def value_range(self, channels: int) -> tuple[float, float]:
+        """The least and the greatest value of a network's input."""
+        ends = [self.normalize(np.full((1, 1, channels), value, np.float32)) for value in (0.0, 255.0)]
+        return float(np.min(ends)), float(np.max(ends))
 
     def normalize(self, images: Any) -> np.ndarray:
         """Channel order, mean and scale, of RGB (or gray) images from 0 to 255, shape (..., height, width, channels).

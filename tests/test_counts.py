@@ -16,7 +16,7 @@ def clear():
 
 def test_every_row_has_a_builder_and_every_builder_a_row():
     assert set(builders()) == set(variants())
-    assert set(builders()) == set(kerascnn.applications.__all__)
+    assert set(builders()) == set(kerascnn.applications.__all__) - {"ensemble"}  # which joins other models
 
 
 @pytest.mark.parametrize("name", variants())
@@ -50,4 +50,10 @@ def test_stages_are_those_of_the_record(name):
     }
     for stage, (_, stride) in row.stages.items():
         # Unpadded convolutions lose a few pixels at the edge, so the stride is the nearest power of two.
-        assert side / stride * 0.7 <= model.output[stage].shape[1] <= side / stride + 1
+        found = model.output[stage].shape[1]
+        assert found <= side / stride + 1
+        if found < side / stride * 0.7:  # much of a small image: see how the map grows
+            wider = kerascnn.create_model(
+                name, features=[stage], input_shape=(side + 8 * stride, side, row.input_shape[2])
+            )
+            assert wider.output[stage].shape[1] == found + 8

@@ -4,8 +4,6 @@ Both graphs are read into nodes with the same traits and walked side by side fro
 order of concatenations are compared too. Merged into the layer before: activations, dropout, flattening, and Caffe's
 scale layers, which are the second half of its batch normalisation. Merged into the layer after: our ZeroPadding2D.
 Where the graphs may differ is in DIFFERENCES; anything else fails, and so does an entry that no longer holds.
-
-The zoo's ZFNet waits for a builder of it here.
 """
 
 from collections import Counter
@@ -31,6 +29,7 @@ NETWORKS = {
     "resnet50_v1.5": ("resnet50", {"stride_in_1x1": False}, "resnet50"),
     "squeezenet1_1": ("squeezenet1_1", {}, "squeezenet"),
     "vgg19": ("vgg19", {}, "vgg19"),
+    "zfnet_wide": ("zfnet_wide", {"normalization": "pytorchcv"}, "zfnet512"),
 }
 
 DENSE = "op dense, activation softmax"
@@ -45,6 +44,9 @@ WHOLE_MAP = "its window is the whole map at 224; ours is so at every size"
 ROUNDED = "Caffe rounds up, which the conversion lost: their maps are 55, 27, 13 and 6, Caffe's and ours 56, 28, 14, 7"
 UNREACHED = "no window reaches our second row and column at 224; odd maps need them"
 SUMS = "Figure 5 prints projections of 128 but outputs of 576, 576 and 1024, which 96 gives; public weights have 128"
+FIGURE_3 = "Figure 3 prints maps of 110, 55, 26, 13 and 6; theirs are 109, 54, 25, 12 and 6"
+WIDTHS = "theirs is another network of the same plan: 512 filters in layers 3 to 5, 1024 units in fc7, no dropout"
+CONSTANTS = "theirs are AlexNet's constants; ours here pytorchcv's, by default AlexNet's too but after the pool"
 STRIDE = "theirs has torchvision's form, stride in the 3x3; the paper's is in the first 1x1"
 
 # id, layers of ours, what only ours has, what only theirs has, why
@@ -73,6 +75,15 @@ DIFFERENCES = [
     ("resnet50", " ".join(f"conv{i}_block1_2_conv" for i in (3, 4, 5)), "stride 1", "stride 2", STRIDE),
     ("resnet50", "avg_pool", GLOBAL, WINDOW, WHOLE_MAP),
     ("resnet50_v1.5", "avg_pool", GLOBAL, WINDOW, WHOLE_MAP),
+    ("zfnet_wide", "conv1", "pads 1", "pads 0", FIGURE_3),
+    ("zfnet_wide", "pool1 pool2", "pads 0,0,1,1", "pads 0", FIGURE_3),
+    ("zfnet_wide", "pool5", "kernel 3x3", "kernel 2x2", FIGURE_3),
+    ("zfnet_wide", "norm1 norm2", "alpha 0.0001", "alpha 0.0005", CONSTANTS),
+    ("zfnet_wide", "conv4", "channels 512->1024", "channels 512->512", WIDTHS),
+    ("zfnet_wide", "conv5", "channels 1024->512", "channels 512->512", WIDTHS),
+    ("zfnet_wide", "fc6", "dropout 0.5", "", WIDTHS),
+    ("zfnet_wide", "fc7", "channels 4096->4096, dropout 0.5", "channels 4096->1024", WIDTHS),
+    ("zfnet_wide", "predictions", "channels 4096->1000", "channels 1024->1000", WIDTHS),
 ]
 
 

@@ -24,12 +24,19 @@ FAMILIES: dict[str, list[str]] = {}
 for _row in sorted(variants().values(), key=lambda row: row.parameters):
     FAMILIES.setdefault(_row.family, []).append(_row.name)
 # These take as long as all the others together, and what they are made of is in the others too.
-COSTLY_FAMILIES = {"wide_resnet", "resnext", "inception_v4", "inception_resnet"}
+COSTLY_FAMILIES = {"wide_resnet", "resnext", "inception_v4", "inception_resnet", "plain"}
+COSTLY_FAMILIES |= {"resnet_v2_cifar", "resnext_cifar", "densenet_cifar", "stochastic_depth", "fractalnet"}
 QUICK = [names[0] for family, names in FAMILIES.items() if family not in COSTLY_FAMILIES]
 OTHERS = {family: [name for name in names if name not in QUICK] for family, names in FAMILIES.items()}
 
 # The last unit of Inception-ResNet v2 is not rectified, so its bias too goes unchanged into a batch normalisation.
 REDUNDANT_BIASES = {"inception_resnet_v2": {"block8_10_conv/bias"}}
+# What these leave out of a step at random has no gradient in it; their own tests take that up.
+WHOLE = {
+    "resnet110_stochastic_cifar": {"survival_probability": None},
+    "fractalnet20_cifar": {"drop_path": 0.0, "global_drop_path": 0.0},
+    "fractalnet34": {"drop_path": 0.0, "global_drop_path": 0.0},
+}
 ROUNDING = 1e-4  # gradients that are zero by construction come out at 2e-6 at most, all others at 5e-3 at least
 
 
@@ -47,7 +54,7 @@ def small(name, **options):
     """The network for small images, giving logits of 5 classes. Flattening heads shrink with the image."""
     row = variants()[name]
     side = max(row.min_size, 32)
-    options = {"classes": 5, "classifier_activation": None, **options}
+    options = {"classes": 5, "classifier_activation": None, **WHOLE.get(name, {}), **options}
     return kerascnn.create_model(name, input_shape=(side, side, row.input_shape[2]), **options)
 
 
@@ -97,7 +104,8 @@ def test_every_weight_is_trained(model):
     for statistics, old in zip(model.non_trainable_weights, before, strict=True):
         new = np.asarray(statistics)
         assert np.isfinite(new).all(), statistics.path
-        assert (new != old).any(), statistics.path
+        fixed = statistics.name == "prototypes"  # the codes of LeNet-5's outputs
+        assert (new != old).any() != fixed, statistics.path
 
 
 def test_saved_and_cloned(model, tmp_path):
@@ -120,9 +128,9 @@ def test_mixed_precision(model):
         keras.config.set_dtype_policy("float32")
     half.set_weights(model.get_weights())
     assert half.output.dtype == "float32"
-    convolutions = [layer for layer in half.layers if isinstance(layer, keras.layers.Conv2D)]
+    products = [layer for layer in half.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)]
     # the classifier of SqueezeNet is a convolution
-    assert {layer.compute_dtype for layer in convolutions if layer.name != "predictions"} == {"float16"}
+    assert {layer.compute_dtype for layer in products if layer.name != "predictions"} == {"float16"}
     x = images(model)
     assert relative_error(np.asarray(half(x)), np.asarray(model(x))) <= 0.02
 

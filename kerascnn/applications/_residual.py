@@ -5,7 +5,7 @@ ResNet, Wide ResNet, ResNeXt and SENet differ in their units' widths, groups and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import keras
@@ -14,6 +14,7 @@ from keras import KerasTensor, layers
 from kerascnn.blocks import add, conv_bn_relu, max_pool
 from kerascnn.building import DATA_FORMAT, Network
 from kerascnn.layers import ChannelPadding
+from kerascnn.stochastic_depth import Join
 
 # residual units in conv2_x, conv3_x, conv4_x, conv5_x, by the network's depth
 UNITS: Mapping[int, tuple[int, int, int, int]] = {
@@ -24,11 +25,12 @@ UNITS: Mapping[int, tuple[int, int, int, int]] = {
     152: (3, 8, 36, 3),
 }
 
-# (map, width of the stage: 64, 128, 256, 512, stride, name) -> map
-Unit = Callable[[KerasTensor, int, int, str], KerasTensor]
+# (map, width of the stage, such as 64, 128, 256, 512, stride, name, how the branch is added) -> map
+Unit = Callable[[KerasTensor, int, int, str, Join], KerasTensor]
 Attention = Callable[[KerasTensor, str], KerasTensor]
-# where the shape changes: zeros (option A) or a projection (option B); None for a plain network, without shortcuts
-Shortcut = Literal["A", "B"] | None
+# where the shape changes: zeros (option A), zeros after averages, or a projection (option B); None for a plain network,
+# without shortcuts
+Shortcut = Literal["A", "average", "B"] | None
 
 
 def basic(
@@ -36,6 +38,7 @@ def basic(
     width: int,
     strides: int,
     name: str,
+    join: Join = add,
     *,
     attention: Attention | None = None,
     shortcut: Shortcut = "B",
@@ -43,7 +46,7 @@ def basic(
     """Two 3x3 convolutions and the shortcut."""
     y = conv_bn_relu(x, width, 3, strides=strides, padding=1, name=f"{name}_1")
     y = conv_bn_relu(y, width, 3, padding=1, relu=False, name=f"{name}_2")
-    return _join(x, y, strides, name, 1, attention, shortcut)
+    return _join(x, y, strides, name, join, 1, attention, shortcut)
 
 
 def bottleneck(
@@ -51,6 +54,7 @@ def bottleneck(
     widths: tuple[int, int, int],
     strides: int,
     name: str,
+    join: Join = add,
     *,
     groups: int = 1,
     stride_in_1x1: bool = False,
@@ -67,7 +71,7 @@ def bottleneck(
     y = conv_bn_relu(x, reduced, 1, strides=early, name=f"{name}_1")
     y = conv_bn_relu(y, middle, 3, strides=late, padding=1, groups=groups, name=f"{name}_2")
     y = conv_bn_relu(y, out, 1, relu=False, name=f"{name}_3")
-    return _join(x, y, strides, name, shortcut_kernel if strides > 1 else 1, attention)
+    return _join(x, y, strides, name, join, shortcut_kernel if strides > 1 else 1, attention)
 
 
 def _join(
@@ -75,6 +79,7 @@ def _join(
     y: KerasTensor,
     strides: int,
     name: str,
+    join: Join,
     kernel: int,
     attention: Attention | None,
     shortcut: Shortcut = "B",
@@ -82,14 +87,16 @@ def _join(
     """Sum of the branch `y` and the shortcut from `x`, then ReLU."""
     if attention:
         y = attention(y, name)
-    if shortcut == "A":
-        x = _padded(x, y.shape[-1], strides, name)
+    if shortcut == "average":
+        x = averaged(x, y.shape[-1], strides, name)
+    elif shortcut == "A":
+        x = padded(x, y.shape[-1], strides, name)
     elif shortcut == "B" and (x.shape[-1] != y.shape[-1] or strides > 1):
         x = conv_bn_relu(x, y.shape[-1], kernel, strides=strides, padding=kernel // 2, relu=False, name=f"{name}_0")
-    return layers.Activation("relu", name=f"{name}_out")(add(x, y, name=f"{name}_add") if shortcut else y)
+    return layers.Activation("relu", name=f"{name}_out")(join(x, y, name=f"{name}_add") if shortcut else y)
 
 
-def _padded(x: KerasTensor, channels: int, strides: int, name: str) -> KerasTensor:
+def padded(x: KerasTensor, channels: int, strides: int, name: str) -> KerasTensor:
     """The parameter-free shortcut of option A: every `strides`-th pixel, and channels of zeros."""
     if strides > 1:
         x = layers.MaxPooling2D(1, strides, data_format=DATA_FORMAT, name=f"{name}_0_pool")(x)
@@ -100,18 +107,29 @@ def _padded(x: KerasTensor, channels: int, strides: int, name: str) -> KerasTens
     return x
 
 
+def averaged(x: KerasTensor, channels: int, strides: int, name: str) -> KerasTensor:
+    """The shortcut of stochastic depth's paper: averages of `strides` x `strides` pixels, then channels of zeros."""
+    if strides > 1:
+        # "same" for odd sides only, whose last row and column the convolutions keep too
+        x = layers.AveragePooling2D(strides, padding="same", data_format=DATA_FORMAT, name=f"{name}_0_pool")(x)
+    if more := channels - x.shape[-1]:
+        x = ChannelPadding((0, more), name=f"{name}_0_pad")(x)
+    return x
+
+
 def resnet(net: Network, depth: int, unit: Unit) -> keras.Model:
     """The whole of a network of that depth: 7x7 stem and 3x3 pooling, stages of `unit`, classifier."""
     x = net.stage("stem", conv_bn_relu(net.input, 64, 7, strides=2, padding=3, name="conv1"))
     x = max_pool(x, 3, 2, padding=1, name="pool1")
-    return net.classifier(stages(net, x, depth, unit))
+    return net.classifier(stages(net, x, UNITS[depth], unit))
 
 
-def stages(net: Network, x: KerasTensor, depth: int, unit: Unit) -> KerasTensor:
-    """conv2_x to conv5_x; each but the first halves the map in its first unit."""
-    for stage, units in enumerate(UNITS[depth], start=1):
-        for i in range(1, units + 1):
+def stages(net: Network, x: KerasTensor, units: Sequence[int], unit: Unit, width: int = 64) -> KerasTensor:
+    """conv2_x and on, of so many units; each but the first doubles the width and halves the map in its first unit."""
+    join = net.join(sum(units))
+    for stage, count in enumerate(units, start=1):
+        for i in range(1, count + 1):
             strides = 2 if stage > 1 and i == 1 else 1
-            x = unit(x, 32 * 2**stage, strides, f"conv{stage + 1}_block{i}")
+            x = unit(x, width * 2 ** (stage - 1), strides, f"conv{stage + 1}_block{i}", join)
         net.stage(f"stage{stage}", x)
     return x

@@ -58,25 +58,34 @@ def _densenet(name: str, options: ModelOptions) -> keras.Model:
     x = max_pool(x, 3, 2, padding=1, name="pool1")
     for block, depth in enumerate(depths, start=1):
         if block > 1:
-            x = _transition(x, f"pool{block}")
+            x = transition(x, f"pool{block}")
         for i in range(1, depth + 1):
-            x = _dense_layer(x, growth, f"conv{block + 1}_block{i}")
+            x = dense_layer(x, growth, f"conv{block + 1}_block{i}")
         if block < 4:
             net.stage(f"stage{block}", x)
     return net.classifier(net.stage("stage4", bn_relu(x)))
 
 
-def _dense_layer(x: KerasTensor, growth: int, name: str) -> KerasTensor:
-    """BN-ReLU-1x1, BN-ReLU-3x3 (DenseNet-B), joined to its input."""
+def dense_layer(
+    x: KerasTensor, growth: int, name: str, *, bottleneck: bool = True, dropout: float = 0.0
+) -> KerasTensor:
+    """BN-ReLU-1x1 (the `bottleneck` of DenseNet-B), BN-ReLU-3x3, joined to its input."""
     y = bn_relu(x, name=f"{name}_0")
-    y = conv(y, 4 * growth, 1, use_bias=False, activation=None, name=f"{name}_1_conv")
-    y = bn_relu(y, name=f"{name}_1")
-    y = conv(y, growth, 3, padding=1, use_bias=False, activation=None, name=f"{name}_2_conv")
+    if bottleneck:
+        y = _conv(y, 4 * growth, 1, f"{name}_1", dropout)
+        y = bn_relu(y, name=f"{name}_1")
+    y = _conv(y, growth, 3, f"{name}_{2 if bottleneck else 1}", dropout)
     return concatenate([x, y], name=f"{name}_concat")
 
 
-def _transition(x: KerasTensor, name: str) -> KerasTensor:
-    """BN-ReLU-1x1 to half the channels (DenseNet-C), then 2x2 average pooling."""
+def transition(x: KerasTensor, name: str, *, compress: bool = True, dropout: float = 0.0) -> KerasTensor:
+    """BN-ReLU-1x1, to half the channels with `compress` (DenseNet-C), then 2x2 average pooling."""
     x = bn_relu(x, name=name)
-    x = conv(x, x.shape[-1] // 2, 1, use_bias=False, activation=None, name=f"{name}_conv")
+    x = _conv(x, x.shape[-1] // 2 if compress else x.shape[-1], 1, name, dropout)
     return layers.AveragePooling2D(2, 2, data_format=DATA_FORMAT, name=f"{name}_pool")(x)
+
+
+def _conv(x: KerasTensor, filters: int, side: int, name: str, dropout: float) -> KerasTensor:
+    """A convolution without bias, and dropout of its outputs where there is any (section 4.2)."""
+    x = conv(x, filters, side, padding=side // 2, use_bias=False, activation=None, name=f"{name}_conv")
+    return layers.Dropout(dropout, name=f"{name}_dropout")(x) if dropout else x

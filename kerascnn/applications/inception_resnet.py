@@ -9,16 +9,17 @@ from typing import Unpack
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.blocks import add, average_pool, batch_norm, concatenate, conv, conv_bn_relu, max_pool
-from kerascnn.building import ModelOptions, Network
+from kerascnn.blocks import average_pool, batch_norm, concatenate, conv, conv_bn_relu, max_pool
+from kerascnn.building import Network, ResidualOptions
 from kerascnn.registry import register
+from kerascnn.stochastic_depth import Join
 
 Unit = Callable[..., KerasTensor]
 
 
 @register
 def inception_resnet_v2(
-    *, bn_scale: bool | None = None, pool_counts_padding: bool | None = None, **options: Unpack[ModelOptions]
+    *, bn_scale: bool | None = None, pool_counts_padding: bool | None = None, **options: Unpack[ResidualOptions]
 ) -> keras.Model:
     """Inception-ResNet v2 (Figure 15), in the form of the authors' code, which all published weights have.
 
@@ -30,7 +31,7 @@ def inception_resnet_v2(
             do: 30,272 parameters fewer. True (the default) keeps it.
         pool_counts_padding: False (the default) averages over the pixels within the map, as the authors' code, Keras
             and timm do; True counts the zeros around it.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: see `kerascnn.building.ResidualOptions`.
     """
     choices = {
         "bn_scale": (bn_scale, True, (True, False)),
@@ -38,6 +39,7 @@ def inception_resnet_v2(
     }
     net = Network("inception_resnet_v2", options, choices)
     unit = partial(conv_bn_relu, epsilon=1e-3, scale=net.choices["bn_scale"])
+    residual = partial(_residual, join=net.join(40))
 
     x = unit(net.input, 32, 3, strides=2, name="conv_1a_3x3")
     x = unit(x, 32, 3, name="conv_2a_3x3")
@@ -50,15 +52,15 @@ def inception_resnet_v2(
     pooled = average_pool(x, 3, padding=1, count_padding=net.choices["pool_counts_padding"], name="mixed_5b_pool")
     x = _inception_a(x, pooled, unit, "mixed_5b")
     for i in range(1, 11):
-        x = _residual(x, _block35(x, unit, f"block35_{i}"), 0.17, f"block35_{i}")
+        x = residual(x, _block35(x, unit, f"block35_{i}"), 0.17, f"block35_{i}")
     x = _reduction_a(net.stage("stage2", x), unit, "mixed_6a")
     for i in range(1, 21):
-        x = _residual(x, _block17(x, unit, f"block17_{i}"), 0.1, f"block17_{i}")
+        x = residual(x, _block17(x, unit, f"block17_{i}"), 0.1, f"block17_{i}")
     x = _reduction_b(net.stage("stage3", x), unit, "mixed_7a")
     for i in range(1, 10):
-        x = _residual(x, _block8(x, unit, f"block8_{i}"), 0.2, f"block8_{i}")
+        x = residual(x, _block8(x, unit, f"block8_{i}"), 0.2, f"block8_{i}")
     # The last unit is neither scaled nor rectified.
-    x = _residual(x, _block8(x, unit, "block8_10"), 1.0, "block8_10", relu=False)
+    x = residual(x, _block8(x, unit, "block8_10"), 1.0, "block8_10", relu=False)
 
     x = conv(x, 1536, 1, use_bias=False, activation=None, name="conv_7b")
     x = batch_norm(x, epsilon=1e-3, scale=net.choices["bn_scale"], name="conv_7b_bn")
@@ -66,12 +68,12 @@ def inception_resnet_v2(
     return net.classifier(net.stage("stage4", x), dropout=0.2)
 
 
-def _residual(x: KerasTensor, y: KerasTensor, scale: float, name: str, relu: bool = True) -> KerasTensor:
+def _residual(x: KerasTensor, y: KerasTensor, scale: float, name: str, *, relu: bool = True, join: Join) -> KerasTensor:
     """Add a residual, brought to the channels of `x` and scaled down so that training is stable (section 3.3)."""
     y = conv(y, x.shape[-1], 1, activation=None, name=f"{name}_conv")
     if scale != 1:
         y = layers.Rescaling(scale, name=f"{name}_scale")(y)
-    x = add(x, y, name=f"{name}_add")
+    x = join(x, y, name=f"{name}_add")
     return layers.Activation("relu", name=f"{name}_ac")(x) if relu else x
 
 

@@ -2,56 +2,57 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, Unpack
 
 import keras
 
-from kerascnn.applications._residual import Shortcut, basic
+from kerascnn.applications._residual import Shortcut, basic, stages
 from kerascnn.blocks import conv_bn_relu
-from kerascnn.building import ModelOptions, Network
+from kerascnn.building import ModelOptions, Network, ResidualOptions
 from kerascnn.registry import register
 
 Widening = Literal["A", "B"] | None
 
 
 @register
-def resnet20_cifar(*, shortcut: Widening = None, **options: Unpack[ModelOptions]) -> keras.Model:
+def resnet20_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """ResNet-20 for images of 32x32, 10 classes unless `classes` says otherwise.
 
     Args:
         shortcut: "A" (the paper's, the default) widens a shortcut with channels of zeros, without weights; "B" with a
             projection.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: see `kerascnn.building.ResidualOptions`.
     """
     return _resnet("resnet20_cifar", 20, options, shortcut)
 
 
 @register
-def resnet32_cifar(*, shortcut: Widening = None, **options: Unpack[ModelOptions]) -> keras.Model:
+def resnet32_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """ResNet-32. Options as for `resnet20_cifar`."""
     return _resnet("resnet32_cifar", 32, options, shortcut)
 
 
 @register
-def resnet44_cifar(*, shortcut: Widening = None, **options: Unpack[ModelOptions]) -> keras.Model:
+def resnet44_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """ResNet-44. Options as for `resnet20_cifar`."""
     return _resnet("resnet44_cifar", 44, options, shortcut)
 
 
 @register
-def resnet56_cifar(*, shortcut: Widening = None, **options: Unpack[ModelOptions]) -> keras.Model:
+def resnet56_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """ResNet-56. Options as for `resnet20_cifar`."""
     return _resnet("resnet56_cifar", 56, options, shortcut)
 
 
 @register
-def resnet110_cifar(*, shortcut: Widening = None, **options: Unpack[ModelOptions]) -> keras.Model:
+def resnet110_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """ResNet-110. Options as for `resnet20_cifar`."""
     return _resnet("resnet110_cifar", 110, options, shortcut)
 
 
 @register
-def resnet1202_cifar(*, shortcut: Widening = None, **options: Unpack[ModelOptions]) -> keras.Model:
+def resnet1202_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """ResNet-1202. Options as for `resnet20_cifar`.
 
     Building it takes many seconds, and loading a saved one `sys.setrecursionlimit(10_000)` before.
@@ -62,44 +63,40 @@ def resnet1202_cifar(*, shortcut: Widening = None, **options: Unpack[ModelOption
 @register
 def plain20_cifar(**options: Unpack[ModelOptions]) -> keras.Model:
     """ResNet-20 without its shortcuts. Options: `kerascnn.building.ModelOptions`."""
-    return _stack(Network("plain20_cifar", options), 20, None)
+    return stack(Network("plain20_cifar", options), 20, None)
 
 
 @register
 def plain32_cifar(**options: Unpack[ModelOptions]) -> keras.Model:
     """ResNet-32 without its shortcuts. Options: `kerascnn.building.ModelOptions`."""
-    return _stack(Network("plain32_cifar", options), 32, None)
+    return stack(Network("plain32_cifar", options), 32, None)
 
 
 @register
 def plain44_cifar(**options: Unpack[ModelOptions]) -> keras.Model:
     """ResNet-44 without its shortcuts. Options: `kerascnn.building.ModelOptions`."""
-    return _stack(Network("plain44_cifar", options), 44, None)
+    return stack(Network("plain44_cifar", options), 44, None)
 
 
 @register
 def plain56_cifar(**options: Unpack[ModelOptions]) -> keras.Model:
     """ResNet-56 without its shortcuts. Options: `kerascnn.building.ModelOptions`."""
-    return _stack(Network("plain56_cifar", options), 56, None)
+    return stack(Network("plain56_cifar", options), 56, None)
 
 
 @register
 def plain110_cifar(**options: Unpack[ModelOptions]) -> keras.Model:
     """ResNet-110 without its shortcuts. Options: `kerascnn.building.ModelOptions`."""
-    return _stack(Network("plain110_cifar", options), 110, None)
+    return stack(Network("plain110_cifar", options), 110, None)
 
 
-def _resnet(name: str, depth: int, options: ModelOptions, shortcut: Widening) -> keras.Model:
+def _resnet(name: str, depth: int, options: ResidualOptions, shortcut: Widening) -> keras.Model:
     net = Network(name, options, {"shortcut": (shortcut, "A", ("A", "B"))})
-    return _stack(net, depth, net.choices["shortcut"])
+    return stack(net, depth, net.choices["shortcut"])
 
 
-def _stack(net: Network, depth: int, shortcut: Shortcut) -> keras.Model:
+def stack(net: Network, depth: int, shortcut: Shortcut) -> keras.Model:
     """A 3x3 convolution, then 2n layers each on maps of 32, 16 and 8 pixels a side: 6n + 2 with the classifier."""
     x = net.stage("stem", conv_bn_relu(net.input, 16, 3, padding=1, name="conv1"))
-    for stage in (1, 2, 3):
-        for i in range(1, (depth - 2) // 6 + 1):
-            strides = 2 if stage > 1 and i == 1 else 1
-            x = basic(x, 8 * 2**stage, strides, f"conv{stage + 1}_block{i}", shortcut=shortcut)
-        net.stage(f"stage{stage}", x)
-    return net.classifier(x)
+    units = [(depth - 2) // 6] * 3
+    return net.classifier(stages(net, x, units, partial(basic, shortcut=shortcut), width=16))

@@ -7,22 +7,23 @@ from typing import Any, Literal, Unpack
 import keras
 from keras import KerasTensor, layers
 
+from kerascnn.applications._preactivation import basic, bottleneck
 from kerascnn.applications._residual import UNITS
-from kerascnn.blocks import add, bn_relu, conv, max_pool
-from kerascnn.building import DATA_FORMAT, ModelOptions, Network
+from kerascnn.blocks import bn_relu, conv, max_pool
+from kerascnn.building import DATA_FORMAT, Network, ResidualOptions
 from kerascnn.registry import register
 
 Stem = Literal["paper", "timm", "keras", "pytorchcv"] | None
 
 
 @register
-def resnet18_v2(*, stem: Stem = None, **options: Unpack[ModelOptions]) -> keras.Model:
+def resnet18_v2(*, stem: Stem = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """Pre-activation ResNet-18. `stem` and the rest as for `resnet50_v2`."""
     return _resnet_v2("resnet18_v2", UNITS[18], options, stem)
 
 
 @register
-def resnet34_v2(*, stem: Stem = None, **options: Unpack[ModelOptions]) -> keras.Model:
+def resnet34_v2(*, stem: Stem = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """Pre-activation ResNet-34. `stem` and the rest as for `resnet50_v2`."""
     return _resnet_v2("resnet34_v2", UNITS[34], options, stem)
 
@@ -33,7 +34,7 @@ def resnet50_v2(
     stem: Stem = None,
     stride_in_last_unit: bool | None = None,
     conv_bias: bool | None = None,
-    **options: Unpack[ModelOptions],
+    **options: Unpack[ResidualOptions],
 ) -> keras.Model:
     """Pre-activation ResNet-50.
 
@@ -51,7 +52,7 @@ def resnet50_v2(
             the last unit of stages 1 to 3, as in keras.applications.
         conv_bias: False for convolutions without bias (the default); True for biases on conv1, the last convolution of
             each unit and the projections, as in keras.applications.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: see `kerascnn.building.ResidualOptions`.
     """
     return _resnet_v2("resnet50_v2", UNITS[50], options, stem, stride_in_last_unit, conv_bias)
 
@@ -62,7 +63,7 @@ def resnet101_v2(
     stem: Stem = None,
     stride_in_last_unit: bool | None = None,
     conv_bias: bool | None = None,
-    **options: Unpack[ModelOptions],
+    **options: Unpack[ResidualOptions],
 ) -> keras.Model:
     """Pre-activation ResNet-101. Options as for `resnet50_v2`."""
     return _resnet_v2("resnet101_v2", UNITS[101], options, stem, stride_in_last_unit, conv_bias)
@@ -74,14 +75,14 @@ def resnet152_v2(
     stem: Stem = None,
     stride_in_last_unit: bool | None = None,
     conv_bias: bool | None = None,
-    **options: Unpack[ModelOptions],
+    **options: Unpack[ResidualOptions],
 ) -> keras.Model:
     """Pre-activation ResNet-152. Options as for `resnet50_v2`."""
     return _resnet_v2("resnet152_v2", UNITS[152], options, stem, stride_in_last_unit, conv_bias)
 
 
 @register
-def resnet200_v2(*, stem: Stem = None, **options: Unpack[ModelOptions]) -> keras.Model:
+def resnet200_v2(*, stem: Stem = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """Pre-activation ResNet-200 (Table 5). `stem` and the rest as for `resnet50_v2`."""
     return _resnet_v2("resnet200_v2", (3, 24, 36, 3), options, stem)
 
@@ -89,12 +90,11 @@ def resnet200_v2(*, stem: Stem = None, **options: Unpack[ModelOptions]) -> keras
 def _resnet_v2(
     name: str,
     units: tuple[int, int, int, int],
-    options: ModelOptions,
+    options: ResidualOptions,
     stem: Stem,
     stride_in_last_unit: bool | None = None,
     conv_bias: bool | None = None,
 ) -> keras.Model:
-    bottleneck = name not in ("resnet18_v2", "resnet34_v2")
     choices: dict[str, Any] = {"stem": (stem, "paper", ("paper", "timm", "keras", "pytorchcv"))}
     if name in ("resnet50_v2", "resnet101_v2", "resnet152_v2"):
         choices["stride_in_last_unit"] = (stride_in_last_unit, False, (True, False))
@@ -103,10 +103,17 @@ def _resnet_v2(
     late = net.choices.get("stride_in_last_unit", False)
     bias = net.choices.get("conv_bias", False)
     x = _stem(net, bias)
+    join = net.join(sum(units))
     for stage, count in enumerate(units, start=1):
         for i in range(1, count + 1):
             strides = 2 if (i == count and stage < 4 if late else i == 1 and stage > 1) else 1
-            x = _unit(x, 32 * 2**stage, strides, f"conv{stage + 1}_block{i}", net, bottleneck, bias)
+            # "paper": the stem has activated already what the first unit takes
+            activate = not (stage == i == 1 and net.choices["stem"] == "paper")
+            width, block = 32 * 2**stage, f"conv{stage + 1}_block{i}"
+            if name in ("resnet18_v2", "resnet34_v2"):
+                x = basic(x, width, strides, block, join, activate=activate)
+            else:
+                x = bottleneck(x, width, strides, block, join, activate=activate, bias=bias)
         if stage < 4:
             net.stage(f"stage{stage}", x)
     return net.classifier(net.stage("stage4", bn_relu(x, name="post")))
@@ -123,30 +130,3 @@ def _stem(net: Network, bias: bool) -> KerasTensor:
     # The map has negative values: every window around a pixel, of which "same" pads none with zeros, then every second.
     x = layers.MaxPooling2D(3, 1, padding="same", data_format=DATA_FORMAT, name="pool1_max")(x)
     return layers.MaxPooling2D(1, 2, data_format=DATA_FORMAT, name="pool1")(x)
-
-
-def _unit(
-    x: KerasTensor, width: int, strides: int, name: str, net: Network, bottleneck: bool, bias: bool
-) -> KerasTensor:
-    """BN-ReLU before each convolution; a projection takes the activated map, an identity the sum (section 4)."""
-    activated = x
-    if not (name == "conv2_block1" and net.choices["stem"] == "paper"):
-        activated = bn_relu(x, name=f"{name}_preact")
-    out = 4 * width if bottleneck else width
-    if x.shape[-1] != out:
-        x = conv(activated, out, 1, strides=strides, use_bias=bias, activation=None, name=f"{name}_0_conv")
-    elif strides > 1:
-        x = layers.MaxPooling2D(1, strides, data_format=DATA_FORMAT, name=f"{name}_0_pool")(x)
-    y = activated
-    if bottleneck:
-        y = conv(y, width, 1, use_bias=False, activation=None, name=f"{name}_1_conv")
-        y = bn_relu(y, name=f"{name}_1")
-        # stride on the 3x3, as in fb.resnet.torch; the paper's own code, for CIFAR only, has it on the 1x1
-        y = conv(y, width, 3, strides=strides, padding=1, use_bias=False, activation=None, name=f"{name}_2_conv")
-        y = bn_relu(y, name=f"{name}_2")
-        y = conv(y, out, 1, use_bias=bias, activation=None, name=f"{name}_3_conv")
-    else:
-        y = conv(y, width, 3, strides=strides, padding=1, use_bias=False, activation=None, name=f"{name}_1_conv")
-        y = bn_relu(y, name=f"{name}_1")
-        y = conv(y, width, 3, padding=1, use_bias=False, activation=None, name=f"{name}_2_conv")
-    return add(x, y, name=f"{name}_out")

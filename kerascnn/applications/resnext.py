@@ -7,40 +7,46 @@ from typing import Unpack
 import keras
 from keras import KerasTensor
 
-from kerascnn.applications._residual import bottleneck, resnet
-from kerascnn.building import ModelOptions, Network
+from kerascnn.applications._residual import Unit, bottleneck, resnet
+from kerascnn.building import Network, ResidualOptions
 from kerascnn.registry import register
+from kerascnn.stochastic_depth import Join
 
 
 @register
-def resnext50_32x4d(**options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNeXt-50 of cardinality 32, 4 channels a group (Table 1). Options: `ModelOptions`."""
+def resnext50_32x4d(**options: Unpack[ResidualOptions]) -> keras.Model:
+    """ResNeXt-50 of cardinality 32, 4 channels a group (Table 1). Options: `ResidualOptions`."""
     return _resnext("resnext50_32x4d", 50, 32, 4, options)
 
 
 @register
-def resnext101_32x4d(**options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNeXt-101 of cardinality 32, 4 channels a group (Table 3). Options: `ModelOptions`."""
+def resnext101_32x4d(**options: Unpack[ResidualOptions]) -> keras.Model:
+    """ResNeXt-101 of cardinality 32, 4 channels a group (Table 3). Options: `ResidualOptions`."""
     return _resnext("resnext101_32x4d", 101, 32, 4, options)
 
 
 @register
-def resnext101_32x8d(**options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNeXt-101 of cardinality 32, 8 channels a group, as torchvision made it. Options: `ModelOptions`."""
+def resnext101_32x8d(**options: Unpack[ResidualOptions]) -> keras.Model:
+    """ResNeXt-101 of cardinality 32, 8 channels a group, as torchvision made it. Options: `ResidualOptions`."""
     return _resnext("resnext101_32x8d", 101, 32, 8, options)
 
 
 @register
-def resnext101_64x4d(**options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNeXt-101 of cardinality 64, 4 channels a group (Table 4). Options: `ModelOptions`."""
+def resnext101_64x4d(**options: Unpack[ResidualOptions]) -> keras.Model:
+    """ResNeXt-101 of cardinality 64, 4 channels a group (Table 4). Options: `ResidualOptions`."""
     return _resnext("resnext101_64x4d", 101, 64, 4, options)
 
 
-def _resnext(name: str, depth: int, cardinality: int, group_width: int, options: ModelOptions) -> keras.Model:
-    def unit(x: KerasTensor, width: int, strides: int, name: str) -> KerasTensor:
-        # Form (c) of Figure 3, one grouped convolution; `group_width` is that of conv2_x and doubles with the stages.
+def _resnext(name: str, depth: int, cardinality: int, group_width: int, options: ResidualOptions) -> keras.Model:
+    return resnet(Network(name, options), depth, aggregated(cardinality, group_width))
+
+
+def aggregated(cardinality: int, group_width: int) -> Unit:
+    """Form (c) of Figure 3, one grouped convolution; `group_width` is that of conv2_x and doubles with the stages."""
+
+    def unit(x: KerasTensor, width: int, strides: int, name: str, join: Join) -> KerasTensor:
         # The stride is on the 3x3, as in the authors' Torch network.
         inner = width * group_width // 64 * cardinality
-        return bottleneck(x, (inner, inner, 4 * width), strides, name, groups=cardinality)
+        return bottleneck(x, (inner, inner, 4 * width), strides, name, join, groups=cardinality)
 
-    return resnet(Network(name, options), depth, unit)
+    return unit

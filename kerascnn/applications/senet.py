@@ -9,10 +9,11 @@ from typing import Any, Literal, Unpack
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.applications._residual import Unit, basic, bottleneck, stages
+from kerascnn.applications._residual import UNITS, Unit, basic, bottleneck, stages
 from kerascnn.blocks import conv, conv_bn_relu, max_pool
-from kerascnn.building import DATA_FORMAT, ModelOptions, Network
+from kerascnn.building import DATA_FORMAT, Network, ResidualOptions
 from kerascnn.registry import register
+from kerascnn.stochastic_depth import Join
 
 Padding = Literal[0, 1] | None
 
@@ -20,26 +21,26 @@ REDUCTION = 16  # r, the ratio of all the paper's models
 
 
 @register
-def seresnet18(*, relu_before_se: bool | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
+def seresnet18(*, relu_before_se: bool | None = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """SE-ResNet-18, which is not in the paper: its module in ResNet-18.
 
     Args:
         relu_before_se: False squeezes the sum's branch as it is, as the paper's Figure 3 and its Caffe networks do (the
             default); True after a ReLU, as in timm's `legacy_seresnet18` and `legacy_seresnet34`.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: see `kerascnn.building.ResidualOptions`.
     """
     return _se_basic("seresnet18", 18, options, relu_before_se)
 
 
 @register
-def seresnet34(*, relu_before_se: bool | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
+def seresnet34(*, relu_before_se: bool | None = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """SE-ResNet-34, which is not in the paper: its module in ResNet-34. Options as for `seresnet18`."""
     return _se_basic("seresnet34", 34, options, relu_before_se)
 
 
 @register
 def seresnet50(
-    *, stride_in_1x1: bool | None = None, pool_padding: Padding = None, **options: Unpack[ModelOptions]
+    *, stride_in_1x1: bool | None = None, pool_padding: Padding = None, **options: Unpack[ResidualOptions]
 ) -> keras.Model:
     """SE-ResNet-50 (Table 1).
 
@@ -48,14 +49,14 @@ def seresnet50(
             default); False on its 3x3, as in timm's `seresnet50`.
         pool_padding: zeros around the map before the stem's pooling: 0 as in the authors' Caffe network, whose last
             window reaches over the far edge instead (the default); 1 as in timm's `seresnet50`.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: see `kerascnn.building.ResidualOptions`.
     """
     return _se_resnet("seresnet50", 50, options, stride_in_1x1, pool_padding)
 
 
 @register
 def seresnet101(
-    *, stride_in_1x1: bool | None = None, pool_padding: Padding = None, **options: Unpack[ModelOptions]
+    *, stride_in_1x1: bool | None = None, pool_padding: Padding = None, **options: Unpack[ResidualOptions]
 ) -> keras.Model:
     """SE-ResNet-101. Options as for `seresnet50`."""
     return _se_resnet("seresnet101", 101, options, stride_in_1x1, pool_padding)
@@ -63,26 +64,26 @@ def seresnet101(
 
 @register
 def seresnet152(
-    *, stride_in_1x1: bool | None = None, pool_padding: Padding = None, **options: Unpack[ModelOptions]
+    *, stride_in_1x1: bool | None = None, pool_padding: Padding = None, **options: Unpack[ResidualOptions]
 ) -> keras.Model:
     """SE-ResNet-152. Options as for `seresnet50`."""
     return _se_resnet("seresnet152", 152, options, stride_in_1x1, pool_padding)
 
 
 @register
-def seresnext50_32x4d(*, pool_padding: Padding = None, **options: Unpack[ModelOptions]) -> keras.Model:
+def seresnext50_32x4d(*, pool_padding: Padding = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """SE-ResNeXt-50 32x4d (Table 1), strides on the 3x3. `pool_padding` as for `seresnet50`."""
     return _se_resnext("seresnext50_32x4d", 50, options, pool_padding)
 
 
 @register
-def seresnext101_32x4d(*, pool_padding: Padding = None, **options: Unpack[ModelOptions]) -> keras.Model:
+def seresnext101_32x4d(*, pool_padding: Padding = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """SE-ResNeXt-101 32x4d, strides on the 3x3. `pool_padding` as for `seresnet50`."""
     return _se_resnext("seresnext101_32x4d", 101, options, pool_padding)
 
 
 @register
-def senet154(*, pool_padding: Padding = None, **options: Unpack[ModelOptions]) -> keras.Model:
+def senet154(*, pool_padding: Padding = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """SENet-154 (appendix): a 64x4d SE-ResNeXt-152, altered. `pool_padding` as for `seresnet50`.
 
     Three 3x3 convolutions are the stem, the first 1x1 convolution of a unit has half the width, 3x3 convolutions are
@@ -90,9 +91,9 @@ def senet154(*, pool_padding: Padding = None, **options: Unpack[ModelOptions]) -
     """
     net = Network("senet154", options, _choices(pool_padding))
 
-    def unit(x: KerasTensor, width: int, strides: int, name: str) -> KerasTensor:
+    def unit(x: KerasTensor, width: int, strides: int, name: str, join: Join) -> KerasTensor:
         widths = (2 * width, 4 * width, 4 * width)
-        return bottleneck(x, widths, strides, name, groups=64, shortcut_kernel=3, attention=squeeze_excite)
+        return bottleneck(x, widths, strides, name, join, groups=64, shortcut_kernel=3, attention=squeeze_excite)
 
     x = conv_bn_relu(net.input, 64, 3, strides=2, padding=1, name="conv1_1")
     x = conv_bn_relu(x, 64, 3, padding=1, name="conv1_2")
@@ -112,7 +113,7 @@ def _choices(pool_padding: Padding, **more: tuple[Any, Any, tuple[Any, ...]]) ->
     return {"pool_padding": (pool_padding, 0, (0, 1)), **more}
 
 
-def _se_basic(name: str, depth: int, options: ModelOptions, relu_before_se: bool | None) -> keras.Model:
+def _se_basic(name: str, depth: int, options: ResidualOptions, relu_before_se: bool | None) -> keras.Model:
     net = Network(name, options, {"relu_before_se": (relu_before_se, False, (True, False))})
 
     def attention(x: KerasTensor, name: str) -> KerasTensor:
@@ -124,24 +125,24 @@ def _se_basic(name: str, depth: int, options: ModelOptions, relu_before_se: bool
 
 
 def _se_resnet(
-    name: str, depth: int, options: ModelOptions, stride_in_1x1: bool | None, pool_padding: Padding
+    name: str, depth: int, options: ResidualOptions, stride_in_1x1: bool | None, pool_padding: Padding
 ) -> keras.Model:
     net = Network(name, options, _choices(pool_padding, stride_in_1x1=(stride_in_1x1, True, (True, False))))
     early = net.choices["stride_in_1x1"]
 
-    def unit(x: KerasTensor, width: int, strides: int, name: str) -> KerasTensor:
+    def unit(x: KerasTensor, width: int, strides: int, name: str, join: Join) -> KerasTensor:
         widths = (width, width, 4 * width)
-        return bottleneck(x, widths, strides, name, stride_in_1x1=early, attention=squeeze_excite)
+        return bottleneck(x, widths, strides, name, join, stride_in_1x1=early, attention=squeeze_excite)
 
     return _se_network(net, depth, unit)
 
 
-def _se_resnext(name: str, depth: int, options: ModelOptions, pool_padding: Padding) -> keras.Model:
+def _se_resnext(name: str, depth: int, options: ResidualOptions, pool_padding: Padding) -> keras.Model:
     net = Network(name, options, _choices(pool_padding))
 
-    def unit(x: KerasTensor, width: int, strides: int, name: str) -> KerasTensor:
+    def unit(x: KerasTensor, width: int, strides: int, name: str, join: Join) -> KerasTensor:
         widths = (2 * width, 2 * width, 4 * width)
-        return bottleneck(x, widths, strides, name, groups=32, attention=squeeze_excite)
+        return bottleneck(x, widths, strides, name, join, groups=32, attention=squeeze_excite)
 
     return _se_network(net, depth, unit)
 
@@ -154,4 +155,4 @@ def _finish(net: Network, x: KerasTensor, depth: int, unit: Unit, dropout: float
     net.stage("stem", x)
     padding = net.choices.get("pool_padding", 0)
     x = max_pool(x, 3, 2, padding=padding, ceil=not padding, name="pool1")
-    return net.classifier(stages(net, x, depth, unit), dropout)
+    return net.classifier(stages(net, x, UNITS[depth], unit), dropout)

@@ -1,6 +1,17 @@
 """Trained weights: where they come from, how they are fetched, checked, decoded and put into a model."""
 
+from kerascnn.weights import container
 from kerascnn.weights.loading import Loaded, find, load
 from kerascnn.weights.sources import WeightsError, WeightsUnavailable, cache_folder, fetch, list_weights
 
-__all__ = ["Loaded", "WeightsError", "WeightsUnavailable", "cache_folder", "fetch", "find", "list_weights", "load"]
+__all__ = [
+    "Loaded",
+    "WeightsError",
+    "WeightsUnavailable",
+    "cache_folder",
+    "container",
+    "fetch",
+    "find",
+    "list_weights",
+    "load",
+]

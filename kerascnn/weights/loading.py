@@ -64,6 +64,8 @@ def find(variant: str, weights: str | os.PathLike[str]) -> WeightsRecord | None:
         raise FileNotFoundError(f"There is no weights file {path}. Published weights of {variant}: {names}.")
     if path.suffix not in SUFFIXES:
         raise WeightsError(f"{path} is not of a kind that can be read; weights files end in {', '.join(SUFFIXES)}.")
+    if path.suffix == ".kdc":
+        return _record_of_container(variant, path)
     alike = [record for record in records if record.file.endswith(path.suffix)]
     for record in alike:
         if sources.matches(path, record):
@@ -78,6 +80,15 @@ def find(variant: str, weights: str | os.PathLike[str]) -> WeightsRecord | None:
     return None
 
 
+def _record_of_container(variant: str, path: Path) -> WeightsRecord:
+    from kerascnn.weights import container
+
+    record = container.record(path)
+    if record.variant != variant:
+        raise WeightsError(f"{path} holds {record.variant}, not {variant}. Build {record.variant} with it.")
+    return record
+
+
 def load(
     model: keras.Model,
     source: str | os.PathLike[str],
@@ -89,9 +100,10 @@ def load(
 ) -> Loaded:
     """Load weights into a model that kerascnn built, from published ones by name or from a file.
 
-    Keras files (.weights.h5, .h5, .keras), torch checkpoints (.pth, .pt, .th), .safetensors and Deep Compression's
-    .net are read. Layers are found by name: those in front of the network (`input_tensor`) are left alone, and a
-    model without its top takes the weights of the layers that it has. Nothing is changed unless everything fits.
+    Keras files (.weights.h5, .h5, .keras), torch checkpoints (.pth, .pt, .th), .safetensors, Deep Compression's .net
+    and our own compressed .kdc (see `kerascnn.weights.container`) are read. Layers are found by name: those in front of
+    the network (`input_tensor`) are left alone, and a model without its top takes the weights of the layers that it
+    has. Nothing is changed unless everything fits.
 
     Args:
         model: the model.
@@ -111,8 +123,12 @@ def load(
     variant = variant or (facts.variant if facts else model.name)
     record = find(variant, source)
     _check_options(record, facts)
-    named = record is not None and (source == record.name or source in record.aliases)
+    named = record is not None and record.format != "kdc" and (source == record.name or source in record.aliases)
     path = sources.fetch(record) if named and record else Path(source)
+    if record is not None and record.format == "kdc":
+        from kerascnn.weights import container
+
+        container.check(path)
     checkpoint = _read_deep_compression(path) if path.suffix == ".net" else readers.read(path)
     mapping = _mapping(registry.variant(variant).family)
     layers = _own_layers(model, facts)
@@ -154,6 +170,8 @@ def _fit_and_set(
 
     own = [layer.name for layer in layers]
     candidates = conversion.namings(mapping, checkpoint.layout)
+    if record and record.format == "kdc":
+        candidates = {"own": candidates["own"]}
     if record and record.format == "keras" and "keras_applications" in candidates:
         # Where names are equal, only this says that the file's normalisations have Keras's epsilon.
         candidates = {"keras_applications": candidates["keras_applications"]}

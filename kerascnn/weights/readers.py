@@ -16,7 +16,7 @@ from kerascnn.weights.sources import WeightsError
 
 TORCH_SUFFIXES = (".pth", ".pt", ".th")
 KERAS_SUFFIXES = (".h5", ".keras")
-SUFFIXES = (*KERAS_SUFFIXES, *TORCH_SUFFIXES, ".safetensors", ".net")
+SUFFIXES = (*KERAS_SUFFIXES, *TORCH_SUFFIXES, ".safetensors", ".net", ".kdc")
 
 _BUFFERS_WITHOUT_USE = ("num_batches_tracked",)
 _AUTOMATIC_NAME = re.compile(r"(conv2d|batch_normalization|dense)(?:_(\d+))?$")
@@ -50,9 +50,21 @@ def read(path: Path) -> Checkpoint:
         return Checkpoint(path, "torch", _by_prefix(_read_safetensors(path)))
     if path.suffix == ".keras":
         return _read_keras_archive(path)
+    if path.suffix == ".kdc":
+        return _read_container(path)
     if path.suffix == ".h5":
         return _read_h5(path)
     raise WeightsError(f"{path} is not of a kind that can be read; weights files end in {', '.join(SUFFIXES)}.")
+
+
+def _read_container(path: Path) -> Checkpoint:
+    from kerascnn.weights import container
+
+    layers: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in container.read(path)[1].items():
+        layer, _, field_name = name.rpartition("/")
+        layers.setdefault(layer, {})[field_name] = array
+    return Checkpoint(path, "keras", layers)
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:

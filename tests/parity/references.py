@@ -55,6 +55,7 @@ LATE: Mapping[str, Any] = {"stride_in_1x1": False}
 RELU: Mapping[str, Any] = {"relu_before_se": True}
 PADDED: Mapping[str, Any] = {"pool_padding": 1}
 COUNTED: Mapping[str, Any] = {"pool_counts_padding": True}
+NORMALIZED_FIRST: Mapping[str, Any] = {"normalization": "pytorchcv"}
 NO_AUXILIARY: Mapping[str, Any] = {"aux_logits": False, "init_weights": False, "transform_input": False}
 
 REFERENCES = (
@@ -78,12 +79,21 @@ REFERENCES = (
         _pytorchcv(f"resnet{depth}_cifar", f"resnet{depth}_cifar10", options={"shortcut": "B"}, side=32)
         for depth in (20, 56, 110)
     ),
+    _pytorchcv("resnet110_v2_cifar", "preresnet110_cifar10", options={"shortcut": "B", "stem": "pytorchcv"}, side=32),
+    _pytorchcv("resnet164_v2_cifar", "preresnet164bn_cifar10", options=LATE, side=32),
+    _pytorchcv("resnet1001_v2_cifar", "preresnet1001_cifar10", options=LATE, side=32),
     *(_torchvision(f"wide_resnet{depth}_2") for depth in (50, 101)),
+    _pytorchcv("wide_resnet28_10_cifar", "wrn28_10_cifar10", side=32),
     _torchvision("resnext50_32x4d"),
     _timm("resnext101_32x4d", naming="torchvision"),
     _torchvision("resnext101_32x8d"),
     _torchvision("resnext101_64x4d"),
+    _pytorchcv("resnext29_16x64d_cifar", "resnext29_16x64d_cifar10", side=32),
     *(_torchvision(f"densenet{depth}") for depth in (121, 161, 169, 201)),
+    *(
+        _pytorchcv(f"densenet{depth}_bc_k{k}_cifar", f"densenet{depth}_k{k}_bc_cifar10", side=32)
+        for depth, k in ((100, 12), (190, 40), (250, 24))
+    ),
     *(_timm(f"seresnet{depth}", f"legacy_seresnet{depth}", "timm_legacy", options=RELU) for depth in (18, 34)),
     *(_timm(f"seresnet{depth}", f"legacy_seresnet{depth}", "timm_legacy", options=EARLY) for depth in (50, 101, 152)),
     *(_timm(f"seresnext{depth}_32x4d", f"legacy_seresnext{depth}_32x4d", "timm_legacy") for depth in (50, 101)),
@@ -91,4 +101,8 @@ REFERENCES = (
     _timm("seresnet50", options={**LATE, **PADDED}),
     _timm("seresnext50_32x4d", options=PADDED),
     _timm("senet154", options=PADDED),
+    _pytorchcv("zfnet", "zfnet", options=NORMALIZED_FIRST, side=224),
+    _pytorchcv("zfnet_wide", "zfnetb", options=NORMALIZED_FIRST, side=224),
+    _pytorchcv("fractalnet20_cifar", "fractalnet_cifar10", options={"pool_before_join": False}, side=32),
+    _pytorchcv("nin_cifar", "nin_cifar10", options=PADDED, side=32),
 )

@@ -1,0 +1,77 @@
+"""DenseNet for CIFAR-10, plain and BC (Huang et al. 2016, arXiv:1608.06993, sections 3 and 4)."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+import keras
+
+from kerascnn.applications.densenet import dense_layer, transition
+from kerascnn.blocks import bn_relu, conv
+from kerascnn.building import ModelOptions, Network, dropout_rate
+from kerascnn.registry import register
+
+
+@register
+def densenet40_k12_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+    """DenseNet of 40 layers and growth rate 12, without bottlenecks, 10 classes unless `classes` says otherwise.
+
+    Its transitions keep all channels: compression belongs to the BC networks.
+
+    Args:
+        dropout: the rate of dropout after each convolution but the first, 0 by default; the paper uses 0.2 where it
+            trains without augmentation (section 4.2).
+        **options: see `kerascnn.building.ModelOptions`.
+    """
+    return _densenet("densenet40_k12_cifar", 40, 12, options, dropout)
+
+
+@register
+def densenet100_k12_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+    """DenseNet of 100 layers and growth rate 12. Options as for `densenet40_k12_cifar`."""
+    return _densenet("densenet100_k12_cifar", 100, 12, options, dropout)
+
+
+@register
+def densenet100_k24_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+    """DenseNet of 100 layers and growth rate 24. Options as for `densenet40_k12_cifar`."""
+    return _densenet("densenet100_k24_cifar", 100, 24, options, dropout)
+
+
+@register
+def densenet100_bc_k12_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+    """DenseNet-BC of 100 layers and growth rate 12, with bottlenecks and compression by half.
+
+    Options as for `densenet40_k12_cifar`.
+    """
+    return _densenet("densenet100_bc_k12_cifar", 100, 12, options, dropout, bc=True)
+
+
+@register
+def densenet190_bc_k40_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+    """DenseNet-BC of 190 layers and growth rate 40. Options as for `densenet40_k12_cifar`."""
+    return _densenet("densenet190_bc_k40_cifar", 190, 40, options, dropout, bc=True)
+
+
+@register
+def densenet250_bc_k24_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+    """DenseNet-BC of 250 layers and growth rate 24. Options as for `densenet40_k12_cifar`."""
+    return _densenet("densenet250_bc_k24_cifar", 250, 24, options, dropout, bc=True)
+
+
+def _densenet(
+    name: str, depth: int, growth: int, options: ModelOptions, dropout: float, bc: bool = False
+) -> keras.Model:
+    """A 3x3 convolution and three equal blocks: depth - 4 layers in all, of which a bottleneck counts as one."""
+    net = Network(name, options)
+    rate = dropout_rate(name, dropout)
+    first = 2 * growth if bc else 16
+    x = net.stage("stem", conv(net.input, first, 3, padding=1, use_bias=False, activation=None, name="conv1_conv"))
+    for block in (1, 2, 3):
+        if block > 1:
+            x = transition(x, f"pool{block}", compress=bc, dropout=rate)
+        for i in range(1, (depth - 4) // (6 if bc else 3) + 1):
+            x = dense_layer(x, growth, f"conv{block + 1}_block{i}", bottleneck=bc, dropout=rate)
+        if block < 3:
+            net.stage(f"stage{block}", x)
+    return net.classifier(net.stage("stage3", bn_relu(x)))

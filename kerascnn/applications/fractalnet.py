@@ -1,0 +1,123 @@
+"""FractalNet: very deep networks without residuals (Larsson et al. 2016, arXiv:1605.07648).
+
+A block is a fractal of C columns: a convolution beside two fractals of C - 1 columns in a row, joined by means, so that
+column c is 2^(c - 1) convolutions deep. `kerascnn.drop_path.single_column(model)` is the deepest column alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Unpack
+
+import keras
+from keras import KerasTensor, layers
+
+from kerascnn.blocks import batch_norm, conv, conv_bn_relu, max_pool
+from kerascnn.building import ModelOptions, Network
+from kerascnn.drop_path import FractalJoin, GlobalDropPath, Mode, check
+from kerascnn.registry import register
+
+DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4)  # of the blocks' convolutions (section 4)
+
+
+@register
+def fractalnet20_cifar(
+    *,
+    drop_path: float = 0.15,
+    global_drop_path: float = 0.5,
+    drop_path_mode: Mode = "batch",
+    dropout: bool = True,
+    pool_before_join: bool | None = None,
+    **options: Unpack[ModelOptions],
+) -> keras.Model:
+    """FractalNet-20 for images of 32x32: five blocks of three columns, 20 convolutions in the deepest.
+
+    What is dropped is dropped in training only; no weights depend on it.
+
+    Args:
+        drop_path: how often a join drops each of its inputs, all but one at most (local drop-path); 0 for never.
+        global_drop_path: share of the training steps in which one column alone is the network (global drop-path).
+        drop_path_mode: "batch" (the default) drops for a whole batch, as the authors' join does; "row" for each image.
+        dropout: with dropout between convolution and batch normalisation, 0 to 0.4 from the first block to the last.
+        pool_before_join: True (the default) pools each column before they join at the end of a block, as the authors'
+            network does; False after, as in pytorchcv.
+        **options: see `kerascnn.building.ModelOptions`.
+    """
+    net = Network("fractalnet20_cifar", options, {"pool_before_join": (pool_before_join, True, (True, False))})
+    if not isinstance(dropout, bool):
+        raise ValueError(f"dropout must be True or False; it is {dropout!r}. The rates are the paper's.")
+    fractals = Fractals(net, 3, drop_path, global_drop_path, drop_path_mode)
+    rates = DROPOUT if dropout else (0.0,) * 5
+    x = net.input
+    for block, (filters, rate) in enumerate(zip((64, 128, 256, 512, 512), rates, strict=True), start=1):
+        x = net.stage(f"stage{block}", fractals.block(x, filters, f"block{block}", rate, pool=True))
+    return net.classifier(x)
+
+
+@register
+def fractalnet34(
+    *,
+    drop_path: float = 0.15,
+    global_drop_path: float = 0.5,
+    drop_path_mode: Mode = "batch",
+    pool_before_join: bool | None = None,
+    **options: Unpack[ModelOptions],
+) -> keras.Model:
+    """FractalNet-34 for ImageNet: four blocks of four columns between the first and the last layers of ResNet-34.
+
+    The first layers are its 7x7 convolution and 3x3 pooling, the last its global average pooling, in the place of the
+    last block's pooling, and the classifier. No dropout. Options as for `fractalnet20_cifar`.
+    """
+    net = Network("fractalnet34", options, {"pool_before_join": (pool_before_join, True, (True, False))})
+    fractals = Fractals(net, 4, drop_path, global_drop_path, drop_path_mode)
+    x = net.stage("stem", conv_bn_relu(net.input, 64, 7, strides=2, padding=3, name="conv1"))
+    x = max_pool(x, 3, 2, padding=1, name="pool1")
+    for block, filters in enumerate((128, 256, 512, 1024), start=1):
+        x = net.stage(f"stage{block}", fractals.block(x, filters, f"block{block}", pool=block < 4))
+    return net.classifier(x)
+
+
+class Fractals:
+    """The blocks of one network of `columns` columns, which share the draw of global drop-path."""
+
+    def __init__(self, net: Network, columns: int, drop_path: float, global_drop_path: float, mode: Mode):
+        check(drop_path, mode, "drop_path")
+        check(global_drop_path, mode, "global_drop_path", 1)
+        self.columns, self.rate, self.mode = columns, drop_path, mode
+        self.pool_before_join: bool = net.choices["pool_before_join"]
+        self.choice = GlobalDropPath(columns, global_drop_path, mode, name="global_drop_path")(net.input)
+
+    def block(self, x: KerasTensor, filters: int, name: str, dropout: float = 0.0, *, pool: bool) -> KerasTensor:
+        """A fractal, row by row: column c convolves once every 2^(C - c) rows, where it joins all deeper ones.
+
+        Its convolutions are `NAME_colC_I` (the shallowest column is 1), its joins `NAME_joinROW`.
+        """
+        maps = [x] * self.columns
+        last = 2 ** (self.columns - 1)
+        for row in range(1, last + 1):
+            here = [column for column in range(self.columns) if row % 2 ** (self.columns - 1 - column) == 0]
+            for column in here:
+                number = row // 2 ** (self.columns - 1 - column)
+                maps[column] = _unit(maps[column], filters, dropout, f"{name}_col{column + 1}_{number}")
+            if row == last and pool and self.pool_before_join:
+                maps = [max_pool(y, 2, 2, name=f"{name}_col{i}_pool") for i, y in enumerate(maps, start=1)]
+            if len(here) > 1:
+                joined = self.join([maps[column] for column in here], f"{name}_join{row}")
+                for column in here:
+                    maps[column] = joined
+        if pool and not self.pool_before_join:
+            return max_pool(maps[-1], 2, 2, name=f"{name}_pool")
+        return maps[-1]
+
+    def join(self, maps: Sequence[KerasTensor], name: str) -> KerasTensor:
+        """The mean of the maps, the deepest column's last."""
+        return FractalJoin(self.rate, self.mode, name=name)([*maps, self.choice])
+
+
+def _unit(x: KerasTensor, filters: int, dropout: float, name: str) -> KerasTensor:
+    """3x3 convolution, dropout, batch normalisation and ReLU, in the order of the authors' network."""
+    # Its bias is left out: batch normalisation subtracts it with the mean.
+    x = conv(x, filters, 3, padding=1, use_bias=False, activation=None, name=f"{name}_conv")
+    if dropout:
+        x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
+    return layers.Activation("relu", name=f"{name}_relu")(batch_norm(x, name=f"{name}_bn"))

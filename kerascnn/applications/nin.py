@@ -1,0 +1,105 @@
+"""Network in Network: 1x1 convolutions after each convolution, no fully connected layer (Lin et al. 2013,
+arXiv:1312.4400).
+
+Layer names are those of the authors' Caffe networks, where `cccp` is a 1x1 convolution ("cascaded cross channel
+parametric pooling").
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Unpack
+
+import keras
+import numpy as np
+from keras import KerasTensor, layers
+
+from kerascnn.blocks import average_pool, conv, max_pool
+from kerascnn.building import DATA_FORMAT, ModelOptions, Network, head_dtype
+from kerascnn.registry import register
+
+
+@register
+def nin(**options: Unpack[ModelOptions]) -> keras.Model:
+    """The ImageNet network of the Caffe model zoo; the paper describes only its CIFAR networks (section 4).
+
+    Options: `kerascnn.building.ModelOptions`.
+    """
+    net = Network("nin", options)
+    x = conv(net.input, 96, 11, strides=4, name="conv1")
+    x = net.stage("stage1", _cascade(x, {"cccp1": 96, "cccp2": 96}))
+    x = max_pool(x, 3, 2, ceil=True, name="pool1")
+    x = conv(x, 256, 5, padding=2, name="conv2")
+    x = net.stage("stage2", _cascade(x, {"cccp3": 256, "cccp4": 256}))
+    x = max_pool(x, 3, 2, ceil=True, name="pool2")
+    x = conv(x, 384, 3, padding=1, name="conv3")
+    x = net.stage("stage3", _cascade(x, {"cccp5": 384, "cccp6": 384}))
+    x = max_pool(x, 3, 2, ceil=True, name="pool3")
+    x = layers.Dropout(0.5, name="drop")(x)
+    x = conv(x, 1024, 3, padding=1, name="conv4")
+    x = net.stage("stage4", _cascade(x, {"cccp7": 1024}))
+    return _classifier(x, net, "cccp8")
+
+
+@register
+def nin_cifar(*, pool_padding: Literal[0, 1] | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
+    """The CIFAR-10 network (section 4.2), 10 classes unless `classes` says otherwise.
+
+    Args:
+        pool_padding: 0 (the default) for pools that begin at the first pixel, as in the authors' networks, and an
+            average of the pixels that there are; 1 for one row of zeros all around, which the average counts, as in
+            pytorchcv.
+        **options: see `kerascnn.building.ModelOptions`.
+    """
+    net = Network("nin_cifar", options, {"pool_padding": (pool_padding, 0, (0, 1))})
+    x = conv(net.input, 192, 5, padding=2, name="conv1")
+    x = net.stage("stage1", _cascade(x, {"cccp1": 160, "cccp2": 96}))
+    padding = net.choices["pool_padding"]
+    x = max_pool(x, 3, 2, padding=padding, ceil=not padding, name="pool1")
+    x = layers.Dropout(0.5, name="drop3")(x)
+    x = conv(x, 192, 5, padding=2, name="conv2")
+    x = net.stage("stage2", _cascade(x, {"cccp3": 192, "cccp4": 192}))
+    x = _average(x, net)
+    x = layers.Dropout(0.5, name="drop6")(x)
+    x = conv(x, 192, 3, padding=1, name="conv3")
+    x = net.stage("stage3", _cascade(x, {"cccp5": 192}))
+    return _classifier(x, net, "cccp6")
+
+
+def _cascade(x: KerasTensor, widths: dict[str, int]) -> KerasTensor:
+    """1x1 convolutions, which with the one before them are the multilayer perceptron of section 3.1."""
+    for name, width in widths.items():
+        x = conv(x, width, 1, name=name)
+    return x
+
+
+def _average(x: KerasTensor, net: Network) -> KerasTensor:
+    """3x3 windows at every second pixel. Caffe rounds up: at the end of an even side one has two pixels, not three."""
+    if net.choices["pool_padding"]:
+        return average_pool(x, 3, 2, padding=1, count_padding=True, name="pool2")
+    sides = x.shape[1:3]
+    if None in sides:
+        raise ValueError(
+            "The windows of nin_cifar's average pool depend on the size of the image. Give the sides in input_shape, "
+            "or take pool_padding=1."
+        )
+    ends = [1 - side % 2 for side in sides]
+    if any(ends):
+        padding = tuple((0, end) for end in ends)
+        x = layers.ZeroPadding2D(padding, data_format=DATA_FORMAT, name="pool2_pad")(x)
+    x = average_pool(x, 3, 2, name="pool2")
+    if any(ends):
+        # Not "same", which would do it: on torch Keras then repeats the last pixel instead of counting two.
+        scale = np.ones((*x.shape[1:3], 1), np.float32)
+        for axis, end in enumerate(ends):
+            np.moveaxis(scale, axis, 0)[-1] *= 1 + end / 2
+        x = layers.Rescaling(scale, name="pool2_scale")(x)
+    return x
+
+
+def _classifier(x: KerasTensor, net: Network, name: str) -> keras.Model:
+    """One map a class, rectified as all others, and its mean (section 3.2)."""
+    if net.features_only:
+        return net.finish(x)
+    x = conv(x, net.classes, 1, name=name)
+    x = layers.GlobalAveragePooling2D(data_format=DATA_FORMAT, name="avg_pool")(x)
+    return net.finish(layers.Activation(net.activation, dtype=head_dtype(), name="predictions")(x))

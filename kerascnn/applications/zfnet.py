@@ -1,0 +1,69 @@
+"""ZFNet (Zeiler & Fergus 2013, arXiv:1311.2901): AlexNet with a finer first layer, found by looking at its features."""
+
+from __future__ import annotations
+
+from typing import Literal, Unpack
+
+import keras
+from keras import KerasTensor, layers
+
+from kerascnn.blocks import conv, max_pool
+from kerascnn.building import DATA_FORMAT, ModelOptions, Network
+from kerascnn.layers import LocalResponseNormalization
+from kerascnn.registry import register
+
+Normalization = Literal["after_pool", "pytorchcv"]
+
+
+@register
+def zfnet(*, normalization: Normalization | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
+    """ZFNet (Figure 3): 96-256-384-384-256 filters.
+
+    The figure's map sizes (110, 55, 26, 13, 6) come from one row of zeros around the input and pools that round up.
+
+    Args:
+        normalization: where the two contrast normalisations across maps are. "after_pool" as in the figure (the
+            default), with AlexNet's constants because the paper has none of its own; or "pytorchcv", before the pools
+            and with a fifth of AlexNet's alpha.
+        **options: see `kerascnn.building.ModelOptions`.
+    """
+    return _zfnet("zfnet", (384, 384, 256), normalization, options)
+
+
+@register
+def zfnet_wide(*, normalization: Normalization | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
+    """ZFNet with 512-1024-512 filters in layers 3 to 5, the best single network of Table 2.
+
+    The options are those of `zfnet`.
+    """
+    return _zfnet("zfnet_wide", (512, 1024, 512), normalization, options)
+
+
+def _zfnet(
+    name: str, widths: tuple[int, int, int], normalization: Normalization | None, options: ModelOptions
+) -> keras.Model:
+    net = Network(name, options, {"normalization": (normalization, "after_pool", ("after_pool", "pytorchcv"))})
+    x = net.stage("stem", conv(net.input, 96, 7, strides=2, padding=1, name="conv1"))
+    x = _pool_and_normalize(x, "1", net)
+    x = net.stage("stage1", conv(x, 256, 5, strides=2, name="conv2"))
+    x = _pool_and_normalize(x, "2", net)
+    for number, width in enumerate(widths, start=3):
+        x = conv(x, width, 3, padding=1, name=f"conv{number}")
+    net.stage("stage2", x)
+    x = max_pool(x, 3, 2, ceil=True, name="pool5")
+    if net.features_only:
+        return net.finish(x)
+    net.require_fixed_size(x)
+    x = layers.Flatten(data_format=DATA_FORMAT, name="flatten")(x)
+    for layer in ("fc6", "fc7"):
+        x = net.dense(x, 4096, layer)
+        x = layers.Dropout(0.5, name=f"{layer}_dropout")(x)
+    return net.finish(net.predictions(x))
+
+
+def _pool_and_normalize(x: KerasTensor, number: str, net: Network) -> KerasTensor:
+    if net.choices["normalization"] == "pytorchcv":
+        x = LocalResponseNormalization(alpha=1e-4 / 5, name=f"norm{number}")(x)
+        return max_pool(x, 3, 2, ceil=True, name=f"pool{number}")
+    x = max_pool(x, 3, 2, ceil=True, name=f"pool{number}")
+    return LocalResponseNormalization(name=f"norm{number}")(x)

@@ -1,0 +1,319 @@
+"""What a .kdc file says of its network, and the checks that make its word good (the format: `container`)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from kerascnn import registry
+from kerascnn.preprocessing import Preprocessing
+from kerascnn.registry import BuildFacts, WeightsRecord
+from kerascnn.weights.sources import WeightsError
+from kerascnn.weights.tensors import ENTRIES
+
+if TYPE_CHECKING:
+    import keras
+
+LABEL_SETS = {"imagenet": 1000, "cifar10": 10}
+
+# Bounds on what a header may ask for; the networks of the registry stay well below each.
+ARRAYS = 1 << 14
+CLASSES = 1 << 15
+SIDE = 1 << 12
+CHANNELS = 64
+TEXT = 1 << 10
+OPTION = 1 << 16
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its network.
+
+    variant: its name in kerascnn.
+    options: those of its builder that make the network what it is: the family's own, and include_top, pooling and
+        classifier_activation where they are not the defaults.
+    input_shape: (height, width, channels); the sides may be None.
+    preprocessing: None where it is not known.
+    labels: the name of a known set of classes (of LABEL_SETS), the classes' names, or None.
+    trained: False for random weights, None where it is not known.
+    origin: texts: the name, url and licence of the published weights that these were made from.
+    """
+
+    variant: str
+    options: Mapping[str, Any]
+    classes: int
+    input_shape: tuple[int | None, int | None, int]
+    preprocessing: Preprocessing | None = None
+    labels: str | tuple[str, ...] | None = None
+    trained: bool | None = None
+    origin: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ArrayRow:
+    """One array: `entries` is the size of its codebook, 0 without one; `bits` of each value, 16 or 32."""
+
+    layer: str
+    name: str
+    shape: tuple[int, ...]
+    entries: int
+    bits: int
+
+    @property
+    def path(self) -> str:
+        return f"{self.layer}/{self.name}"
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def lower_bytes(self) -> int:
+        """How many bytes it keeps beside the coded ones."""
+        return 0 if self.entries else self.size * (self.bits // 8 - 1)
+
+
+def describe(model: keras.Model, *, labels: tuple[str, ...] | None = None, trained: bool | None = None) -> Header:
+    """What a model that kerascnn built knows of itself.
+
+    Args:
+        model: the model; one with auxiliary classifiers goes through `kerascnn.inference_model` first.
+        labels: names of its classes, where they are not those of the published weights that it was built with.
+        trained: whether its weights are; True by default where it was built with published weights.
+
+    Raises:
+        ValueError: it was not built by kerascnn in this process, or has more than one input or output.
+    """
+    facts: BuildFacts | None = getattr(model, "kerascnn_build", None)
+    if facts is None:
+        raise ValueError(
+            f"What the model {model.name!r} is made of is not known: it was not built by kerascnn in this process (a "
+            "saved file does not keep it). Build it with kerascnn.create_model and load the weights into that."
+        )
+    if "features" in facts.top:
+        raise ValueError(f"{model.name!r} was built with features=, and is no classifier. Build it without.")
+    before = [layer.name for layer in model.layers if layer.name in facts.preceding]
+    if len(model.inputs) != 1 or len(model.outputs) != 1 or len(before) != 1:
+        raise ValueError(
+            f"A .kdc file holds a network with one image input and one output; {model.name!r} has more, or layers in "
+            "front of it. Build it without input_tensor and features; a network with auxiliary classifiers goes "
+            "through kerascnn.inference_model(model)."
+        )
+    record: WeightsRecord | None = getattr(model, "kerascnn_weights", None)
+    top = facts.top.get("include_top", True)
+    classes = model.outputs[0].shape[-1] if top else registry.variant(facts.variant).classes
+    known = record.labels if record is not None and top and record.classes == classes else None
+    return Header(
+        variant=facts.variant,
+        options={**facts.options, **facts.top},
+        classes=classes,
+        input_shape=tuple(model.inputs[0].shape[1:]),
+        preprocessing=getattr(model, "kerascnn_preprocessing", None),
+        labels=labels or (known if isinstance(known, tuple) or known in LABEL_SETS else None),
+        trained=trained if trained is not None or record is None else record.trained,
+        origin=_origin(record),
+    )
+
+
+def _origin(record: WeightsRecord | None) -> dict[str, str]:
+    if record is None:
+        return {}
+    name = record.source if record.format == "kdc" else record.full_name
+    return {key: text for key, text in (("name", name), ("url", record.url), ("licence", record.licence)) if text}
+
+
+def architecture(header: Header) -> Mapping[str, tuple[int, ...]]:
+    """The shape of every weight, by `layer/weight`, of the network that a header describes.
+
+    It is built without memory for its weights, so that a header can ask for any size without getting it.
+
+    Raises:
+        WeightsError: no such network can be built.
+    """
+    return _architecture(header.variant, json.dumps(header.options), header.classes, header.input_shape)
+
+
+@lru_cache(maxsize=4)
+def _architecture(
+    variant: str, options: str, classes: int, input_shape: tuple[int | None, int | None, int]
+) -> Mapping[str, tuple[int, ...]]:
+    import keras
+    from keras.src.backend.common import global_state
+
+    before = global_state.get_global_attribute("uninitialized_variables", [])
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            model = registry.create_model(
+                variant, **_with_tuples(json.loads(options)), classes=classes, input_shape=input_shape
+            )
+    except Exception as error:  # whatever a builder or Keras says of options that make no network
+        raise WeightsError(f"{variant} cannot be built as the file says: {error}") from None
+    finally:
+        # Keras would make up for the weights that were left without values as soon as the next model is built.
+        global_state.set_global_attribute("uninitialized_variables", before)
+    return {path: tuple(weight.shape) for path, weight in weights_of(model).items()}
+
+
+def weights_of(model: keras.Model) -> dict[str, Any]:
+    """A model's weights by `layer/weight`, in the order of its layers."""
+    found: dict[str, Any] = {}
+    for layer in model.layers:
+        for i, weight in enumerate(layer.weights):
+            path = f"{layer.name}/{weight.name}"
+            found[f"{path}_{i}" if path in found else path] = weight
+    return found
+
+
+def to_json(header: Header, rows: list[ArrayRow]) -> bytes:
+    """The header's text.
+
+    Raises:
+        ValueError: it has something that a reader would refuse.
+    """
+    values = asdict(header)
+    if header.preprocessing is not None:
+        plain = asdict(Preprocessing())
+        values["preprocessing"] = {k: v for k, v in asdict(header.preprocessing).items() if v != plain[k]}
+    arrays = [[row.layer, row.name, row.shape, row.entries, row.bits] for row in rows]
+    try:
+        text = json.dumps(
+            {**values, "arrays": arrays}, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        ).encode()
+        from_json(text)
+    except (TypeError, ValueError, UnicodeError) as error:
+        raise ValueError(f"{header.variant} cannot be written: {error}") from None
+    return text
+
+
+def from_json(text: bytes) -> tuple[Header, list[ArrayRow]]:
+    """The header and the arrays that it announces.
+
+    Raises:
+        WeightsError: a field is missing, unknown, or has a value that it cannot have.
+    """
+    try:
+        values = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"its header is not JSON ({error}).") from None
+    names = [f.name for f in fields(Header)] + ["arrays"]
+    _require(isinstance(values, dict) and sorted(values) == sorted(names), f"its header needs {', '.join(names)}.")
+    variant, classes, shape = values["variant"], values["classes"], values["input_shape"]
+    _require(isinstance(variant, str) and variant in registry.variants(), f"there is no model {str(variant)[:80]!r}.")
+    _require(_whole(classes, 1, CLASSES), f"classes must be 1 to {CLASSES:,}.")
+    _require(isinstance(shape, list) and len(shape) == 3, "input_shape must be three numbers.")
+    _require(all(side is None or _whole(side, 1, SIDE) for side in shape[:2]), f"sides must be 1 to {SIDE:,} or null.")
+    _require(_whole(shape[2], 1, CHANNELS), f"an image has 1 to {CHANNELS} channels.")
+    _require(values["trained"] is None or isinstance(values["trained"], bool), "trained must be true, false or null.")
+    origin = values["origin"]
+    _require(
+        isinstance(origin, dict) and len(origin) <= 16 and all(_text(text) for text in origin.values()),
+        "origin must hold short texts.",
+    )
+    header = Header(
+        variant=variant,
+        options=_options(values["options"]),
+        classes=classes,
+        input_shape=tuple(shape),
+        preprocessing=_preprocessing(values["preprocessing"], shape[2]),
+        labels=_labels(values["labels"], classes),
+        trained=values["trained"],
+        origin=origin,
+    )
+    return header, _rows(values["arrays"], variant, classes)
+
+
+def _rows(arrays: Any, variant: str, classes: int) -> list[ArrayRow]:
+    _require(isinstance(arrays, list) and len(arrays) <= ARRAYS, f"arrays must be a list of at most {ARRAYS:,}.")
+    rows = []
+    for array in arrays:
+        _require(isinstance(array, list) and len(array) == 5, "an array is [layer, weight, shape, entries, bits].")
+        layer, name, shape, entries, bits = array
+        _require(_text(layer) and _text(name), "layers and weights have short names.")
+        _require(
+            isinstance(shape, list) and len(shape) <= 5 and all(_whole(side, 0, 1 << 28) for side in shape),
+            f"{layer}/{name} has no shape.",
+        )
+        _require(_whole(entries, 0, ENTRIES), f"a codebook has at most {ENTRIES} entries.")
+        _require(_whole(bits, 16, 32) and bits in (16, 32), "values have 16 or 32 bits.")
+        row = ArrayRow(layer, name, tuple(shape), entries, bits)
+        _require(entries <= row.size, f"the codebook of {row.path} is larger than the array.")
+        rows.append(row)
+    _require(len({row.path for row in rows}) == len(rows), "two arrays have one name.")
+    # Networks with other options or classes than the paper's may be larger than it says, within reason.
+    known = registry.variant(variant)
+    most = 2 * (known.parameters + known.statistics) + min(4096 * classes, 1 << 24)
+    total = sum(row.size for row in rows)
+    _require(total <= most, f"it has {total:,} weights, {variant} at most {most:,}.")
+    return rows
+
+
+def _options(options: Any) -> dict[str, Any]:
+    _require(isinstance(options, dict) and len(options) <= 64, "options must be a table.")
+    for name, value in options.items():
+        short = isinstance(value, list) and len(value) <= 64
+        single = all(_scalar(item) for item in (value if short else [value]))
+        _require(_text(name) and single, f"the option {name[:80]!r} has a value that no option has.")
+    return _with_tuples(options)
+
+
+def _with_tuples(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+
+
+def _scalar(value: Any) -> bool:
+    if isinstance(value, int | float):
+        return abs(value) <= OPTION
+    return value is None or _text(value)
+
+
+def _preprocessing(values: Any, channels: int) -> Preprocessing | None:
+    if values is None:
+        return None
+    known = [f.name for f in fields(Preprocessing)]
+    _require(isinstance(values, dict) and all(name in known for name in values), "its preprocessing is not known.")
+    for name in ("resize", "crop"):
+        value = values.get(name)
+        pair = isinstance(value, list) and len(value) == 2 and all(_whole(side, 1, SIDE) for side in value)
+        single = name == "resize" and _whole(value, 1, SIDE)
+        _require(value is None or pair or single, f"its preprocessing has a {name} of no size.")
+    for name in ("mean", "std"):
+        value = values.get(name, [1.0])
+        numbers = isinstance(value, list) and all(isinstance(x, int | float) and abs(x) < 1e6 for x in value)
+        _require(numbers and len(value) in (1, channels), f"its preprocessing has a {name} that is none.")
+    _require(all(values.get("std", [1.0])), "its preprocessing divides by zero.")
+    order, method = values.get("channel_order", "rgb"), values.get("interpolation", "bilinear")
+    _require(order in ("rgb", "bgr", "gray"), "its preprocessing has an unknown channel order.")
+    _require(method in ("bilinear", "bicubic", "nearest"), "its preprocessing has an unknown interpolation.")
+    return Preprocessing(**_with_tuples(values))
+
+
+def _labels(labels: Any, classes: int) -> str | tuple[str, ...] | None:
+    if isinstance(labels, str):
+        _require(LABEL_SETS.get(labels) == classes, f"there are no {classes} classes called {labels[:80]!r}.")
+        return labels
+    if labels is None:
+        return None
+    _require(isinstance(labels, list) and len(labels) == classes, f"it needs {classes} labels.")
+    _require(all(_text(label) for label in labels), "labels are short texts.")
+    return tuple(labels)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= TEXT and value.isprintable()
+
+
+def _whole(value: Any, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise WeightsError(message)
