@@ -1,0 +1,399 @@
+"""Writes docs/architectures: a page for each family, the index, and the figures.
+
+    python docs/generate.py             everything; drawing the figures builds their networks, which takes minutes
+    python docs/generate.py --pages     pages alone, within a second
+    python docs/generate.py resnet vgg  the figures of these families, and all pages
+    python docs/generate.py --check     writes nothing; says what is not current, and exits with 1 if anything is
+
+Numbers come from kerascnn/variants.toml, options from the builders' docstrings, figures from the built networks, and
+the words from docs/architectures/text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import re
+import sys
+import tomllib
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+HOME = ROOT / "docs" / "architectures"
+sys.path.insert(0, str(ROOT))
+
+from kerascnn.registry import PublishedError, Variant, variants  # noqa: E402
+
+NOTICE = "<!-- Written by `python docs/generate.py`. The words are in text/, the numbers in kerascnn/variants.toml. -->"
+
+LEGEND = (
+    "Drawn from the built network: a card is a stage, with the maps that leave it, its parameters and "
+    "multiply-accumulates and their share of the whole; a dashed frame is a unit that repeats; /2 is a stride."
+)
+
+
+# What there is to write
+
+
+def families() -> dict[str, list[Variant]]:
+    """The variants of each family, in the order of text/index.toml.
+
+    Raises:
+        LookupError: a family of the registry has no text or no place in the index, or the other way round.
+    """
+    found: dict[str, list[Variant]] = {}
+    for row in variants().values():
+        found.setdefault(row.family, []).append(row)
+    order = [family for group in index()["groups"] for family in group["families"]]
+    texts = {path.stem for path in (HOME / "text").glob("*.toml")} - {"index"}
+    for name, there in (("text/index.toml", order), ("text/FAMILY.toml", texts)):
+        if missing := sorted(set(found) - set(there)):
+            raise LookupError(f"docs/architectures/{name} says nothing of {', '.join(missing)}.")
+        if extra := sorted(set(there) - set(found)):
+            raise LookupError(f"docs/architectures/{name} has {', '.join(extra)}, which the registry does not.")
+    return {family: found[family] for family in order}
+
+
+@cache
+def index() -> dict[str, Any]:
+    """The words of the index page, and the order of the families."""
+    return read("index")
+
+
+@cache
+def read(name: str) -> dict[str, Any]:
+    """One file of words: title, figures (variants, which may have options: `googlenet(aux_logits=True)`) and idea."""
+    return tomllib.loads((HOME / "text" / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def figures(chosen: Sequence[str] = ()) -> dict[str, Path]:
+    """File of each figure, by what it shows, of all families or of the chosen ones."""
+    shown = {}
+    for family in families():
+        if not chosen or family in chosen:
+            for figure in read(family)["figures"]:
+                shown[figure] = HOME / "images" / f"{_file(figure)}.svg"
+    return shown
+
+
+def pages() -> dict[Path, str]:
+    """Text of every page; nothing is built."""
+    written = {HOME / f"{family}.md": page(family, rows) for family, rows in families().items()}
+    return {HOME / "README.md": index_page(), **written}
+
+
+def draw(figure: str) -> str:
+    """SVG of one figure, from the graph of the network that it names."""
+    import keras
+
+    import kerascnn
+    from kerascnn.analysis.diagram import diagram
+
+    keras.backend.clear_session()  # names that Keras numbers begin at one
+    name, options = _parse(figure)
+    model = kerascnn.create_model(name, **options)
+    return diagram(model, title=_figure_title(figure))
+
+
+def _parse(figure: str) -> tuple[str, dict[str, Any]]:
+    call = ast.parse(figure, mode="eval").body
+    if isinstance(call, ast.Name):
+        return call.id, {}
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+        raise ValueError(f"A figure is a variant, such as resnet50 or googlenet(aux_logits=True); this is {figure!r}.")
+    return call.func.id, {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+
+
+def _file(figure: str) -> str:
+    return re.sub(r"\W+", "_", figure).strip("_")
+
+
+def _figure_title(figure: str) -> str:
+    name, options = _parse(figure)
+    words = ", ".join(f"{option}={value!r}" for option, value in options.items())
+    return variants()[name].title + (f", {words}" if words else "")
+
+
+# Pages
+
+
+def page(family: str, rows: Sequence[Variant]) -> str:
+    """The page of one family."""
+    words = read(family)
+    parts = [NOTICE, f"# {words['title']}", words["idea"].strip()]
+    for figure in words["figures"]:
+        parts.append(f"![{_figure_title(figure)}](images/{_file(figure)}.svg)")
+    parts.append(LEGEND)
+    parts += ["## Numbers", _numbers(rows), _sources(rows)]
+    if any(row.also for row in rows):
+        parts += ["With other options:", _also(rows)]
+    parts += ["## Published errors", _errors(rows), "## Options", _options(rows), "## Use", _use(rows)]
+    papers = dict.fromkeys(row.paper for row in rows)
+    parts += ["## Sources", "\n".join(f"- {_linked(paper)}" for paper in papers)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _numbers(rows: Sequence[Variant]) -> str:
+    lines = [
+        (
+            f"`{row.name}`",
+            row.title,
+            row.year,
+            _shape(row),
+            f"{row.parameters:,}",
+            f"{row.statistics:,}",
+            f"{_macs(row):,}",
+        )
+        for row in rows
+    ]
+    names = ("builder", "network", "year", "input", "-parameters", "-statistics", "-multiply-accumulates")
+    note = (
+        "Parameters are trained weights; statistics are batch normalisation's moving means and variances; "
+        "multiply-accumulates are those of convolutions and dense layers for one image of the given size."
+    )
+    return f"{_table(names, lines)}\n\n{note}"
+
+
+def _sources(rows: Sequence[Variant]) -> str:
+    by_source: dict[str, list[str]] = {}
+    for row in rows:
+        by_source.setdefault(row.counts_from, []).append(f"`{row.name}`")
+    return "How the counts were checked:\n\n" + "\n".join(
+        f"- {', '.join(names)}: {text}" for text, names in by_source.items()
+    )
+
+
+def _also(rows: Sequence[Variant]) -> str:
+    lines = [
+        (
+            f"`{row.name}({', '.join(f'{k}={_python(v)}' for k, v in counts.options.items())})`",
+            f"{counts.parameters:,}",
+            f"{counts.gmacs:.4f}" if counts.gmacs is not None else "",
+        )
+        for row in rows
+        for counts in row.also
+    ]
+    return _table(("network", "-parameters", "-GMACs"), lines)
+
+
+def _python(value: Any) -> str:
+    return repr(tuple(value) if isinstance(value, list) else value)
+
+
+def _errors(rows: Sequence[Variant]) -> str:
+    lines = [(f"`{row.name}`", _percent(error), error.source) for row in rows for error in row.errors]
+    if not lines:
+        return "None is on record: only those are that could be read at their source."
+    ours = _table(("network", "-error", "who published it"), lines)
+    what = (
+        "top-1, or top-1 / top-5, in percent" if any(e.top5 is not None for r in rows for e in r.errors) else "percent"
+    )
+    return f"{ours}\n\nErrors in {what}, on the validation or test set of the data that the network is for."
+
+
+def _percent(error: PublishedError) -> str:
+    return " / ".join(str(float(value)) for value in (error.top1, error.top5) if value is not None)
+
+
+def _use(rows: Sequence[Variant]) -> str:
+    name = rows[0].name
+    weights = [record for row in rows for record in row.weights]
+    code = f"""\
+```python
+import kerascnn
+
+model = kerascnn.applications.{name}()  # random weights
+features = kerascnn.applications.{name}(features=True)  # a map of each stage
+```
+
+```sh
+python -m export --model {name} --all  # SavedModel, TFLite and ONNX, each checked against the Keras model
+```"""
+    if not weights:
+        return (
+            f"{code}\n\nNo trained weights of {'this network' if len(rows) == 1 else 'these networks'} are on record."
+        )
+    first = weights[0]
+    choice = first.aliases[0] if first.aliases else first.name
+    lines = [
+        (
+            f"`{record.variant}`",
+            " or ".join(f"`{name}`" for name in (record.name, *record.aliases)),
+            record.source,
+            record.licence,
+            _percent(record.errors) if record.errors else "",
+        )
+        for record in weights
+    ]
+    code = code.replace(
+        "\n```\n\n```sh",
+        f'\ntrained = kerascnn.applications.{first.variant}(weights="{choice}")\n```\n\n```sh',
+    )
+    return f"{code}\n\nTrained weights on record:\n\n" + _table(
+        ("network", "weights", "from", "licence", "-error"), lines
+    )
+
+
+def index_page() -> str:
+    """Every network in the order of the lectures."""
+    parts = [NOTICE, f"# {index()['title']}", index()["intro"].strip()]
+    by_family = families()
+    for group in index()["groups"]:
+        parts += [f"## {group['title']}", group["words"].strip()]
+        lines = []
+        for family in group["families"]:
+            pictures = {_parse(figure)[0]: figure for figure in reversed(read(family)["figures"])}
+            for row in by_family[family]:
+                picture = ""
+                if row.name in pictures:
+                    figure = pictures[row.name]
+                    picture = (
+                        f'<a href="{family}.md"><img src="images/{_file(figure)}.svg" width="110" '
+                        f'alt="{_figure_title(figure)}"></a>'
+                    )
+                error = _percent(row.errors[0]) if row.errors else ""
+                network = f"[{row.title}]({family}.md)<br>`{row.name}`"
+                lines.append(
+                    (picture, network, row.year, _shape(row), _short(row.parameters), _short(_macs(row)), error)
+                )
+        parts.append(_table(("", "network", "year", "input", "-parameters", "-MACs", "-error, %"), lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _shape(row: Variant) -> str:
+    return " × ".join(map(str, row.input_shape))
+
+
+def _macs(row: Variant) -> int:
+    return row.macs[row.input_shape[0]]
+
+
+def _short(number: int) -> str:
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return str(number)
+
+
+def _table(names: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table; a minus in front of a column's name aligns it right."""
+    head = [name.removeprefix("-") for name in names]
+    rule = ["---:" if name.startswith("-") else "---" for name in names]
+    rows = [[str(cell).replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
+
+
+def _linked(paper: str) -> str:
+    return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", paper)
+
+
+# Options, read from the source so that nothing is imported
+
+
+def _options(rows: Sequence[Variant]) -> str:
+    builders = _builders()
+    shared = "[What every builder takes](../models.md)"
+    takers: dict[str, list[str]] = {}
+    words: dict[str, str] = {}
+    for row in rows:
+        own, rest, documented = builders[row.name]
+        more = _entries(_options_docstring(rest)) if rest != "ModelOptions" else {}
+        for option in (*own, *more):
+            takers.setdefault(option, []).append(row.name)
+            if text := documented.get(option) or more.get(option):
+                words.setdefault(option, text)
+    if not takers:
+        return f"{shared}, and none of its own."
+    for option in takers:  # documented at a builder of another family, which the docstring refers to
+        for _, _, documented in builders.values():
+            if option in documented:
+                words.setdefault(option, documented[option])
+    lines = [
+        (
+            f"`{option}`",
+            "all" if len(names) == len(rows) else ", ".join(f"`{name}`" for name in names),
+            words.get(option, ""),
+        )
+        for option, names in takers.items()
+    ]
+    return f"{shared}, and:\n\n" + _table(("option", "networks", "what it does"), lines)
+
+
+@cache
+def _builders() -> dict[str, tuple[tuple[str, ...], str, dict[str, str]]]:
+    """Of each builder: its own options, the class of the others, and what its docstring says of its own."""
+    found = {}
+    for path in sorted((ROOT / "kerascnn" / "applications").glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and node.name in variants():
+                own = tuple(argument.arg for argument in node.args.kwonlyargs)
+                rest = re.sub(r"Unpack\[(\w+)\]", r"\1", ast.unparse(node.args.kwarg.annotation))  # type: ignore
+                found[node.name] = (own, rest, _entries(ast.get_docstring(node) or ""))
+    return found
+
+
+@cache
+def _options_docstring(name: str) -> str:
+    """Docstring of a class of options in building.py."""
+    tree = ast.parse((ROOT / "kerascnn" / "building.py").read_text(encoding="utf-8"))
+    return next(ast.get_docstring(n) or "" for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name)
+
+
+def _entries(docstring: str) -> dict[str, str]:
+    """What a docstring says of each argument: `name: words`, in its section Args or by itself."""
+    _, args, section = docstring.partition("Args:\n")
+    text = inspect.cleandoc(section if args else docstring.partition("\n")[2])
+    entries = re.findall(r"^(\w+): (.*(?:\n +.*)*)", text, flags=re.MULTILINE)
+    return {name: " ".join(words.split()) for name, words in entries}
+
+
+# The command line
+
+
+def stale(expected: dict[Path, str]) -> list[Path]:
+    """Files that are not as they should be."""
+    return [path for path, text in expected.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+
+
+def strays() -> list[Path]:
+    """Pages and figures that belong to nothing."""
+    wanted = {*pages(), *figures().values()}
+    there = [*HOME.glob("*.md"), *(HOME / "images").glob("*")]
+    return sorted(path for path in there if path not in wanted)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write or check, see the top of this file."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("families", nargs="*", help="families whose figures are drawn; all by default")
+    parser.add_argument("--pages", action="store_true", help="leave the figures alone")
+    parser.add_argument("--check", action="store_true", help="write nothing; say what is not current")
+    given = parser.parse_args(arguments)
+    if unknown := sorted(set(given.families) - set(families())):
+        parser.error(f"there is no family {', '.join(unknown)}; there are {', '.join(families())}")
+    changed = []
+    for path, text in pages().items():
+        changed += _settle(path, text, given.check)
+    for figure, path in ({} if given.pages else figures(given.families)).items():
+        changed += _settle(path, draw(figure), given.check)
+    for path in strays():
+        print(f"{path.relative_to(ROOT)} belongs to no family: remove it")
+    for path in changed:
+        print(f"{path.relative_to(ROOT)} {'is not current' if given.check else 'written'}")
+    return 1 if given.check and (changed or strays()) else 0
+
+
+def _settle(path: Path, text: str, check: bool) -> list[Path]:
+    changed = stale({path: text})
+    if changed and not check:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return changed
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
