@@ -69,15 +69,15 @@ def test_pytorchcvs_stem_of_v2_activates_the_branch_alone():
 
 
 def test_the_shortcuts_of_resnet110_v2():
-    """Zeros beside the sum itself, or a projection of the activated map; the appendix projects in bottlenecks alone."""
-    papers, projected = build("resnet110_v2_cifar"), build("resnet110_v2_cifar", shortcut="B")
-    assert len(of(papers, ChannelPadding)) == 2
-    assert papers.get_layer("conv3_block1_0_pool").input is papers.get_layer("conv2_block18_out").output
+    """A projection of the activated map, or zeros beside the sum itself."""
+    projected, padded = build("resnet110_v2_cifar"), build("resnet110_v2_cifar", shortcut="A")
+    assert len(of(padded, ChannelPadding)) == 2
+    assert padded.get_layer("conv3_block1_0_pool").input is padded.get_layer("conv2_block18_out").output
     assert not of(projected, ChannelPadding)
     assert projected.get_layer("conv3_block1_0_conv").input is projected.get_layer("conv3_block1_preact_relu").output
 
 
-@pytest.mark.parametrize(("options", "expected"), [({}, [2, 1, 1]), ({"stride_in_1x1": False}, [1, 2, 1])])
+@pytest.mark.parametrize(("options", "expected"), [({}, [1, 2, 1]), ({"stride_in_1x1": True}, [2, 1, 1])])
 def test_the_stride_of_v2_bottlenecks(options, expected):
     model = build("resnet164_v2_cifar", **options)
     assert [model.get_layer(f"conv3_block1_{i}_conv").strides[0] for i in (1, 2, 3)] == expected

@@ -25,14 +25,13 @@ def resnet110_v2_cifar(
     """Pre-activation ResNet-110 (Table 3), of basic units, 10 classes unless `classes` says otherwise.
 
     Args:
-        shortcut: "A" (the default) widens a shortcut with channels of zeros, as the network of the first paper that
-            this one changes the units of; the appendix has projections for bottlenecks alone. "B" with a projection,
-            as in pytorchcv.
+        shortcut: "B" (the default) widens a shortcut with a projection, as in pytorchcv; "A" with channels of zeros, as
+            in the network of the first paper. The second does not say which of them its ResNet-110 has.
         stem: "paper" (the default) activates once right after conv1, before the split into branch and shortcut
             (appendix); "pytorchcv" in the first unit's branch.
         **options: see `kerascnn.building.ResidualOptions`.
     """
-    choices = {"shortcut": (shortcut, "A", ("A", "B")), "stem": (stem, "paper", ("paper", "pytorchcv"))}
+    choices = {"shortcut": (shortcut, "B", ("A", "B")), "stem": (stem, "paper", ("paper", "pytorchcv"))}
     net = Network("resnet110_v2_cifar", options, choices)
     activated = net.choices["stem"] == "paper"
 
@@ -48,8 +47,8 @@ def resnet164_v2_cifar(*, stride_in_1x1: bool | None = None, **options: Unpack[R
     """Pre-activation ResNet-164 (Table 3), of bottleneck units, 10 classes unless `classes` says otherwise.
 
     Args:
-        stride_in_1x1: True (the default) puts a unit's stride on its first 1x1 convolution, as in the authors' code;
-            False on its 3x3, as in pytorchcv: the same weights, 2 % more work.
+        stride_in_1x1: False (the default) puts a unit's stride on its 3x3 convolution, as in `resnet50_v2` and
+            pytorchcv; True on its first 1x1, as in the authors' code: the same weights, 1 % less work.
         **options: see `kerascnn.building.ResidualOptions`.
     """
     return _bottlenecks("resnet164_v2_cifar", 164, options, stride_in_1x1)
@@ -68,7 +67,7 @@ FIRST = "conv2_block1"
 
 
 def _bottlenecks(name: str, depth: int, options: ResidualOptions, stride_in_1x1: bool | None) -> keras.Model:
-    net = Network(name, options, {"stride_in_1x1": (stride_in_1x1, True, (True, False))})
+    net = Network(name, options, {"stride_in_1x1": (stride_in_1x1, False, (True, False))})
     early = net.choices["stride_in_1x1"]
 
     def unit(x: KerasTensor, width: int, strides: int, name: str, join: Join) -> KerasTensor:
