@@ -1,0 +1,5 @@
+"""`python -m kerascnn`: see `kerascnn.cli`."""
+
+from kerascnn.cli import main
+
+main()

@@ -1,0 +1,145 @@
+"""A functional model as a list of calls: each layer or operation with the tensors that it reads and makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+Shape = tuple[int | None, ...]  # without the batch
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer or operation; `inputs` and `outputs` are numbers of tensors, `name` a path through models."""
+
+    name: str
+    operation: Any
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The calls of a model in a topological order, branch by branch, those of nested models in the place of these.
+
+    shapes: of each tensor, without the batch; dtypes: as the graph computes them; inputs, outputs: of the model.
+    """
+
+    calls: tuple[Call, ...]
+    shapes: tuple[Shape, ...]
+    dtypes: tuple[str, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+def read_calls(model: keras.Model, input_shape: Sequence[int] | None = None) -> Graph:
+    """The calls of a functional model, its nested models opened.
+
+    Args:
+        input_shape: of its one input, where that is of any size.
+
+    Raises:
+        TypeError: it is not a Keras model.
+        ValueError: the model has no graph, as a subclassed one, or does not take `input_shape`.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"A Keras model is needed; this is {type(model).__name__}: {str(model)[:60]!r}.")
+    if not has_graph(model):
+        raise ValueError(
+            f"{model.name!r} ({type(model).__name__}) has no graph to read: it is a subclassed model, or one that has "
+            "not been built. Build it with keras.Model(inputs, outputs), or wrap it: "
+            "keras.Model(x, model(x)) with x = keras.Input(...) counts it as one unknown layer."
+        )
+    reader = _Reader()
+    tensors: list[Any] = list(model.inputs)
+    specs = tensors if input_shape is None else [_resized(model, tuple(input_shape))]
+    inputs = [reader.add(spec) for spec in specs]
+    starts = {id(tensor): number for tensor, number in zip(tensors, inputs, strict=True)}
+    for tensor, number in zip(tensors, inputs, strict=True):
+        operation = tensor._keras_history.operation
+        reader.calls.append(Call(operation.name, operation, (), (number,)))
+    outputs = reader.walk(model, starts, "")
+    return Graph(tuple(reader.calls), tuple(reader.shapes), tuple(reader.dtypes), tuple(inputs), tuple(outputs))
+
+
+def _resized(model: keras.Model, shape: tuple[int, ...]) -> keras.KerasTensor:
+    known = [tuple(tensor.shape[1:]) for tensor in model.inputs]
+    fits = len(known) == 1 and len(known[0]) == len(shape)
+    if not fits or any(side not in (None, given) for side, given in zip(known[0], shape, strict=True)):
+        raise ValueError(
+            f"input_shape is (height, width, channels) of the one input of a model; {model.name} takes "
+            f"{', '.join(map(str, known))}, and input_shape is {shape}."
+        )
+    return keras.KerasTensor((None, *shape), model.inputs[0].dtype)
+
+
+def has_graph(model: Any) -> bool:
+    """Whether the model was made of calls that can be followed from its outputs."""
+    outputs: list[Any] = list(getattr(model, "outputs", None) or ())
+    made = all(hasattr(tensor, "_keras_history") for tensor in outputs)
+    return bool(getattr(model, "inputs", None)) and bool(outputs) and made
+
+
+class _Reader:
+    """Collects calls; a nested model may be called several times, each time on other tensors."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.shapes: list[Shape] = []
+        self.dtypes: list[str] = []
+        self.specs: list[Any] = []
+
+    def add(self, spec: Any) -> int:
+        self.specs.append(spec)
+        self.shapes.append(tuple(spec.shape[1:]))
+        self.dtypes.append(str(spec.dtype))
+        return len(self.shapes) - 1
+
+    def walk(self, model: keras.Model, numbers: dict[int, int], prefix: str) -> list[int]:
+        """Add the calls between the tensors in `numbers` (by id) and the outputs; the outputs' numbers."""
+        for node in _nodes(model.outputs, numbers):
+            sources = tuple(numbers[id(tensor)] for tensor in node.input_tensors)
+            operation = node.operation
+            if isinstance(operation, keras.Model) and has_graph(operation):
+                inner = {id(tensor): number for tensor, number in zip(operation.inputs, sources, strict=True)}
+                made = self.walk(operation, inner, f"{prefix}{operation.name}/")
+            else:
+                made = [self.add(spec) for spec in self._specs(node, numbers)]
+                self.calls.append(Call(prefix + operation.name, operation, sources, tuple(made)))
+            numbers.update((id(tensor), number) for tensor, number in zip(node.output_tensors, made, strict=True))
+        return [numbers[id(tensor)] for tensor in model.outputs]
+
+    def _specs(self, node: Any, numbers: Mapping[int, int]) -> Sequence[Any]:
+        """The outputs of a call. A model of any size that was called on one size does not know them itself."""
+        if all(
+            tuple(tensor.shape[1:]) == self.shapes[numbers[id(tensor)]] for tensor in node.input_tensors
+        ) or not isinstance(node.operation, keras.Operation):
+            return node.output_tensors
+        here = {id(tensor): self.specs[numbers[id(tensor)]] for tensor in node.input_tensors}
+        arguments, options = keras.tree.map_structure(
+            lambda value: here.get(id(value), value), (node.arguments.args, node.arguments.kwargs)
+        )
+        return keras.tree.flatten(node.operation.compute_output_spec(*arguments, **options))
+
+
+def _nodes(outputs: Sequence[Any], known: Mapping[int, int]) -> Iterator[Any]:
+    """The nodes that `outputs` come from, sources first, each once; networks are too deep for recursion."""
+    done: set[int] = set()
+    stack = [(tensor, False) for tensor in reversed(outputs)]
+    while stack:
+        tensor, ready = stack.pop()
+        if id(tensor) in known:
+            continue
+        operation, index, _ = tensor._keras_history
+        node = operation._inbound_nodes[index]
+        if id(node) in done:
+            continue
+        if ready:
+            done.add(id(node))
+            yield node
+            continue
+        stack.append((tensor, True))
+        stack += [(source, False) for source in reversed(node.input_tensors)]

@@ -1,0 +1,243 @@
+"""What a network's outputs see of the image: in theory from the graph, in effect from gradients.
+
+The theory is the arithmetic of Araujo, Norris & Sim 2019 (Computing Receptive Fields of Convolutional Neural Networks,
+Distill), with the union of all paths where they meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from kerascnn.analysis.calls import Call, Graph, Shape, read_calls
+from kerascnn.layers import AdaptiveAveragePooling2D
+from kerascnn.lenet_layers import PartialConv2D, TrainableSubsampling
+
+_WINDOWS = (
+    layers.Conv2D,
+    layers.DepthwiseConv2D,
+    layers.SeparableConv2D,
+    layers.MaxPooling2D,
+    layers.AveragePooling2D,
+    PartialConv2D,
+    TrainableSubsampling,
+)
+_GLOBAL = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, layers.Flatten)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Along one axis: output i sees the pixels `start` + i * `jump` to `start` + i * `jump` + `size` - 1.
+
+    jump: pixels between neighbouring outputs (the cumulative stride); 0 where there is a single place.
+    start: negative where the first output reaches over the edge, into padding.
+    """
+
+    size: int
+    jump: Fraction
+    start: Fraction
+
+    @property
+    def end(self) -> Fraction:
+        """The last pixel that output 0 sees."""
+        return self.start + self.size - 1
+
+    @property
+    def padding(self) -> Fraction:
+        """How far output 0 reaches over the edge, in pixels of the image; negative where it stays away from it."""
+        return -self.start
+
+
+@dataclass(frozen=True)
+class Field:
+    """The receptive field of a tensor. `whole`: every output also sees the whole image, through global pooling."""
+
+    height: Axis
+    width: Axis
+    whole: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels, without what global pooling beside the convolutions adds."""
+        return self.height.size, self.width.size
+
+
+def receptive_fields(graph: Graph) -> list[Field | None]:
+    """The field of each tensor of `graph`, in the image; None where there is none or a layer is not known."""
+    one = Axis(1, Fraction(1), Fraction(0))
+    fields: list[Field | None] = [None] * len(graph.shapes)
+    for call in graph.calls:
+        if not call.inputs:
+            found = Field(one, one) if len(graph.shapes[call.outputs[0]]) == 3 else None
+        else:
+            found = _field(call, [fields[i] for i in call.inputs], graph)
+        for output in call.outputs:
+            fields[output] = found
+    return fields
+
+
+def receptive_field(model: keras.Model, layer: str | None = None) -> Field:
+    """The theoretical receptive field of a layer's output, by default that of the last feature map.
+
+    Raises:
+        ValueError: the model has no graph, no such layer, or a layer whose field is not known.
+    """
+    graph = read_calls(model)
+    call = find_map(graph, layer)
+    found = receptive_fields(graph)[call.outputs[0]]
+    if found is None:
+        raise ValueError(
+            f"The receptive field of {call.name!r} is not known: a layer before it is of a kind whose windows cannot "
+            "be read, or its input has sides of None. profile(model).layers says where it ends."
+        )
+    return found
+
+
+def find_map(graph: Graph, layer: str | None) -> Call:
+    """The call of that name; by default the last one that makes a feature map of more than one place.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for call in reversed(graph.calls):
+        shape = graph.shapes[call.outputs[0]]
+        if call.name == layer or (layer is None and len(shape) == 3 and shape[0] != 1 and call.inputs):
+            return call
+    if layer is None:
+        raise ValueError("The model makes no feature map (height, width, channels) of more than one place.")
+    near = [call.name for call in graph.calls if layer in call.name][:5]
+    hint = f"Names that contain it: {', '.join(near)}." if near else "profile(model).layers has every name."
+    raise ValueError(f"The model has no layer {layer!r}. {hint}")
+
+
+def _field(call: Call, sources: Sequence[Field | None], graph: Graph) -> Field | None:
+    shapes = [graph.shapes[i] for i in call.inputs]
+    known = [field for field in sources if field is not None]
+    if len(known) < len(sources) and type(call.operation).__name__ != "FractalJoin":
+        return None  # what a join's choice of columns is made of has no place in the image
+    if len(known) > 1 or len(sources) > 1:
+        return _union(known)
+    field, shape, after = known[0], shapes[0], graph.shapes[call.outputs[0]]
+    if len(shape) != 3 or (shape[:2] == (1, 1) and not isinstance(call.operation, layers.ZeroPadding2D)):
+        return field  # there is one place alone, whatever is done to it
+    if len(after) != 3 and not isinstance(call.operation, _GLOBAL):
+        return None
+    windows = [_window(call.operation, axis, shape, after) for axis in (0, 1)]
+    if None in windows:
+        return None
+    height, width = (_slide(one, *w) for one, w in zip((field.height, field.width), windows, strict=True) if w)
+    return Field(height, width, field.whole or isinstance(call.operation, _GLOBAL))
+
+
+def _slide(axis: Axis, size: int, step: int, before: int) -> Axis:
+    """A window of `size` places at every `step`, the first `before` places in front of the map; step 0 for one."""
+    return Axis(int(axis.size + (size - 1) * axis.jump), axis.jump * step, axis.start - before * axis.jump)
+
+
+def _union(fields: Sequence[Field]) -> Field | None:
+    """Where paths meet: from the first to the last pixel of any. Those of a single place see all of the image."""
+    local = [field for field in fields if field.height.jump] or list(fields)
+    sides = []
+    for side in ("height", "width"):
+        axes: list[Axis] = [getattr(field, side) for field in local]
+        if len({axis.jump for axis in axes}) > 1:
+            return None
+        start, end = min(axis.start for axis in axes), max(axis.end for axis in axes)
+        sides.append(Axis(int(end - start) + 1, axes[0].jump, start))
+    return Field(sides[0], sides[1], len(local) < len(fields) or any(field.whole for field in fields))
+
+
+def _window(operation: Any, axis: int, shape: Shape, after: Shape) -> tuple[int, int, int] | None:
+    """(size, step, places before) of a layer's windows along an axis; None for layers that are not known."""
+    n = shape[axis]
+    if isinstance(operation, _GLOBAL):
+        return None if n is None else (n, 0, 0)
+    if isinstance(operation, AdaptiveAveragePooling2D | layers.AdaptiveAveragePooling2D):
+        m = after[axis]
+        if n is None or not m or n % m:
+            return None
+        return (n, 0, 0) if m == 1 else (n // m, n // m, 0)
+    if isinstance(operation, TrainableSubsampling):
+        return 2, 2, 0
+    if isinstance(operation, layers.ZeroPadding2D):
+        return 1, 1, operation.padding[axis][0]
+    if isinstance(operation, layers.Cropping2D):
+        return 1, 1, -operation.cropping[axis][0]
+    if isinstance(operation, _WINDOWS):
+        kernel = getattr(operation, "kernel_size", None) or operation.pool_size
+        size = _side(kernel, axis) - 1
+        size = size * _side(getattr(operation, "dilation_rate", 1), axis) + 1
+        step = _side(getattr(operation, "strides", 1), axis)
+        if getattr(operation, "padding", "valid") != "same":
+            return size, step, 0
+        if n is None and step > 1:
+            return None
+        total = size - 1 if n is None else max((-(-n // step) - 1) * step + size - n, 0)
+        return size, step, total // 2
+    return (1, 1, 0) if shape[axis] == after[axis] and _keeps_places(operation) else None
+
+
+def _keeps_places(operation: Any) -> bool:
+    """Whether output i is made of input i alone, along both sides."""
+    from kerascnn.analysis.costs import is_known
+
+    return is_known(operation) and not isinstance(operation, layers.Reshape | layers.Permute)
+
+
+def _side(value: int | Sequence[int], axis: int) -> int:
+    return value if isinstance(value, int) else value[axis]
+
+
+def effective_receptive_field(
+    model: keras.Model, layer: str | None = None, *, images: int = 8, seed: int = 0
+) -> np.ndarray:
+    """How much each pixel moves the centre of a layer's output: the mean of |gradient| over random images.
+
+    The method is that of Luo et al. 2016 (arXiv:1701.04128): the centre place of the map, all its channels, gets the
+    gradient 1. Weights are the model's own, so that random ones show the architecture, trained ones the network.
+
+    Args:
+        layer: name of a layer that makes a map; the last feature map by default.
+        images: how many normally distributed random images; they are run one at a time.
+        seed: of the images.
+
+    Returns:
+        (height, width), float32, its largest value 1.
+
+    Raises:
+        ValueError: no such layer, no graph, or an input of no fixed size.
+        RuntimeError: Keras runs on another backend than TensorFlow.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError("The effective receptive field is computed on TensorFlow: set KERAS_BACKEND=tensorflow.")
+    import tensorflow as tf
+
+    call = find_map(read_calls(model), layer)
+    if "/" in call.name:
+        raise ValueError(f"{call.name!r} is inside a nested model; give that model itself.")
+    shape = tuple(model.inputs[0].shape[1:])
+    if None in shape:
+        raise ValueError(f"{model.name} takes images of any size; build it with a fixed input_shape, such as 224.")
+    part = keras.Model(model.inputs, call.operation.output)
+    random = np.random.default_rng(seed)
+
+    @tf.function(reduce_retracing=True)
+    def gradient(image: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            y = part(image, training=False)
+            centre = tf.cast(y[:, y.shape[1] // 2, y.shape[2] // 2], tf.float32)
+            total = tf.reduce_sum(centre)
+        return tape.gradient(total, image)
+
+    mean = np.zeros(shape[:2])
+    for _ in range(images):
+        image = tf.constant(random.standard_normal((1, *shape)), tf.float32)
+        mean += np.abs(gradient(image).numpy()[0]).sum(axis=-1)
+    return (mean / (mean.max() or 1)).astype(np.float32)

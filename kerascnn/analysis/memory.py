@@ -1,0 +1,211 @@
+"""Memory of activations: what a forward pass needs at its worst moment, and what training keeps for the gradients."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from keras import layers
+
+from kerascnn.analysis.calls import Call, Graph
+from kerascnn.analysis.costs import is_known, is_view, works_in_place
+
+STATES = 60_000  # of the search for the best order; the widest network of the registry needs a tenth of it
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The most elements that are in memory at once during a forward pass for one image.
+
+    elements: of activations, the image among them. at: the call during which it is reached.
+    order: names of the calls in the order in which they run. optimal: whether no order needs less.
+    """
+
+    elements: int
+    at: str
+    order: tuple[str, ...]
+    optimal: bool
+
+
+@dataclass(frozen=True)
+class _Buffers:
+    """A piece of memory for each tensor, shared where a call works in place.
+
+    of: the buffer of each tensor; sizes: elements of each. born: buffers that a call makes; readers: bits of the calls
+    that use a buffer; reads: buffers that a call uses; after: bits of the calls that must be done before a call.
+    """
+
+    of: Sequence[int]
+    sizes: Sequence[int]
+    born: Sequence[tuple[int, ...]]
+    reads: Sequence[frozenset[int]]
+    readers: Sequence[int]
+    after: Sequence[int]
+
+
+def peak_memory(graph: Graph, *, best: bool = True, keep_inputs: bool = True) -> Peak:
+    """The peak where each tensor is freed as soon as its last reader has run, as an ideal runtime does it.
+
+    Activations and batch normalisation are written over their input where nothing else reads it, and reshapes and
+    dropout cost nothing: runtimes fuse them. The model's outputs stay. Scratch space of a convolution is not counted.
+    TFLite's plan is as large to the byte where it fuses so much.
+
+    Args:
+        best: search all orders of the calls for the least peak (branches can run one after another, and the order of
+            the branches matters); otherwise the order of `graph`, branch by branch as the network was built.
+        keep_inputs: the image stays as well, since it belongs to the caller; otherwise it is freed like a map.
+    """
+    buffers = _buffers(graph, graph.outputs + (graph.inputs if keep_inputs else ()))
+    found = _search(graph, buffers) if best else None
+    order = found if found is not None else list(range(len(graph.calls)))
+    elements, at = _replay(graph, buffers, order)
+    return Peak(elements, graph.calls[at].name, tuple(graph.calls[i].name for i in order), found is not None)
+
+
+def _buffers(graph: Graph, kept: Sequence[int]) -> _Buffers:
+    uses = [0] * len(graph.shapes)
+    for call in graph.calls:
+        for tensor in set(call.inputs):
+            uses[tensor] += 1
+    for tensor in kept:
+        uses[tensor] += 1
+    of, exclusive = [-1] * len(graph.shapes), [True] * len(graph.shapes)
+    sizes: list[int] = []
+    maker = [0] * len(graph.shapes)
+    born, reads, after = [], [], []
+    for i, call in enumerate(graph.calls):
+        made = []
+        source = call.inputs[0] if len(set(call.inputs)) == 1 else None
+        alone = source is not None and uses[source] == 1 and exclusive[source]
+        for output in call.outputs:
+            maker[output] = i
+            size = math.prod(side or 0 for side in graph.shapes[output])
+            shared = is_view(call.operation) or (alone and works_in_place(call.operation))
+            if source is not None and shared and sizes[of[source]] == size:
+                of[output], exclusive[output] = of[source], alone
+            else:
+                of[output] = len(sizes)
+                sizes.append(size)
+                made.append(of[output])
+        born.append(tuple(made))
+        reads.append(frozenset(of[tensor] for tensor in (*call.inputs, *call.outputs)))
+        after.append(sum({1 << maker[tensor] for tensor in call.inputs}))
+    readers = [0] * len(sizes)
+    for i, used in enumerate(reads):
+        for buffer in used:
+            readers[buffer] |= 1 << i
+    for tensor in kept:
+        readers[of[tensor]] |= 1 << len(graph.calls)  # a call that never runs
+    return _Buffers(of, sizes, born, reads, readers, after)
+
+
+def _replay(graph: Graph, buffers: _Buffers, order: Sequence[int]) -> tuple[int, int]:
+    """The peak of one order, and the call at which it is."""
+    live = done = peak = at = 0
+    for i in order:
+        live += sum(buffers.sizes[buffer] for buffer in buffers.born[i])
+        if live > peak:
+            peak, at = live, i
+        done |= 1 << i
+        live -= _freed(buffers, i, done)
+    return peak, at
+
+
+def _freed(buffers: _Buffers, call: int, done: int) -> int:
+    return sum(buffers.sizes[buffer] for buffer in buffers.reads[call] if not buffers.readers[buffer] & ~done)
+
+
+def _search(graph: Graph, buffers: _Buffers) -> list[int] | None:
+    """The order with the least peak: a shortest path over the sets of calls that are done, its length being the peak.
+
+    None where there are too many such sets.
+    """
+    total = len(graph.calls)
+    children: list[list[int]] = [[] for _ in range(total)]
+    for i, mask in enumerate(buffers.after):
+        while mask:
+            children[(mask & -mask).bit_length() - 1].append(i)
+            mask &= mask - 1
+    costs = [sum(buffers.sizes[buffer] for buffer in made) for made in buffers.born]
+    start = tuple(i for i in range(total) if not buffers.after[i])
+    tie = count()
+    # (peak so far, calls left, tie, done, live, ready, (previous link, calls run))
+    queue: list[tuple] = [(0, total, next(tie), 0, 0, start, None)]
+    closed: set[int] = set()
+    while queue:
+        peak, left, _, done, live, ready, link = heapq.heappop(queue)
+        if not left:
+            return _unwind(link)
+        if done in closed:
+            continue
+        closed.add(done)
+        if len(closed) > STATES:
+            return None
+        steps = [(i, costs[i], _freed(buffers, i, done | 1 << i)) for i in ready]
+        # What takes no more than it gives back, below the peak so far, is best done at once.
+        steps = next(([step] for step in steps if step[1] <= step[2] and live + step[1] <= peak), steps)
+        for i, cost, freed in steps:
+            now = done | 1 << i
+            if now not in closed:
+                enabled = tuple(child for child in children[i] if not buffers.after[child] & ~now)
+                later = (*(j for j in ready if j != i), *enabled)
+                after = live + cost - freed
+                heapq.heappush(queue, (max(peak, live + cost), left - 1, -next(tie), now, after, later, (link, i)))
+    return None
+
+
+def _unwind(link: tuple | None) -> list[int]:
+    order = []
+    while link is not None:
+        link, i = link
+        order.append(i)
+    return order[::-1]
+
+
+def kept_for_training(graph: Graph) -> int:
+    """Elements that the backward pass of one image reads again: a lower bound that ideal runtimes reach.
+
+    Layers with weights, normalisation, products and max pooling need their input, activations and max pooling their
+    output, dropout its mask; sums, padding and average pooling need nothing. Layers that are not known keep both.
+    """
+    kept: set[int] = set()
+    for call in graph.calls:
+        kept |= _kept(call)
+    of = _views(graph)
+    sizes = [math.prod(side or 0 for side in shape) for shape in graph.shapes]
+    return sum(sizes[tensor] for tensor in {of[tensor] for tensor in kept})
+
+
+def _views(graph: Graph) -> list[int]:
+    """For each tensor the one that it shows in another shape, or itself. Dropout is none in training."""
+    of = list(range(len(graph.shapes)))
+    for call in graph.calls:
+        if is_view(call.operation) and "Dropout" not in type(call.operation).__name__:
+            for output in call.outputs:
+                of[output] = of[call.inputs[0]]
+    return of
+
+
+def _kept(call: Call) -> set[int]:
+    operation, name = call.operation, type(call.operation).__name__
+    if not call.inputs or is_view(operation):
+        return set(call.outputs) if "Dropout" in name else set()
+    if not is_known(operation) or isinstance(operation, layers.MaxPooling2D | layers.GlobalMaxPooling2D):
+        return {*call.inputs, *call.outputs}
+    kept: set[int] = set()
+    if _reads_input(operation):
+        kept |= set(call.inputs)
+    activation = getattr(getattr(operation, "activation", None), "__name__", "linear")
+    if activation != "linear" or name in ("ReLU", "Relu", "Softmax", "Sigmoid", "Tanh", "ELU", "LeakyReLU"):
+        kept |= set(call.outputs)
+    return kept
+
+
+def _reads_input(operation: object) -> bool:
+    """Whether the gradient of a known layer needs its input: it has weights or multiplies or normalises."""
+    if isinstance(operation, layers.Layer) and operation.weights:
+        return True
+    return type(operation).__name__ in ("Multiply", "Divide", "Power", "LocalResponseNormalization", "PhotoPreparation")
