@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from export.errors import ExportError, RequestError
-from export.plan import FORMATS, PRECISIONS, Plan, make_plan
+from export.plan import FORMATS, PRECISIONS, Compression, Plan, make_plan
 
 
 @click.command(context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]})
@@ -27,8 +27,15 @@ from export.plan import FORMATS, PRECISIONS, Plan, make_plan
 @click.option("--onnx", is_flag=True, help="Write an ONNX file.")
 @click.option("--all", "every", is_flag=True, help="Write all three formats.")
 @click.option(
-    "--quantize", metavar="LIST", default="", help=f"More TFLite precisions, of {', '.join(PRECISIONS[1:])}; by commas."
+    "--quantize",
+    metavar="LIST",
+    default="",
+    help=f"More precisions, by commas: {', '.join(PRECISIONS[1:])} for TFLite; int8 for ONNX.",
 )
+@click.option("--compress", is_flag=True, help="Share weights first, and write a small .kdc file too.")
+@click.option("--prune", type=float, metavar="SHARE", help="With --compress: set this share of the weights to zero.")
+@click.option("--bits", type=int, metavar="N", help="With --compress: at most 2^N values a layer, N from 1 to 8.")
+@click.option("--target-bytes", type=int, metavar="N", help="With --compress: how large the .kdc file may be.")
 @click.option(
     "--weights",
     metavar="auto|none|NAME|PATH",
@@ -63,6 +70,7 @@ def command(**options: Any) -> None:
     \b
     python -m export --model squeezenet --tflite
     python -m export --model 'resnet*' --all --output artifacts
+    python -m export --model squeezenet --compress --tflite --calibration-data photos.zip
     python -m export --model finetuned.keras --tflite --labels labels.txt
     """
     if options["listing"]:
@@ -117,9 +125,22 @@ def _check(options: dict[str, Any]) -> list[tuple[str, Path]]:
         publishing.check_target(folder)
     if plan.needs_calibration and options["calibration_data"] is None:
         raise RequestError(
-            "int8 needs photos to calibrate its ranges with: give --calibration-data DIR or .zip. 100 photos like "
-            "those it will see are plenty."
+            "int8 and int16x8 need photos to calibrate their ranges with: give --calibration-data DIR or .zip. 100 "
+            "photos like those it will see are plenty."
         )
+    if plan.compression is not None:
+        own = next((name for name, _ in jobs if name.endswith(".keras")), None)
+        if own is not None:
+            raise RequestError(
+                f"{own} cannot be compressed: a .kdc file says which network of kerascnn it holds, and a .keras file "
+                "does not tell. Build it with kerascnn.create_model, load the weights into that, and call "
+                "export.export(model, ..., compress=True)."
+            )
+        if options["calibration_data"] is None:
+            raise RequestError(
+                "--compress needs photos to measure which weights matter: give --calibration-data DIR or .zip. 100 "
+                "photos like those it will see are plenty."
+            )
     for what in ("calibration_data", "evaluate"):
         if options[what] is not None:
             from export.images import find_images
@@ -133,7 +154,16 @@ def _check(options: dict[str, Any]) -> list[tuple[str, Path]]:
 def _plan(options: dict[str, Any]) -> Plan:
     formats = [name for name in FORMATS if options["every"] or options[name]]
     extra = [name.strip() for name in options["quantize"].split(",") if name.strip()]
-    return make_plan(formats, extra, opset=options["opset"])
+    return make_plan(formats, extra, opset=options["opset"], compression=_compression(options))
+
+
+def _compression(options: dict[str, Any]) -> Compression | None:
+    given = {"sparsity": options["prune"], "bits": options["bits"], "target_bytes": options["target_bytes"]}
+    given = {name: value for name, value in given.items() if value is not None}
+    if given and not options["compress"]:
+        option = {"sparsity": "--prune", "bits": "--bits", "target_bytes": "--target-bytes"}[next(iter(given))]
+        raise RequestError(f"{option} says how to compress. Add --compress.")
+    return Compression(**given) if options["compress"] else None
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
@@ -267,7 +297,8 @@ def _print_plan(jobs: list[tuple[str, Path]], options: dict[str, Any]) -> None:
     for name, folder in jobs:
         state, trained = weights_state(name, options["weights"])
         stem = Path(name).stem + ("_untrained" if trained is False else "")
-        rows.append({"model": name, "weights": state, "files": [str(folder / item.path(stem)) for item in plan.items]})
+        files = [item.path(stem) for item in plan.items] + ([f"{stem}.kdc"] if plan.compression else [])
+        rows.append({"model": name, "weights": state, "files": [str(folder / file) for file in files]})
     if options["as_json"]:
         print(json.dumps(rows))
         return

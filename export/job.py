@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kerascnn.preprocessing import Preprocessing
 
 CALIBRATION_PHOTOS = 100
+COMPRESSION_PHOTOS = 500
 VERIFICATION_PHOTOS = 250
 VERIFICATION_SYNTHETIC = 8
 EVALUATION_CHUNK = 64
@@ -99,6 +100,8 @@ def make_job(
     """
     _check_labels(loaded)
     preprocessing = loaded.preprocessing
+    if plan.compression is not None:
+        _check_compression(loaded, plan, calibration)
     if include_preprocessing and preprocessing is None:
         raise RequestError(
             f"How images for {loaded.origin.name} are prepared is not known, so it cannot be put into the artifacts. "
@@ -106,8 +109,8 @@ def make_job(
         )
     if plan.needs_calibration and calibration is None:
         raise RequestError(
-            "int8 needs photos to calibrate its ranges with. Give --calibration-data DIR or .zip (from Python: "
-            "calibration=); 100 photos like those it will see are plenty."
+            "int8 and int16x8 need photos to calibrate their ranges with. Give --calibration-data DIR or .zip (from "
+            "Python: calibration=); 100 photos like those it will see are plenty."
         )
     if preprocessing is None and (isinstance(calibration, Path) or evaluate is not None):
         raise RequestError(
@@ -125,6 +128,21 @@ def make_job(
         else _checked_inputs(calibration, loaded),
         evaluation=_labelled(evaluate, loaded) if evaluate is not None else None,
     )
+
+
+def _check_compression(loaded: LoadedModel, plan: Plan, calibration: np.ndarray | Path | None) -> None:
+    from export.compression import recipe
+    from export.compression.coding import describe
+
+    assert plan.compression is not None
+    if calibration is None:
+        raise RequestError(
+            "Compression needs photos to measure which weights matter. Give --calibration-data DIR or .zip (from "
+            "Python: calibration=); 100 photos like those it will see are plenty."
+        )
+    asked = plan.compression
+    recipe.check(loaded.model, asked.sparsity, asked.bits, asked.target_bytes)
+    describe(loaded)
 
 
 def _check_labels(loaded: LoadedModel) -> None:

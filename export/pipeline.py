@@ -27,7 +27,7 @@ from export.job import (
     with_preprocessing,
 )
 from export.models import LoadedModel, first_line, origin_of
-from export.plan import FORMATS, Item, Plan, make_plan, read_labels
+from export.plan import FORMATS, Compression, Item, Plan, make_plan, read_labels
 from export.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from kerascnn.preprocessing import Preprocessing
 
 THREADS = 2
-FLOAT_IMAGES = 32  # enough for float artifacts, whose error is the same on every image
+FEWER_IMAGES = 32  # enough for float artifacts, whose error is the same on every image; int16x8 takes seconds an image
 
 
 def export(
@@ -56,6 +56,7 @@ def export(
     preprocessing: Preprocessing | str | None = None,
     include_preprocessing: bool = False,
     opset: int = 17,
+    compress: bool | Compression = False,
 ) -> dict[str, Any]:
     """Export any functional Keras model with one image input and one output, verify it, and publish the folder.
 
@@ -63,7 +64,8 @@ def export(
         model: the model; one that kerascnn built brings its preprocessing and class names.
         output: the folder to make or, where an earlier export made it, to replace.
         formats: of "saved_model", "tflite" and "onnx".
-        precisions: more TFLite files, beside the float32 one: of "float16", "dynamic", "int8" and "int8-io".
+        precisions: more files, beside the float32 ones: of "float16", "dynamic", "int8", "int8-io" and "int16x8" for
+            TFLite, "int8" for ONNX.
         calibration: for int8: a folder or .zip of photos, or float32 inputs [n, height, width, channels] as the
             artifact will take them.
         evaluate: a folder or .zip of photos in folders named by class name, WordNet id or class index.
@@ -72,6 +74,8 @@ def export(
             or one of kerascnn.preprocessing.NORMALIZATIONS. Needed with photos where the model does not bring it.
         include_preprocessing: put channel order, mean and scale into the artifacts, which then take RGB 0 to 255.
         opset: ONNX operator set.
+        compress: make the network smaller first, and write a .kdc file beside the artifacts; the model itself is left
+            as it was. Needs `calibration`. True, or `export.plan.Compression` to say how.
 
     Returns:
         The manifest that was written.
@@ -80,7 +84,8 @@ def export(
         RequestError: what was asked for cannot be done as asked; nothing was written.
         ExportError: something failed. Artifacts that passed are published nonetheless, and the message says so.
     """
-    plan = make_plan(formats, precisions, opset=opset)
+    compression = Compression() if compress is True else compress or None
+    plan = make_plan(formats, precisions, opset=opset, compression=compression)
     origin, known = origin_of(model)
     if isinstance(labels, str | Path):
         labels = read_labels(Path(labels))
@@ -126,6 +131,7 @@ def run(
     job = make_job(loaded, plan, calibration, evaluate, include_preprocessing)
     weights = 4 * loaded.model.count_params()
     publishing.check_space(target, int(1.2 * weights * len(plan.items)) + 10_000_000)
+    original = loaded.model.get_weights() if plan.compression else None
     try:
         with publishing.staging(target, waiting=progress.step) as folder:
             manifest = _make(job, folder, progress)
@@ -137,6 +143,9 @@ def run(
                 f"The disk of {target} is full. Nothing was published; free some space and run it again."
             ) from error
         raise ExportError(f"{target} could not be written: {error}. Nothing was published.") from error
+    finally:
+        if original is not None:
+            loaded.model.set_weights(original)
     if manifest["rejected"]:
         raise Rejected(
             f"{_reasons(manifest['rejected'])} What failed was not published; the rest is in {target}.", manifest
@@ -168,6 +177,16 @@ def _make(job: Job, folder: Path, progress: Progress) -> dict[str, Any]:
         calibration, unread["calibration"] = job.read(calibration, CALIBRATION_PHOTOS)
     progress.step(f"{job.name}: reading the images to verify with")
     images, image_source = verification_images(job, calibration)
+    compressed: dict[str, Any] | None = None
+    if job.plan.compression is not None:
+        from export.compression.coding import compress_job
+
+        def score(model: keras.Model) -> Accuracy:
+            runtime = open_keras(model)
+            runtimes = {"keras": replace(runtime, run=lambda batch: runtime.run(job.to_model(batch)))}
+            return _evaluate(job, runtimes, progress)[0]["keras"]
+
+        compressed = compress_job(job, folder, images, score if job.evaluation else None, progress)
     progress.step(f"{job.name}: running the Keras model on {len(images)} images")
     keras_model = open_keras(job.loaded.model)
     with computing_in_float32(
@@ -197,7 +216,7 @@ def _make(job: Job, folder: Path, progress: Progress) -> dict[str, Any]:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
             rejected.append({"format": item.format, "precision": item.precision, "reason": first_line(error)})
             _remove(folder / path)
-    if not made:
+    if not made and compressed is None:
         raise ExportError(f"No artifact of {job.name} passed, and nothing was published. {_reasons(rejected)}")
 
     accuracies: dict[str, Accuracy] = {}
@@ -225,6 +244,7 @@ def _make(job: Job, folder: Path, progress: Progress) -> dict[str, Any]:
             for one in made
         ],
         rejected=rejected,
+        compression=compressed,
     )
     if job.loaded.labels:
         (folder / "labels.txt").write_text("\n".join(job.loaded.labels) + "\n", encoding="utf-8")
@@ -260,7 +280,7 @@ def _write(job: Job, item: Item, traced: TracedModel, path: Path, calibration: n
     else:
         from export.formats.onnx import write_onnx
 
-        write_onnx(traced, path, opset=job.plan.opset, metadata=manifests.metadata(job))
+        write_onnx(traced, path, item.precision, calibration, opset=job.plan.opset, metadata=manifests.metadata(job))
 
 
 def _verified(
@@ -285,9 +305,9 @@ def _verified(
     def open_it() -> Runtime:
         return open_artifact(folder / path, item.format, THREADS)
 
-    if item.precision in ("float32", "float16"):
-        images = images[:FLOAT_IMAGES]
-        reference = replace(reference, output=reference.output[:FLOAT_IMAGES], logits=reference.logits[:FLOAT_IMAGES])
+    if item.precision in ("float32", "float16", "int16x8"):
+        images = images[:FEWER_IMAGES]
+        reference = replace(reference, output=reference.output[:FEWER_IMAGES], logits=reference.logits[:FEWER_IMAGES])
     expected = expected_specs(item.format, item.precision, *specs)
     parity = verify(
         open_it,

@@ -11,8 +11,10 @@ from pathlib import Path
 from export.errors import RequestError
 
 FORMATS = ("saved_model", "tflite", "onnx")
-PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8-io")
-CALIBRATED = ("int8", "int8-io")
+PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8")
+CALIBRATED = ("int8", "int8-io", "int16x8")
+KNOWN = {"saved_model": ("float32",), "tflite": PRECISIONS, "onnx": ("float32", "int8")}
+_TITLES = {"saved_model": "SavedModel", "tflite": "TFLite", "onnx": "ONNX"}
 
 # format: the packages that write and run it
 _PACKAGES = {
@@ -24,7 +26,7 @@ _PACKAGES = {
 
 @dataclass(frozen=True)
 class Item:
-    """One artifact to make. `precision` is float32 but for TFLite."""
+    """One artifact to make; `precision` is one that KNOWN has for the format."""
 
     format: str
     precision: str
@@ -43,51 +45,85 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Compression:
+    """How a model is made smaller before it is exported; see `export.compression.compress`."""
+
+    sparsity: float | None = None
+    bits: int = 8
+    target_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """The artifacts of one export, in the order in which they are made."""
 
     items: tuple[Item, ...]
     opset: int
+    compression: Compression | None = None
 
     @property
     def needs_calibration(self) -> bool:
         return any(item.precision in CALIBRATED for item in self.items)
 
 
-def make_plan(formats: Sequence[str], precisions: Sequence[str] = (), *, opset: int = 17) -> Plan:
+def make_plan(
+    formats: Sequence[str],
+    precisions: Sequence[str] = (),
+    *,
+    opset: int = 17,
+    compression: Compression | None = None,
+) -> Plan:
     """Turn formats and precisions into the list of artifacts.
 
     Args:
         formats: of FORMATS.
-        precisions: of PRECISIONS, for TFLite, beside float32, which is always made: the gates of the coarser ones
-            cannot see damage smaller than their own noise, those of float32 can.
+        precisions: of PRECISIONS, for each format that has them, beside float32, which is always made: the gates of
+            the coarser ones cannot see damage smaller than their own noise, those of float32 can.
         opset: ONNX operator set.
+        compression: make the model smaller first, and write a .kdc file too; formats may then be empty.
 
     Raises:
         RequestError: nothing was asked for, a name is unknown, a precision has no format, or a package is missing.
     """
-    if not formats:
+    if compression is not None:
+        _check_compression(compression)
+    elif not formats:
         raise RequestError(
             "No format was asked for. Choose --saved-model, --tflite, --onnx, or --all of them "
             f"(from Python: formats=, of {', '.join(FORMATS)})."
         )
     _check_known("format", formats, FORMATS)
     _check_known("precision", precisions, PRECISIONS)
-    if "tflite" not in formats and any(precision != "float32" for precision in precisions):
-        asked = ", ".join(precision for precision in precisions if precision != "float32")
-        raise RequestError(f"{asked} is a precision of TFLite files, and no TFLite file was asked for. Add --tflite.")
+    for precision in precisions:
+        writers = [format for format in FORMATS if precision in KNOWN[format]]
+        if precision != "float32" and not set(writers) & set(formats):
+            options = " or ".join(f"--{format.replace('_', '-')}" for format in writers)
+            raise RequestError(
+                f"{precision} is a precision of {' and '.join(_TITLES[format] for format in writers)} files, and none "
+                f"was asked for. Add {options}."
+            )
     items = []
     for format in FORMATS:
         if format in formats:
             ordered = [precision for precision in PRECISIONS if precision in ("float32", *precisions)]
-            items += [Item(format, precision) for precision in (ordered if format == "tflite" else ["float32"])]
+            items += [Item(format, precision) for precision in ordered if precision in KNOWN[format]]
     _check_packages(formats)
     if "onnx" in formats:
-        from export.formats.onnx import OPSETS
+        from export.formats.onnx import check_opset
 
-        if opset not in OPSETS:
-            raise RequestError(f"ONNX opset {opset} cannot be written; choose {OPSETS.start} to {OPSETS.stop - 1}.")
-    return Plan(tuple(items), opset)
+        for item in items:
+            if item.format == "onnx":
+                check_opset(opset, item.precision)
+    return Plan(tuple(items), opset, compression)
+
+
+def _check_compression(asked: Compression) -> None:
+    if asked.sparsity is not None and not 0 <= asked.sparsity < 1:
+        raise RequestError(f"A sparsity is 0 to less than 1, the share of weights set to zero; it is {asked.sparsity}.")
+    if not 1 <= asked.bits <= 8:
+        raise RequestError(f"Layers share 2 to 256 values, 1 to 8 bits; {asked.bits} bits were asked for.")
+    if asked.target_bytes is not None and asked.target_bytes <= 0:
+        raise RequestError(f"The compressed file cannot have {asked.target_bytes} bytes.")
 
 
 def _check_known(what: str, given: Sequence[str], known: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from export.equalization import equalize
+from export.errors import RequestError
 from export.rounding import round_kernels
 
 if TYPE_CHECKING:
@@ -15,14 +16,31 @@ if TYPE_CHECKING:
 
 FEWEST_IMAGES = 8  # too few to rescale and round by, and to hold some back for the test
 
-# int8, int8-io and dynamic files of one export need the same graphs. An entry ends with its traced model.
+# The quantised files of one export need the same graphs. An entry ends with its traced model.
 _made: WeakKeyDictionary[TracedModel, dict[bool, tuple[np.ndarray, FrozenGraph]]] = WeakKeyDictionary()
 
 
-def prepare(traced: TracedModel, calibration: np.ndarray, *, activations: bool) -> FrozenGraph:
-    """The frozen graph of `traced` with kernels on TFLite's int8 steps, chosen for the calibration images.
+def check_calibration(traced: TracedModel, calibration: np.ndarray | None, what: str) -> np.ndarray:
+    """The calibration images, where they are what `traced` takes; `what` is the file that needs them.
 
-    Each change is kept only where images held back from it show less noise.
+    Raises:
+        RequestError: there are none, or they have another shape or type.
+    """
+    if calibration is None or len(calibration) == 0:
+        raise RequestError(f"{what} needs calibration images, and there are none; 100 photos are plenty.")
+    if calibration.shape[1:] != traced.input_shape[1:] or calibration.dtype != "float32":
+        raise RequestError(
+            f"Calibration images are {calibration.dtype} {calibration.shape[1:]}; "
+            f"{traced.model.name!r} takes float32 {traced.input_shape[1:]}."
+        )
+    return calibration
+
+
+def prepare(traced: TracedModel, calibration: np.ndarray, *, activations: bool) -> FrozenGraph:
+    """The frozen graph of `traced` with kernels on int8 steps, chosen for the calibration images.
+
+    TFLite and ONNX Runtime have the same steps. Each change is kept only where images held back from it show less
+    noise.
 
     Args:
         calibration: float32 [n, H, W, C], preprocessed like the network's input. With fewer than FEWEST_IMAGES the

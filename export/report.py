@@ -13,9 +13,15 @@ COLUMNS = ("artifact", "precision", "size", "latency", "parity", "top-1", "top-5
 def rows(manifest: dict[str, Any]) -> list[tuple[str, ...]]:
     """One row an artifact; first the Keras model where it was evaluated."""
     table: list[tuple[str, ...]] = []
-    evaluation = manifest["evaluation"]
+    evaluation, compressed = manifest["evaluation"], manifest["compression"]
     if evaluation:
-        table.append(("Keras model", "float32", "", "", "", *_accuracy(evaluation["keras"])))
+        if compressed and compressed["original"]:
+            table.append(("original Keras model", "float32", "", "", "", *_accuracy(compressed["original"])))
+        title = "compressed Keras model" if compressed else "Keras model"
+        table.append((title, "float32", "", "", "", *_accuracy(evaluation["keras"])))
+    if compressed:
+        accuracy = _accuracy(evaluation["keras"] if evaluation else None)
+        table.append((compressed["path"], "coded", f"{compressed['bytes'] / 1e6:.2f} MB", "", "exact", *accuracy))
     for artifact in manifest["artifacts"]:
         table.append(
             (
@@ -53,6 +59,8 @@ def notes(manifest: dict[str, Any]) -> list[str]:
         f"Parity: logits against the Keras model on {check['images']} {check['source']}; largest relative error for "
         "float32, signal to quantisation noise for the others."
     )
+    if manifest["compression"]:
+        lines += _compression_notes(manifest["compression"], check)
     threads = manifest["verification"]["threads"]
     lines.append(f"Latency: median of one image on this machine's CPU, {threads} threads in LiteRT and ONNX Runtime.")
     if manifest["evaluation"]:
@@ -64,6 +72,36 @@ def notes(manifest: dict[str, Any]) -> list[str]:
             lines.append(f"{part['skipped']} files of the {name} photos could not be read and were skipped.")
     for failed in manifest["rejected"]:
         lines.append(f"NOT PUBLISHED: {failed['format']} {failed['precision']}: {failed['reason']}")
+    return lines
+
+
+def _compression_notes(compressed: dict[str, Any], check: dict[str, Any]) -> list[str]:
+    factor = compressed["float32_bytes"] / compressed["bytes"]
+    lines = [
+        f"Compressed on {compressed['photos']} photos: {compressed['path']} has {compressed['bytes']:,} bytes, "
+        f"{factor:.1f} times less than the weights in float32. Every artifact was made from its weights and is "
+        "compared with them.",
+        f"Against the original network, on {check['images']} {check['source']}: the same best class for "
+        f"{100 * compressed['top1_agreement']:.1f} %, divergence {compressed['divergence']:.3f} nats"
+        + (
+            ", top-1 {top1:+.1f} points, top-5 {top5:+.1f} points.".format(
+                **{name: 100 * value for name, value in compressed["difference"].items()}
+            )
+            if compressed["difference"]
+            else "."
+        ),
+    ]
+    for step in compressed["steps"]:
+        before, after = step["before"], step["after"]
+        values = after["values"].values()
+        line = (
+            f"{step['name'].capitalize()}: {before['bytes']:,} to {after['bytes']:,} bytes, "
+            f"{100 * before['sparsity']:.1f} to {100 * after['sparsity']:.1f} % zeros, {min(values)} to {max(values)} "
+            "values a layer"
+        )
+        if after["accuracy"]:
+            line += f", top-1 {100 * before['accuracy']['top1']:.1f} to {100 * after['accuracy']['top1']:.1f} %"
+        lines.append(f"{line}.")
     return lines
 
 

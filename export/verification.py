@@ -15,8 +15,8 @@ import numpy as np
 from export.runtimes import Prediction, Runtime, TensorSpec
 
 RELATIVE_ERROR_LIMIT = 1e-4
-SQNR_LIMIT_DB = {"float16": 50.0, "dynamic": 25.0, "int8": 25.0, "int8-io": 25.0}
-QUANTISED = ("dynamic", "int8", "int8-io")
+SQNR_LIMIT_DB = {"float16": 50.0, "dynamic": 25.0, "int8": 25.0, "int8-io": 25.0, "int16x8": 25.0}
+QUANTISED = ("dynamic", "int8", "int8-io", "int16x8")
 AGREEMENT_LIMIT = 0.98
 SOFTMAX_TOLERANCE = 1e-5
 # SQNR of identical numbers is infinite, which JSON cannot say; float32 arithmetic ends near 150 dB.
@@ -64,7 +64,7 @@ def verify(
         open_runtime: loads the artifact; whatever it raises becomes a failure.
         reference: the Keras model's answer to `images`.
         images: float32 [n, H, W, C], preprocessed.
-        precision: "float32", "float16", "dynamic", "int8" or "int8-io"; it decides the gate.
+        precision: one of export.plan.PRECISIONS; it decides the gate.
         input_spec, output_spec: what the artifact has to declare (see `runtimes.expected_specs`).
         real_images: whether `images` are photos; only then is the agreement of a quantised artifact judged.
     """

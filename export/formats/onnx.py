@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from export.errors import ExportError, RequestError
+from export.formats import onnx_int8
+from export.quantization import check_calibration, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,48 +16,86 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from export.freezing import FrozenGraph
     from export.graph import TracedModel
 
 OPSETS = range(9, 19)
+PRECISIONS = ("float32", "int8")
 
 
-def write_onnx(traced: TracedModel, path: Path, *, opset: int = 17, metadata: dict[str, str] | None = None) -> None:
+def write_onnx(
+    traced: TracedModel,
+    path: Path,
+    precision: str = "float32",
+    calibration: np.ndarray | None = None,
+    *,
+    opset: int = 17,
+    metadata: dict[str, str] | None = None,
+) -> None:
     """Write an ONNX file with an open batch axis named `batch`.
 
     Args:
+        precision: one of PRECISIONS; `int8` is int8 inside with float32 input and output.
+        calibration: float32 [n, H, W, C], preprocessed like the network's input; needed for `int8`.
         opset: version of the standard operator set. 18 is valid but slower in places: tf2onnx then writes the global
             average pooling as ReduceMean between two transposes.
         metadata: written to the file's `metadata_props`.
 
     Raises:
-        RequestError: an opset tf2onnx does not write.
+        RequestError: an opset tf2onnx does not write, an unknown precision, or calibration images missing or of
+            another shape.
         ExportError: the network has an operation that ONNX does not have, or the file would exceed 2 GiB.
     """
     import onnx
 
-    if opset not in OPSETS:
-        raise RequestError(
-            f"ONNX opset {opset} cannot be written; tf2onnx writes {OPSETS.start} to {OPSETS.stop - 1}. Default: 17."
-        )
-    model = _convert(traced, opset)
+    if precision not in PRECISIONS:
+        raise RequestError(f"ONNX precision {precision!r} is unknown; choose from {', '.join(PRECISIONS)}.")
+    check_opset(opset, precision)
+    frozen = traced.frozen
+    if precision == "int8":
+        calibration = check_calibration(traced, calibration, "ONNX int8")
+        frozen = prepare(traced, calibration, activations=True)  # on TFLite's int8 steps, which are ONNX Runtime's too
+    model = _convert(traced, frozen, opset)
     _refuse_foreign_operations(model, traced.model.name)
     _name_batch_axis(model.graph)
-    onnx.helper.set_model_props(model, metadata or {})
     try:
         onnx.checker.check_model(model)  # before the kernels, which it would copy
     except onnx.checker.ValidationError as error:
         raise ExportError(f"The ONNX file of {traced.model.name!r} would not be valid: {error}") from error
-    _store_kernels(model.graph, traced.frozen.kernels)
+    _store_kernels(model.graph, frozen.kernels)
+    if precision == "int8" and calibration is not None:
+        with _without_logs():
+            model = onnx_int8.quantize(model, calibration)
+        _refuse_foreign_operations(model, traced.model.name)
+        # ONNX Runtime declares all domains that it knows of; other tools refuse those that they do not.
+        standard = [entry for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+        del model.graph.value_info[:], model.opset_import[:]
+        model.opset_import.extend(standard)
+        onnx.checker.check_model(model)
+    onnx.helper.set_model_props(model, metadata or {})
     path.write_bytes(model.SerializeToString())
 
 
-def _convert(traced: TracedModel, opset: int) -> Any:
+def check_opset(opset: int, precision: str) -> None:
+    """Refuse an opset that tf2onnx does not write, or that int8 cannot be said in.
+
+    Raises:
+        RequestError: it is one of these.
+    """
+    if opset not in OPSETS:
+        raise RequestError(
+            f"ONNX opset {opset} cannot be written; choose {OPSETS.start} to {OPSETS.stop - 1}. Default: 17."
+        )
+    if precision == "int8" and opset < onnx_int8.LEAST_OPSET:
+        raise RequestError(f"ONNX int8 needs opset {onnx_int8.LEAST_OPSET} or later; {opset} was asked for.")
+
+
+def _convert(traced: TracedModel, frozen: FrozenGraph, opset: int) -> Any:
     """The ONNX model with the kernels as further inputs."""
     import tensorflow as tf
     from onnx import helper
     from tf2onnx import optimizer, tfonnx
 
-    frozen = traced.frozen
     names = {f"{name}:0": name for name in (traced.input_name, *frozen.kernels, traced.output_name)}
     # What tf2onnx.convert.from_function calls, without its own freeze and without a copy of the graph for every pass.
     with tf.Graph().as_default() as graph, _without_logs():

@@ -67,7 +67,10 @@ def photos(tmp_path_factory):
         (["--tflite"], "No model was named"),
         (["--model", "squeezenet"], "--saved-model, --tflite, --onnx"),
         (["--model", "squeezenet", "--tflite", "--quantize", "int9"], "float32, float16, dynamic"),
-        (["--model", "squeezenet", "--onnx", "--quantize", "int8"], "Add --tflite"),
+        (["--model", "squeezenet", "--onnx", "--quantize", "float16"], "Add --tflite"),
+        (["--model", "squeezenet", "--saved-model", "--quantize", "int8"], "Add --tflite or --onnx"),
+        (["--model", "squeezenet", "--onnx", "--quantize", "int8"], "--calibration-data"),
+        (["--model", "squeezenet", "--onnx", "--quantize", "int8", "--opset", "12"], "opset 13"),
         (["--model", "squeezenet", "--tflite", "--quantize", "int8"], "--calibration-data"),
         (["--model", "squeezenet", "--tflite", "--quantize", "int8", "--calibration-data", "nowhere"], "not exist"),
         (["--model", "squeezenet", "--tflite", "--quantize", "int8", "--calibration-data", "empty"], "no images"),
@@ -188,6 +191,7 @@ def test_a_finetuned_model_of_ones_own(tmp_path, photos):
         "mine.tflite",
         "mine_int8.tflite",
         "mine.onnx",
+        "mine_int8.onnx",
     ]
     assert manifest["evaluation"]["skipped"] == 2
     assert manifest["evaluation"]["keras"]["images"] == 30
@@ -210,7 +214,7 @@ def test_the_main_job_on_real_weights(tmp_path, data, filled_cache):
     (manifest,) = json.loads(done.stdout)
     keras_model = manifest["evaluation"]["keras"]
     assert (round(keras_model["top1"], 3), round(keras_model["top5"], 3)) == (0.716, 0.892)
-    assert len(manifest["artifacts"]) == 6
+    assert len(manifest["artifacts"]) == 7
     for artifact in manifest["artifacts"]:
         assert abs(artifact["accuracy"]["top1"] - keras_model["top1"]) <= 0.01, artifact["path"]
     sizes = {artifact["path"]: artifact["bytes"] for artifact in manifest["artifacts"]}

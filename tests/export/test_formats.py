@@ -292,14 +292,64 @@ def test_other_opsets_are_valid(opset: int, tmp_path: Path) -> None:
         assert relative_error(run_onnx(path, case.images), case.expected) < 1e-5
 
 
+def test_onnx_int8(case: Case, tmp_path: Path) -> None:
+    """Weights really are int8, the interface stays, and the numbers are near."""
+    import onnx
+
+    path = tmp_path / "model.onnx"
+    write_onnx(case.traced, path, "int8", case.images, metadata={"labels": "a,b"})
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert {entry.domain for entry in model.opset_import} == {""}
+    assert {entry.key: entry.value for entry in model.metadata_props} == {"labels": "a,b"}
+    (images,), (probabilities,) = model.graph.input, model.graph.output
+    assert (images.name, probabilities.name) == ("images", "probabilities")
+    for value in (images, probabilities):
+        assert value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert not [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) > 1]
+    kernels = {t.data_type for t in model.graph.initializer if len(t.dims) == 4 and np.prod(t.dims) > t.dims[1]}
+    assert kernels == {onnx.TensorProto.INT8}
+    producers = {name: node.op_type for node in model.graph.node for name in node.output}
+    assert producers["probabilities"] != "DequantizeLinear"  # 1,000 probabilities in steps of 1/256 would be lost
+    assert relative_error(run_onnx(path, case.images), case.expected) < 0.1
+
+
+def test_onnx_int8_is_refused_where_it_cannot_be(tmp_path: Path) -> None:
+    case = Case(fire)
+    for arguments, says in (
+        (("int8", None), "calibration images"),
+        (("int8", np.zeros((2, 8, 8, 3), np.float32)), "takes float32"),
+        (("float16", None), "float32, int8"),
+    ):
+        with pytest.raises(RequestError, match=says):
+            write_onnx(case.traced, tmp_path / "model.onnx", *arguments)
+    with pytest.raises(RequestError, match="opset 13"):
+        write_onnx(case.traced, tmp_path / "model.onnx", "int8", case.images, opset=12)
+
+
+def test_int16_activations_keep_the_probabilities_of_many_classes(tmp_path: Path) -> None:
+    """TFLite's own int16 softmax gives each of 1,000 unlikely classes 0.00005, and takes that from the best one."""
+    inputs = keras.Input((8, 8, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(1000, 3)(inputs))
+    model = keras.Model(inputs, layers.Softmax()(x))
+    kernel, bias = model.layers[1].get_weights()
+    bias[0] = 15
+    model.layers[1].set_weights([kernel, bias])
+    images = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
+    write_tflite(trace(model), tmp_path / "m.tflite", "int16x8", images)
+    outputs, _ = run_tflite(tmp_path / "m.tflite", images)
+    np.testing.assert_allclose(outputs[:, 0], np.asarray(model(images))[:, 0], atol=2e-3)
+
+
 @pytest.mark.parametrize(
     ("precision", "tolerance"),
-    [("float32", 1e-5), ("float16", 1e-2), ("dynamic", 5e-2), ("int8", 0.1), ("int8-io", 0.1)],
+    [("float32", 1e-5), ("float16", 1e-2), ("dynamic", 5e-2), ("int8", 0.1), ("int8-io", 0.1), ("int16x8", 5e-2)],
 )
 def test_tflite(case: Case, precision: str, tolerance: float, tmp_path: Path) -> None:
     """Names, batch 1, no operation left over from the open batch, and the right numbers."""
     path = tmp_path / "model.tflite"
-    calibration = case.images if precision.startswith("int8") else None
+    calibration = case.images if precision.startswith("int") else None
     write_tflite(case.traced, path, precision, calibration)
     outputs, operations = run_tflite(path, case.images)
     assert not {"SHAPE", "STRIDED_SLICE", "PACK", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE"} & set(operations)

@@ -66,7 +66,7 @@ def exported(trained, photos, tmp_path_factory):
     manifest = export.export(
         trained,
         folder,
-        precisions=("float16", "dynamic", "int8", "int8-io"),
+        precisions=("float16", "dynamic", "int8", "int8-io", "int16x8"),
         calibration=photos,
         evaluate=photos,
         labels=CLASSES,
@@ -87,7 +87,9 @@ def test_every_artifact_is_there_and_as_the_manifest_says(exported):
         "tiny_dynamic.tflite",
         "tiny_int8.tflite",
         "tiny_int8-io.tflite",
+        "tiny_int16x8.tflite",
         "tiny.onnx",
+        "tiny_int8.onnx",
     ]
     for artifact in manifest["artifacts"]:
         path = folder / artifact["path"]
@@ -203,7 +205,7 @@ def test_a_disk_that_fills_up(trained, tmp_path, monkeypatch):
         ({"formats": []}, "No format"),
         ({"formats": ["tflight"]}, "Did you mean tflite"),
         ({"precisions": ["int7"]}, "float32, float16"),
-        ({"formats": ["onnx"], "precisions": ["int8"]}, "--tflite"),
+        ({"formats": ["onnx"], "precisions": ["dynamic"]}, "--tflite"),
         ({"precisions": ["int8"]}, "calibration"),
         ({"precisions": ["int8"], "calibration": np.zeros((4, 9, 9, 3), "float32")}, "24, 24, 3"),
         ({"calibration": "nowhere", "precisions": ["int8"], "preprocessing": "tf"}, "does not exist"),

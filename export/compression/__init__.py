@@ -1,0 +1,67 @@
+"""Smaller networks: prune, share weights, fine-tune, and write one small .kdc file.
+
+The steps compose, and each changes the model in place:
+
+    sensitivities = measure(model, images)
+    prune(model, 0.7, whole=True, sensitivities=sensitivities)
+    cluster(model, bits=6, sensitivities=sensitivities)
+    fine_tune(model, images, teacher=original)
+
+`compress` runs them all, to a file size or to a divergence from the original, and records what each costs. In training
+of your own, the callbacks `PruningSchedule` and `KeepStructure` prune and keep what was pruned and shared.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from export.compression.clustering import cluster
+    from export.compression.distillation import fine_tune
+    from export.compression.frontier import sweep
+    from export.compression.pruning import prune
+    from export.compression.recipe import compress, copy
+    from export.compression.sensitivity import Sensitivity, measure
+    from export.compression.states import State, Step, state
+    from export.compression.structure import KeepStructure, PruningSchedule
+
+_HOMES = {
+    "KeepStructure": "structure",
+    "PruningSchedule": "structure",
+    "Sensitivity": "sensitivity",
+    "State": "states",
+    "Step": "states",
+    "cluster": "clustering",
+    "compress": "recipe",
+    "copy": "recipe",
+    "fine_tune": "distillation",
+    "measure": "sensitivity",
+    "prune": "pruning",
+    "state": "states",
+    "sweep": "frontier",
+}
+
+__all__ = [
+    "KeepStructure",
+    "PruningSchedule",
+    "Sensitivity",
+    "State",
+    "Step",
+    "cluster",
+    "compress",
+    "copy",
+    "fine_tune",
+    "measure",
+    "prune",
+    "state",
+    "sweep",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # TensorFlow is only imported by what needs it.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'export.compression' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"export.compression.{_HOMES[name]}"), name)
