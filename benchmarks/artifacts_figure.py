@@ -13,7 +13,14 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-COLOURS = {"float32": "#4c72b0", "float16": "#55a868", "dynamic": "#dd8452", "int8": "#c44e52", "int8-io": "#8172b3"}
+COLOURS = {
+    "float32": "#4c72b0",
+    "float16": "#55a868",
+    "dynamic": "#dd8452",
+    "int8": "#c44e52",
+    "int8-io": "#8172b3",
+    "int16x8": "#937860",
+}
 
 
 def draw(manifest: dict, target: Path) -> None:
