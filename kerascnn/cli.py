@@ -118,6 +118,10 @@ def receptive_field(
     """
     size = _check_model(model, input_size)
     paths = _check_paths(png, svg)
+    if paths:
+        from kerascnn.analysis import plots
+
+        plots.figure(1, 1)  # a missing matplotlib is found now and not after the work
     with _quiet():
         from kerascnn.analysis.profiling import profile
 
@@ -236,7 +240,6 @@ def _check_paths(png: Path | None, svg: Path | None) -> list[Path]:
     if given:
         from kerascnn.analysis import plots
 
-        plots.figure(1, 1)
         for path, _ in given:
             plots.check_path(path)
     return [path for path, _ in given]

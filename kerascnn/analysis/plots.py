@@ -91,13 +91,14 @@ def _panel(axes: Any, rows: Sequence[Compared], data: str) -> None:
     axes.grid(alpha=0.25)
     axes.margins(0.1)
     axes.set_axisbelow(True)
-    sizes = [size for size in _LEGEND if size < 3 * largest] or [largest]
+    sizes = [size for size in _LEGEND if size < 2 * largest] or [largest]
     handles = [axes.scatter([], [], s=size * scale, color="#999999", alpha=0.5) for size in sizes]
     axes.legend(
         handles,
         [f"{size / 1e6:.3g} M" for size in sizes],
         title="parameters",
-        loc="lower right",
+        loc="center left",
+        bbox_to_anchor=(1.01, 0.5),  # beside the panel, where it hides no network
         labelspacing=2.6,
         borderpad=2.0,
         handletextpad=2.2,
