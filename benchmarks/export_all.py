@@ -21,8 +21,8 @@ HEAD = """# Every variant in every format
 
 Made by `python benchmarks/export_all.py`: untrained networks at their own input size, each artifact run in its own
 runtime against the Keras model. Error: largest difference of the logits, relative to the largest logit. Latency: one
-image, median, on two cores with other work on them: good for orders of magnitude only. The last column is the whole export
-in seconds, building and verifying included."""
+image, median, on two cores with other work on them: good for orders of magnitude only. The last column is the whole
+export in seconds, building and verifying included."""
 FORMATS = ("saved_model", "tflite", "onnx")
 
 
