@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import io
-import os
-import subprocess
-import sys
-import zipfile
 from functools import cache
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -17,13 +11,11 @@ import pytest
 
 import kerascnn
 from kerascnn import applications
-from kerascnn.data import CIFAR10_CLASSES
 from kerascnn.layers import ChannelPadding
 from kerascnn.registry import variants
 
 FAMILIES = ("resnet_v2_cifar", "wide_resnet_cifar", "resnext_cifar", "densenet_cifar")
 NETWORKS = [name for name, row in variants().items() if row.family in FAMILIES]
-CHEAPEST = "wide_resnet16_4_cifar"
 
 
 @cache
@@ -226,73 +218,3 @@ def test_each_layer_has_a_name_of_its_own_in_pytorchcv(name, options, expected):
     assert set(names) == set(layers)
     assert len(set(names.values())) == len(layers)
     assert expected.items() <= names.items()
-
-
-def photos(folder: Path, count: int = 16) -> tuple[np.ndarray, np.ndarray]:
-    """Of CIFAR-10, and their classes."""
-    from PIL import Image
-
-    with zipfile.ZipFile(folder / "cifar10_test_5000.zip") as archive:
-        names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
-        names = names[:: len(names) // count][:count]
-        x = [np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB")) for name in names]
-    return np.stack(x), np.array([CIFAR10_CLASSES.index(name.split("/")[-2]) for name in names])
-
-
-def two_steps(name: str, folder: Path) -> tuple[float, float]:
-    """The loss on one batch in two training steps; every trained weight must have been moved by the first."""
-    keras.utils.set_random_seed(0)
-    model = kerascnn.create_model(name, classifier_activation=None)
-    x, y = photos(folder)
-    x = kerascnn.preprocess_input(x, model)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    # traced, the deepest networks take minutes
-    eager = keras.backend.backend() == "tensorflow"
-    # a thousand layers of random weights have gradients too steep for the others' step
-    rate = 1e-4 if name == "resnet1001_v2_cifar" else 1e-3
-    model.compile(keras.optimizers.SGD(rate), loss, run_eagerly=eager, jit_compile=not eager)
-    before = [np.array(weight) for weight in model.trainable_weights]
-    first = float(model.train_on_batch(x, y))
-    for weight, old in zip(model.trainable_weights, before, strict=True):
-        new = np.array(weight)
-        assert np.isfinite(new).all(), weight.path
-        assert (new != old).any(), weight.path
-    second = float(model.train_on_batch(x, y))
-    print(f"{name}: {first:.5f} -> {second:.5f}")
-    keras.backend.clear_session()
-    return first, second
-
-
-@pytest.mark.data
-@pytest.mark.parametrize(
-    "network", [pytest.param(name, marks=[] if name == CHEAPEST else pytest.mark.slow) for name in NETWORKS]
-)
-def test_a_step_lowers_the_loss(network, data):
-    first, second = two_steps(network, data)
-    assert second < first
-
-
-JAX = """
-import sys
-from pathlib import Path
-from tests.test_cifar import two_steps
-for name in sys.argv[2:]:
-    first, second = two_steps(name, Path(sys.argv[1]))
-    assert second < first, (name, first, second)
-"""
-
-
-@pytest.mark.data
-@pytest.mark.slow
-def test_a_step_lowers_the_loss_on_jax(data):
-    pytest.importorskip("jax")
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": "jax",
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]),
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-    }
-    command = [sys.executable, "-c", JAX, str(data), CHEAPEST, "densenet40_k12_cifar"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    print(done.stdout)
