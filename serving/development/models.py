@@ -1,0 +1,249 @@
+"""The version table: which versions of which models are in memory, and what became of the others.
+
+Versions come and go as in TensorFlow Serving: every folder with a whole number as its name is a version, the policy of
+the model chooses among them, and an old version is let go only after a new one has been loaded, so that a model is
+never without one.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+
+from serving.development.servable import Servable
+from serving.development.statuses import Code, StatusError, invalid
+
+logger = logging.getLogger(__name__)
+_REMEMBERED = 20  # versions of a model that failed or were unloaded, and are still reported
+_GREATEST_VERSION = 2**63 - 1
+
+
+class State(IntEnum):
+    """`ModelVersionStatus.State` of get_model_status.proto."""
+
+    UNKNOWN = 0
+    START = 10
+    LOADING = 20
+    AVAILABLE = 30
+    UNLOADING = 40
+    END = 50
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Which of the versions found are served: the `latest` so many, the `specific` ones, or with `latest` 0 all."""
+
+    latest: int = 1
+    specific: tuple[int, ...] | None = None
+
+    def choose(self, found: Iterable[int]) -> list[int]:
+        """The chosen versions, ascending."""
+        if self.specific is not None:
+            return sorted(set(found) & set(self.specific))
+        return sorted(found)[-self.latest :]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A model as the configuration has it: its name, the folder of its versions, which of them, and their labels."""
+
+    name: str
+    base_path: Path
+    policy: Policy = field(default_factory=Policy)
+    labels: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Version:
+    """A version of a model: its state, why it is in it, and the number of requests that use it right now."""
+
+    number: int
+    folder: Path
+    state: State = State.START
+    code: Code = Code.OK
+    message: str = ""
+    servable: Servable | None = None
+    users: int = 0
+    fingerprint: tuple[int, ...] = ()
+
+
+class Table:
+    """The models and their versions. Requests take a version with `lease`; `poll` follows the file system."""
+
+    def __init__(self, load: Callable[[Path], Servable]) -> None:
+        self._load = load
+        self._configs: dict[str, ModelConfig] = {}
+        self._versions: dict[str, dict[int, Version]] = {}
+        self._lock = threading.Condition()
+        self._polling = threading.Lock()  # one poll at a time: loading is slow and must not happen twice
+
+    def configure(self, configs: Sequence[ModelConfig]) -> None:
+        """Replace the list of models; what changes is loaded and unloaded by the next `poll`."""
+        with self._lock:
+            self._configs = {config.name: config for config in configs}
+            for name in self._configs:
+                self._versions.setdefault(name, {})
+
+    def names(self) -> list[str]:
+        """The models that are configured."""
+        with self._lock:
+            return sorted(self._configs)
+
+    def labels(self, name: str) -> dict[str, int]:
+        """The labels of a model and their versions."""
+        with self._lock:
+            return dict(self._configs[name].labels) if name in self._configs else {}
+
+    def versions(self, name: str) -> list[Version]:
+        """The versions of a model, newest first; none for a model that is not configured."""
+        with self._lock:
+            found = self._versions.get(name, {}) if name in self._configs else {}
+            return [version for _, version in sorted(found.items(), reverse=True)]
+
+    def statuses(self, name: str, number: int | None = None) -> list[Version]:
+        """The versions of a model or the one asked for, newest first; never none.
+
+        Raises:
+            StatusError: NOT_FOUND, there is none.
+        """
+        chosen = [v for v in self.versions(name) if number in (None, v.number)]
+        if not chosen:
+            which = f"version {number} of model {name}" if number is not None else f"any versions of model {name}"
+            raise StatusError(Code.NOT_FOUND, f"Could not find {which}")
+        return chosen
+
+    @contextmanager
+    def lease(self, name: str, number: int | None = None, label: str | None = None) -> Iterator[Version]:
+        """A loaded version, kept in memory while it is used: the one asked for, or the newest.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT for an unknown label, NOT_FOUND for an unknown model or version.
+        """
+        version = self._take(name, number, label)
+        try:
+            yield version
+        finally:
+            with self._lock:
+                version.users -= 1
+                self._lock.notify_all()
+
+    def _take(self, name: str, number: int | None, label: str | None) -> Version:
+        with self._lock:
+            config = self._configs.get(name)
+            if label:
+                if config is None:
+                    raise invalid(f"Unrecognized servable name for version label lookup: {name}")
+                if label not in config.labels:
+                    raise invalid(f"Unrecognized servable version label: {label}")
+                number = config.labels[label]
+            available = [v for v in self._versions.get(name, {}).values() if v.state is State.AVAILABLE]
+            if config is None or (number is None and not available):
+                raise StatusError(Code.NOT_FOUND, f"Servable not found for request: Latest({name})")
+            version = max((v for v in available if number in (None, v.number)), key=lambda v: v.number, default=None)
+            if version is None:
+                raise StatusError(Code.NOT_FOUND, f"Servable not found for request: Specific({name}, {number})")
+            version.users += 1
+            return version
+
+    def poll(self) -> None:
+        """Look at the folders once: load what is new and chosen, then let go of what no longer is."""
+        with self._polling:
+            with self._lock:
+                known = sorted(self._versions)
+                configs = dict(self._configs)
+            for name in known:
+                config = configs.get(name)
+                found = find_versions(config.base_path) if config else {}
+                if found is None:
+                    continue  # a folder that is being replaced is gone for a moment
+                chosen = config.policy.choose(found) if config else []
+                for number in chosen:
+                    self._load_version(name, number, found[number])
+                self._release(name, set(chosen))
+
+    def close(self) -> None:
+        """Unload everything, after the requests that are running."""
+        self.configure(())
+        self.poll()
+
+    def _load_version(self, name: str, number: int, folder: Path) -> None:
+        old = self._versions[name].get(number)
+        if old and old.state is not State.END:
+            return
+        fingerprint = _fingerprint(folder)
+        # A version that failed is tried again once its files change: it may have been found half copied.
+        if old and old.code is not Code.OK and old.fingerprint == fingerprint:
+            return
+        with self._lock:
+            version = self._versions[name][number] = Version(number, folder, State.LOADING, fingerprint=fingerprint)
+        logger.info("%s: loading version %d from %s", name, number, folder)
+        try:
+            servable = self._load(folder)
+        except StatusError as error:
+            logger.error("%s: version %d cannot be served: %s", name, number, error.message)
+            with self._lock:
+                version.state, version.code, version.message = State.END, error.code, error.message
+            return
+        with self._lock:
+            version.servable, version.state = servable, State.AVAILABLE
+        logger.info("%s: version %d is available", name, number)
+
+    def _release(self, name: str, chosen: set[int]) -> None:
+        with self._lock:
+            versions = self._versions[name]
+            loaded = [v for v in versions.values() if v.state is State.AVAILABLE]
+            leaving = [v for v in loaded if v.number not in chosen]
+            if chosen and not any(v.number in chosen for v in loaded):
+                return  # none of the new ones works: the old one keeps serving
+            for version in leaving:
+                version.state = State.UNLOADING
+        for version in leaving:
+            with self._lock:
+                while version.users:
+                    self._lock.wait()
+                servable, version.servable = version.servable, None
+            assert servable is not None
+            servable.close()
+            with self._lock:
+                version.state = State.END
+            logger.info("%s: version %d is unloaded", name, version.number)
+        self._forget(name, chosen)
+
+    def _forget(self, name: str, chosen: set[int]) -> None:
+        with self._lock:
+            versions = self._versions[name]
+            ended = [n for n, v in sorted(versions.items()) if v.state is State.END and n not in chosen]
+            for number in ended[:-_REMEMBERED] if name in self._configs else ended:
+                del versions[number]
+            if not versions and name not in self._configs:
+                del self._versions[name]
+
+
+def find_versions(base_path: Path) -> dict[int, Path] | None:
+    """The version folders in a base path, whatever is in them; other names ("v1", "0.1", hidden ones) are none.
+
+    None where there is no such path.
+    """
+    try:
+        children = list(base_path.iterdir())
+    except OSError:
+        return None
+    found = {}
+    for child in children:
+        if child.name.isascii() and child.name.isdecimal() and int(child.name) <= _GREATEST_VERSION and child.is_dir():
+            found[int(child.name)] = child
+    return found
+
+
+def _fingerprint(folder: Path) -> tuple[int, ...]:
+    """Changes when a file of a version does: how many there are, their bytes, the newest change."""
+    try:
+        stats = [file.stat() for file in folder.rglob("*")]
+    except OSError:
+        return ()
+    return len(stats), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)

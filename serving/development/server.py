@@ -1,0 +1,139 @@
+"""The running server: load, listen, follow the file system, stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.development.batching import Batching
+from serving.development.models import ModelConfig, Table
+from serving.development.servable import Servable
+from serving.development.warmup import warm_up
+from serving.errors import RequestError
+
+logger = logging.getLogger(__name__)
+_POLL_SECONDS = 1.0
+_GRACE_SECONDS = 5  # for the requests that are running when the server is stopped
+_PAUSE_SECONDS = 0.01
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where a server listens."""
+
+    host: str
+    rest_port: int
+    grpc_port: int
+
+
+def make_table(batching: Batching | None) -> Table:
+    """A version table that loads SavedModels, warms them up, and batches their requests."""
+
+    def load(folder: Path) -> Servable:
+        servable = Servable(folder, batching)
+        try:
+            count = warm_up(servable, folder, all_sizes=batching is not None)
+        except BaseException:
+            servable.close()
+            raise
+        if count:
+            logger.info("%s: %d warm-up requests answered", folder, count)
+        return servable
+
+    return Table(load)
+
+
+@contextmanager
+def following(table: Table, read_configs: Callable[[], Sequence[ModelConfig] | None]) -> Iterator[None]:
+    """Poll the file system every second, in a thread of its own, and `read_configs` for a new list of models."""
+    stop = threading.Event()
+
+    def follow() -> None:
+        while not stop.wait(_POLL_SECONDS):
+            try:
+                configs = read_configs()
+                if configs is not None:
+                    table.configure(configs)
+                table.poll()
+            except Exception as error:
+                logger.error("the models could not be looked at: %s", error)
+
+    thread = threading.Thread(target=follow, name="versions", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextmanager
+def listening(
+    table: Table, listener: socket.socket, grpc_port: int, *, models: Path | None = None
+) -> Iterator[Listening]:
+    """Answer REST and gRPC while the block runs; both listen when it starts.
+
+    Args:
+        listener: the socket for REST, as `bind` gives it; it is closed in the end.
+        grpc_port: for gRPC, at the same host; 0 is any free one.
+        models: the folder that stands for /models in a list of models that comes over gRPC.
+
+    Raises:
+        RequestError: the port for gRPC is taken.
+    """
+    import uvicorn
+
+    from serving.development import grpc_service, rest
+
+    host, rest_port, *_ = listener.getsockname()
+    shown = f"[{host}]" if ":" in host else host
+    with listener:
+        grpc_server, grpc_port = grpc_service.start(table, f"{shown}:{grpc_port}", models=models)
+        config = uvicorn.Config(
+            rest.make_app(table),
+            log_config=None,
+            log_level=logging.WARNING,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+        rest_server = uvicorn.Server(config)
+        thread = threading.Thread(target=rest_server.run, kwargs={"sockets": [listener]}, name="rest", daemon=True)
+        thread.start()
+        try:
+            while not rest_server.started and thread.is_alive():
+                time.sleep(_PAUSE_SECONDS)
+            yield Listening(shown, rest_port, grpc_port)
+        finally:
+            rest_server.should_exit = True
+            thread.join()
+            grpc_server.stop(_GRACE_SECONDS).wait()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket for REST, at any free port for 0. Bound before the models are loaded, which takes much longer.
+
+    Raises:
+        RequestError: the port is taken, or the host is no address of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio turns Nagle's delay off (40 ms an answer) only where the protocol is named.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise RequestError(f"REST cannot listen on {host}:{port}: {error.strerror or error}.") from error
+    return listener

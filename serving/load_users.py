@@ -1,0 +1,93 @@
+"""The users of a load test, for Locust: `python -m serving loadtest` starts Locust with this file.
+
+Closed loop: each user sends its next photo when the last one is answered, so a slow server is asked less. Open loop:
+photos are sent at times drawn beforehand, whatever the server does, and latency counts from those times. Every reply is
+compared with the answer that the server gave before the test.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import gevent
+from locust import FastHttpUser, events, task
+
+_PLAN = json.loads(Path(os.environ["SERVING_LOAD_PLAN"]).read_text(encoding="utf-8"))
+_MOST_IN_FLIGHT = 2000  # beyond this the machine that asks would be what is measured
+_samples: list[tuple[float, float, int, str]] = []  # seconds since the start, latency in seconds, status, outcome
+_begin = time.perf_counter()
+
+
+class Visitor(FastHttpUser):
+    """Sends photos."""
+
+    connection_timeout = network_timeout = _PLAN["timeout"]
+    max_retries = 0
+    concurrency = _MOST_IN_FLIGHT if _PLAN["rate"] else 1
+    photos: Any = itertools.cycle(_PLAN["photos"])  # of all users together
+
+    @task
+    def visit(self) -> None:
+        """One photo in the closed loop; in the open loop, all of them."""
+        if not _PLAN["rate"]:
+            self._send(time.perf_counter())
+            return
+        draw = random.Random(_PLAN["seed"])
+        due, end = time.perf_counter(), _begin + _PLAN["seconds"]
+        flying: set[gevent.Greenlet] = set()
+        while (due := due + draw.expovariate(_PLAN["rate"])) < end:
+            gevent.sleep(max(0.0, due - time.perf_counter()))
+            if len(flying) >= _MOST_IN_FLIGHT:
+                _samples.append((due - _begin, 0.0, 0, "not sent"))
+                continue
+            started = gevent.spawn(self._send, due)
+            flying.add(started)
+            started.link(flying.discard)
+        gevent.joinall(list(flying), timeout=_PLAN["timeout"])
+        self.environment.runner.quit()
+
+    def _send(self, due: float) -> None:
+        photo = next(self.photos)
+        with self.client.post(
+            _PLAN["path"],
+            data=photo["body"],
+            headers={"Content-Type": "application/json", **_PLAN["headers"]},
+            catch_response=True,
+            name="predict",
+        ) as reply:
+            outcome = _judge(reply.status_code, reply.text if reply.status_code == 200 else "", photo["expected"])
+            if outcome == "right":
+                reply.success()
+            else:
+                reply.failure(outcome)
+        _samples.append((due - _begin, time.perf_counter() - due, reply.status_code, outcome))
+
+
+def _judge(status: int, text: str, expected: int) -> str:
+    if status in (429, 503):
+        return "refused"
+    if status != 200:
+        return "failed"
+    try:
+        best = json.loads(text)["predictions"][0]["top_ids"][0]
+    except (ValueError, KeyError, IndexError, TypeError):
+        return "wrong"
+    return "right" if best == expected else "wrong"
+
+
+@events.spawning_complete.add_listener
+def _start_counting(user_count: int, **_: Any) -> None:
+    global _begin
+    _samples.clear()
+    _begin = time.perf_counter()
+
+
+@events.quitting.add_listener
+def _write(**_: Any) -> None:
+    Path(_PLAN["samples"]).write_text(json.dumps(_samples), encoding="utf-8")

@@ -1,0 +1,90 @@
+"""`python -m serving`: answers at once, lists what is there, and ends every error as one paragraph and an exit code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from serving import cli
+from serving.errors import RequestError, ServingError
+
+HEAVY = ("tensorflow", "tensorflow_serving", "keras", "kerascnn", "export", "grpc", "rich")
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "serving", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in ("doctor", "promote", "rollback"))])
+def test_help_imports_nothing_heavy(arguments):
+    code = f"""
+import sys
+from serving.cli import main
+sys.argv = ["serving", *{arguments!r}]
+try:
+    main()
+except SystemExit:
+    pass
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_every_command_is_listed_and_there():
+    listed = CliRunner().invoke(cli.command, ["--help"]).output
+    for name in cli.COMMANDS:
+        assert f"\n  {name} " in listed
+        assert CliRunner().invoke(cli.command, [name, "--help"]).exit_code == 0
+
+
+def test_a_command_that_is_not_installed_is_not_listed(monkeypatch):
+    monkeypatch.setitem(cli.COMMANDS, "elsewhere", ("serving.elsewhere:command", "Not there."))
+    assert "elsewhere" not in CliRunner().invoke(cli.command, ["--help"]).output
+    assert CliRunner().invoke(cli.command, ["elsewhere"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (RequestError("no"), 2, "Error: no\n"),
+        (ServingError("failed"), 1, "Error: failed\n"),
+        (KeyError("x"), 1, "Error: An unexpected KeyError: 'x'\n"),
+        (ModuleNotFoundError("No module", name="grpc"), 2, "kerascnn[serving]"),
+        (KeyboardInterrupt(), 130, "Error: Stopped.\n"),
+    ],
+)
+def test_errors_are_one_paragraph_and_an_exit_code(monkeypatch, capsys, error, code, message):
+    def fails(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(cli.command, "main", fails)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == code
+    assert message in capsys.readouterr().err
+
+
+def test_exit_codes_reach_the_shell(tmp_path):
+    """2 for a folder that is not there; 1 for a model that does not load, with findings and no traceback."""
+    done = run("doctor", "--models", str(tmp_path / "nowhere"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: ")
+    version = tmp_path / "artifacts/colours/saved_model/1"
+    version.mkdir(parents=True)
+    (version / "saved_model.pb").write_bytes(b"damaged")
+    done = run("doctor", "--models", str(tmp_path / "artifacts"))
+    assert done.returncode == 1
+    assert "cannot be read" in done.stdout
+    assert done.stderr == ""
