@@ -252,20 +252,21 @@ def index_page() -> str:
                 if row.name in pictures:
                     figure = pictures[row.name]
                     picture = (
-                        f'<a href="{family}.md"><img src="images/{_file(figure)}.svg" width="110" '
-                        f'alt="{_figure_title(figure)}"></a>'
+                        f'<a href="{family}.md"><img src="images/{_file(figure)}.svg" width="130" '
+                        f'alt="{_figure_title(figure)}"></a><br>'
                     )
-                error = _percent(row.errors[0]) if row.errors else ""
-                network = f"[{row.title}]({family}.md)<br>`{row.name}`"
-                lines.append(
-                    (picture, network, row.year, _shape(row), _short(row.parameters), _short(_macs(row)), error)
-                )
-        parts.append(_table(("", "network", "year", "input", "-parameters", "-MACs", "-error, %"), lines))
+                error = _percent(row.errors[0]).replace(" ", _NO_BREAK) if row.errors else ""
+                network = f"{picture}[{row.title}]({family}.md)<br>`{row.name}`"
+                lines.append((network, row.year, _shape(row), _short(row.parameters), _short(_macs(row)), error))
+        parts.append(_table(("network", "year", "input", "-parameters", "-MACs", "-error, %"), lines))
     return "\n\n".join(parts) + "\n"
 
 
+_NO_BREAK = "\N{NO-BREAK SPACE}"  # narrow screens would put each number on a line of its own
+
+
 def _shape(row: Variant) -> str:
-    return " × ".join(map(str, row.input_shape))
+    return f"{_NO_BREAK}×{_NO_BREAK}".join(map(str, row.input_shape))
 
 
 def _macs(row: Variant) -> int:
@@ -275,7 +276,7 @@ def _macs(row: Variant) -> int:
 def _short(number: int) -> str:
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= size:
-            return f"{number / size:.3g} {unit}"
+            return f"{number / size:.3g}{_NO_BREAK}{unit}"
     return str(number)
 
 

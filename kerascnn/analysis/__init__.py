@@ -9,11 +9,13 @@ if TYPE_CHECKING:
     from kerascnn.analysis.comparing import Compared, compare
     from kerascnn.analysis.counting import count_connections, count_macs, count_parameters
     from kerascnn.analysis.fields import effective_receptive_field, receptive_field
+    from kerascnn.analysis.measuring import Measured
     from kerascnn.analysis.profiling import LayerProfile, Profile, profile
 
 __all__ = [
     "Compared",
     "LayerProfile",
+    "Measured",
     "Profile",
     "compare",
     "count_connections",
@@ -27,6 +29,7 @@ __all__ = [
 _HOMES = {
     "Compared": "comparing",
     "compare": "comparing",
+    "Measured": "measuring",
     "count_connections": "counting",
     "count_macs": "counting",
     "count_parameters": "counting",

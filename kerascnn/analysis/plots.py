@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kerascnn.analysis.comparing import Compared
+from kerascnn.analysis.comparing import Compared, data_sets
 
 # Told apart under the common colour deficiencies (Okabe & Ito); further families get the same with a black ring.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C7A00", "#666666")
@@ -19,13 +19,14 @@ def figure(width: float, height: float) -> Any:
     """An empty figure that no window shows.
 
     Raises:
-        ModuleNotFoundError: matplotlib is not installed; the message names the extra.
+        ModuleNotFoundError: matplotlib or textalloc is not installed; the message names the extra.
     """
     try:
+        import textalloc  # noqa: F401
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("Pictures need matplotlib: pip install 'kerascnn[plots]'.") from error
+        raise ModuleNotFoundError("Pictures need matplotlib and textalloc: pip install 'kerascnn[plots]'.") from error
     made = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(made)
     return made
@@ -60,29 +61,34 @@ def plot_comparison(rows: Sequence[Compared]) -> Any:
     shown = [row for row in rows if row.error is not None]
     if not shown:
         raise ValueError("None of these networks has a published top-1 error, so there is nothing to draw.")
-    data = list(dict.fromkeys(row.data for row in shown))
-    data = [name for name in data if sum(row.data == name for row in shown) > 1] or data[:1]
-    drawn = figure(11, 7 * len(data))
+    data = data_sets(shown)
+    drawn = figure(13, 8 * len(data))
+    panels = {}
     for axes, name in zip(drawn.subplots(len(data), squeeze=False)[:, 0], data, strict=True):
-        _panel(axes, [row for row in shown if row.data == name], name)
+        rows = sorted((row for row in shown if row.data == name), key=lambda row: -row.parameters)
+        panels[axes] = rows, _panel(axes, rows, name)
+    drawn.draw_without_rendering()  # which gives the panels their final sizes
+    drawn.set_layout_engine("none")
+    for axes, (rows, circles) in panels.items():
+        _label(axes, rows, circles)
     return drawn
 
 
-def _panel(axes: Any, rows: Sequence[Compared], data: str) -> None:
+def _panel(axes: Any, rows: Sequence[Compared], data: str) -> Any:
+    """The circles, small ones over large ones."""
     families = list(dict.fromkeys(row.family for row in rows))
     largest = max(row.parameters for row in rows)
     scale = 1500 / max(largest, 2e6)  # points squared for a parameter
-    for row in sorted(rows, key=lambda row: -row.parameters):
-        number = families.index(row.family)
-        axes.scatter(
-            row.macs / 1e9,
-            row.accuracy,
-            s=row.parameters * scale,
-            color=_COLOURS[number % len(_COLOURS)],
-            alpha=0.55,
-            edgecolor="black" if number >= len(_COLOURS) else "white",
-            linewidth=0.9,
-        )
+    numbers = [families.index(row.family) for row in rows]
+    circles = axes.scatter(
+        [row.macs / 1e9 for row in rows],
+        [row.accuracy for row in rows],
+        s=[row.parameters * scale for row in rows],
+        c=[_COLOURS[number % len(_COLOURS)] for number in numbers],
+        alpha=0.55,
+        edgecolor=["black" if number >= len(_COLOURS) else "white" for number in numbers],
+        linewidth=0.9,
+    )
     axes.set_xlabel("multiply-accumulates for one image, 1e9 (log scale)")
     axes.set_ylabel(f"published top-1 accuracy, {data}, %")
     axes.set_title(f"{data}: accuracy against work; the area of a circle is the number of parameters")
@@ -103,50 +109,28 @@ def _panel(axes: Any, rows: Sequence[Compared], data: str) -> None:
         borderpad=2.0,
         handletextpad=2.2,
     )
-    _label(axes, rows, scale)
+    return circles
 
 
-def _label(axes: Any, rows: Sequence[Compared], scale: float) -> None:
-    """Names beside the circles, each at the nearest place where no other name is."""
-    axes.figure.draw_without_rendering()
-    placed = [axes.get_legend().get_window_extent()]
-    frame = axes.get_window_extent()
-    for row in sorted(rows, key=lambda row: row.parameters):
-        text = axes.annotate(
-            row.name,
-            (row.macs / 1e9, row.accuracy),
-            xytext=(0, 0),
-            textcoords="offset points",
-            fontsize=7.5,
-            ha="center",
-            va="center",
-        )
-        for x, y in _places(np.sqrt(row.parameters * scale / np.pi), len(row.name) * 4.0):
-            text.set_position((x, y))
-            box = text.get_window_extent().expanded(1.03, 1.1)
-            if frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1) and not box.count_overlaps(placed):
-                break
-        placed.append(box)
-        if (x, y) != (0.0, 0.0):  # a thin line says whose name it is
-            axes.annotate(
-                "",
-                (row.macs / 1e9, row.accuracy),
-                xytext=(x, y - np.sign(y) * 4) if abs(y) > 6 else (x - np.sign(x) * len(row.name) * 2, y),
-                textcoords="offset points",
-                arrowprops={"arrowstyle": "-", "color": "#333333", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0},
-            )
+def _label(axes: Any, rows: Sequence[Compared], circles: Any) -> None:
+    """Names beside the circles, where neither a circle nor another name is; a thin line says whose name it is."""
+    import textalloc
 
-
-def _places(radius: float, width: float) -> list[tuple[float, float]]:
-    """Offsets in points from a circle's centre for a name of `width`: in it, above, below and beside it."""
-    inside = [(0.0, 0.0)] if 2 * radius > 0.8 * width else []
-    places = []
-    for away in range(0, 120, 6):
-        vertical, sideways = radius + 6 + away, radius + width / 2 + 3 + away
-        places += [(0.0, vertical), (0.0, -vertical), (sideways, 0.0), (-sideways, 0.0)]
-        for part in (0.35, 0.7):
-            places += [(part * x * sideways, y * vertical * (1 - part / 3)) for x in (1, -1) for y in (1, -1)]
-    return inside + places
+    textalloc.allocate(
+        axes,
+        [row.macs / 1e9 for row in rows],
+        [row.accuracy or 0.0 for row in rows],
+        [row.name for row in rows],
+        scatter_plot=circles,
+        textsize=7.5,
+        min_distance=0.012,
+        max_distance=0.35,
+        margin=0.004,
+        nbr_candidates=1500,
+        linecolor="#555555",
+        linewidth=0.5,
+        avoid_label_lines_overlap=True,
+    )
 
 
 def plot_receptive_field(effective: np.ndarray, field: Any, place: tuple[int, int], title: str) -> Any:

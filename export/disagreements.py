@@ -1,0 +1,50 @@
+"""Photos on which an artifact's best class is not the Keras model's, kept while they are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+SHOWN = 12
+_BEST = 5
+
+
+def disagreements(
+    names: Sequence[str], labels: Sequence[int], scores: Mapping[str, np.ndarray]
+) -> list[dict[str, Any]]:
+    """The photos of one chunk on which an artifact answers otherwise, as the manifest says it.
+
+    An artifact that gives several classes its highest score, as int8 does, agrees if Keras's best class is among them.
+
+    Args:
+        names, labels: of the n photos.
+        scores: of "keras" and of each artifact by its path, [n, ..., classes].
+    """
+    flat = {name: np.reshape(answers, (len(names), -1)) for name, answers in scores.items()}
+    rows = np.arange(len(names))
+    best = flat["keras"].argmax(axis=1)
+    agrees = {name: answers[rows, best] >= answers.max(axis=1) for name, answers in flat.items()}  # not with NaN
+    return [
+        {
+            "photo": names[i],
+            "label": int(labels[i]),
+            "disagree": [name for name in flat if not agrees[name][i]],
+            "answers": {name: _best(answers[i]) for name, answers in flat.items()},
+        }
+        for i in range(len(names))
+        if not all(answer[i] for answer in agrees.values())
+    ]
+
+
+def _best(scores: np.ndarray) -> list[list[Any]]:
+    """The five highest as [class, score]; the score is None where it is not finite."""
+    order = np.argsort(-scores, kind="stable")[:_BEST]
+    return [[int(i), round(float(scores[i]), 6) if np.isfinite(scores[i]) else None] for i in order]
+
+
+def summary(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How many there are, and those on which most artifacts disagree."""
+    order = sorted(found, key=lambda row: (-len(row["disagree"]), row["photo"]))
+    return {"photos": len(found), "shown": order[:SHOWN]}

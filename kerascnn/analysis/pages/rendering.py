@@ -1,0 +1,56 @@
+"""A page as one HTML file that needs no network: template, styles, and the chart library inside it."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from importlib.util import find_spec
+
+from kerascnn.analysis.pages.blocks import Chart, Charts, Page
+
+MISSING = "The HTML report needs jinja2 and vl-convert-python: pip install 'kerascnn[report]'."
+
+
+def available() -> bool:
+    """Whether the packages that write pages are installed."""
+    return find_spec("jinja2") is not None and find_spec("vl_convert") is not None
+
+
+def render(page: Page) -> str:
+    """The HTML of a page.
+
+    Raises:
+        ModuleNotFoundError: the extra `report` is not installed; the message says how to get it.
+    """
+    if not available():
+        raise ModuleNotFoundError(MISSING)
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("kerascnn.analysis.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    drawn = any(isinstance(block, Chart | Charts) for section in page.sections for block in section.blocks)
+    return environment.get_template("page.html.jinja").render(
+        page=page,
+        style=_text("page.css"),
+        script=_text("page.js"),
+        library=_library() if drawn else "",
+        licences=_text("licences.txt") if drawn else "",
+    )
+
+
+def _text(name: str) -> str:
+    return resources.files("kerascnn.analysis.pages").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+@cache  # bundling takes seconds
+def _library() -> str:
+    """Vega, Vega-Lite and Vega-Embed, which vl-convert carries, as one script that defines `vegaEmbed`."""
+    import vl_convert
+
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return bundle.replace("</script", r"<\/script")

@@ -1,0 +1,155 @@
+"""What the command line prints: tables on the terminal, JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+
+def data(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
+    """Rows as JSON, or as CSV with each measured batch size in columns of its own."""
+    if as_json:
+        print(json.dumps(rows))
+        return
+    rows = [_with_columns(row) for row in rows]
+    writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: _flat(value) for key, value in row.items()})
+
+
+def _with_columns(row: dict[str, Any]) -> dict[str, Any]:
+    """Each measured batch size as columns of its own."""
+    measured = row.get("measured", ())
+    columns = {
+        f"{key}_{one['batch']}": one[key] for one in measured for key in ("milliseconds", "memory_mib", "joules")
+    }
+    return {key: value for key, value in row.items() if key != "measured"} | columns
+
+
+def _flat(value: Any) -> Any:
+    return "x".join(f"{side:g}" for side in value) if isinstance(value, list) else value
+
+
+def _table(columns: str, numeric: int) -> Any:
+    """A table with these headings, the last `numeric` of them to the right."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    names = columns.split("|")
+    for i, name in enumerate(names):
+        right = i >= len(names) - numeric
+        made.add_column(name, justify="right" if right else "left", no_wrap=True, overflow="ellipsis" if i else "fold")
+    return made
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 132, highlight=False, markup=False)
+
+
+def profile(found: Any, totals: dict[str, Any]) -> None:
+    """Every layer, then the totals."""
+    table = _table("layer|kind|output|parameters|MACs|share|KiB|field|stride", 7)
+    for row in found.rows():
+        macs = "unknown" if row["macs"] is None else f"{row['macs']:,}"
+        table.add_row(
+            row["name"],
+            row["kind"],
+            _sides(row["output"]),
+            f"{row['parameters']:,}" + (f" +{row['untrained']:,}" if row["untrained"] else ""),
+            macs,
+            f"{row['share']:.1%}" if row["macs"] else "",
+            f"{row['memory_kib']:,.1f}",
+            "" if row["receptive_field"] is None else ("all" if row["sees_all"] else _sides(row["receptive_field"])),
+            "" if row["stride"] is None or row["stride"] == [0, 0] else _sides(row["stride"]),
+        )
+    console = _console()
+    console.print(table)
+    lines = {
+        "parameters": f"{totals['parameters']:,}, and {totals['untrained']:,} that are not trained (+ above)",
+        "multiply-accumulates": f"{totals['macs']:,}; {totals['flops_2x']:,} FLOPs; {totals['flops_lecture']:,} as "
+        "the lectures count",
+        f"weights ({found.dtype})": _mib(totals["weights_kib"]),
+        "all outputs": _mib(totals["forward_kib"]),
+        "kept for training": _mib(totals["training_kib"]) + " an image",
+        "peak of a forward pass": f"{_mib(totals['peak_kib'])} an image, at {totals['peak_at']}, "
+        + ("in the order that needs least" if totals["peak_optimal"] else "branch by branch as built"),
+    }
+    for name, text in lines.items():
+        console.print(f"{name:>23}  {text}")
+    if totals["unknown"]:
+        console.print(f"{'NOT COUNTED':>23}  {', '.join(totals['unknown'])}: layers of kinds that are not known")
+
+
+def fields(rows: Sequence[dict[str, Any]]) -> None:
+    """What each feature map sees of the image."""
+    table = _table("layer|kind|output|field|stride|first pixel|", 5)
+    for row in rows:
+        known = row["receptive_field"] is not None
+        parts = [_sides(row[key]) if known else "unknown" for key in ("receptive_field", "stride", "start")]
+        table.add_row(row["name"], row["kind"], _sides(row["output"]), *parts, "+ all" if row["sees_all"] else "")
+    _console().print(table)
+    print("field, stride and the first pixel that output 0 sees: in pixels of the image; + all: through global pooling")
+
+
+def comparison(rows: Sequence[Any]) -> None:
+    """A line for each network."""
+    table = _table("model|year|data|published by|input|M params|GMACs|top-1 error|top-5|% per M", 6)
+    for row in rows:
+        table.add_row(
+            row.name,
+            str(row.year),
+            row.data,
+            _short(row.source.replace(f", {row.data}", "")) or "-",
+            str(row.side),
+            f"{row.parameters / 1e6:.2f}",
+            f"{row.macs / 1e9:.3f}",
+            _percent(row.error),
+            _percent(row.error5),
+            _percent(row.accuracy_per_million),
+        )
+    _console().print(table)
+
+
+def measured(rows: Sequence[Any]) -> None:
+    """A line for each batch size of each network."""
+    from kerascnn.analysis.measuring import energy_meters, machine, versions
+
+    table = _table("model|batch|ms|images/s|MiB|J", 5)
+    for row in rows:
+        for i, one in enumerate(row.measured):
+            table.add_row(
+                row.name if not i else "",
+                str(one.batch),
+                f"{one.milliseconds:,.1f}",
+                f"{1000 * one.batch / one.milliseconds:,.1f}",
+                "-" if one.memory_mib is None else f"{one.memory_mib:,.1f}",
+                "-" if one.joules is None else f"{one.joules:.2f}",
+            )
+    console = _console()
+    console.print(table)
+    console.print(f"Measured on {machine()}, {versions()}. MiB: what the process had above its weights.")
+    if not energy_meters():
+        console.print("Energy: this machine has no counter that may be read (/sys/class/powercap).")
+
+
+def _short(text: str, longest: int = 20) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _sides(values: Sequence[float]) -> str:
+    return "x".join(f"{value:g}" for value in values) or "1"
+
+
+def _mib(kib: float) -> str:
+    return f"{kib / 1024:,.2f} MiB"
