@@ -287,7 +287,7 @@ def _weights_record(variant: Variant, weights: str | None) -> WeightsRecord | No
 
 def _options_of_file(record: WeightsRecord | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """What a .kdc file says of its network beside the family's options, once it was found to be that network."""
-    if record is None or record.format != "kdc":
+    if record is None or record.format != "kdc" or record.packaged:
         return {}
     from kerascnn.weights import container
 

@@ -1,4 +1,4 @@
-"""The command line of the networks themselves: list, summary, receptive-field, compare.
+"""The command line of the networks themselves: list, summary, receptive-field, compare, train.
 
 Exit codes: 0 done; 1 something failed; 2 what was asked for cannot be done as asked.
 """
@@ -6,16 +6,19 @@ Exit codes: 0 done; 1 something failed; 2 what was asked for cannot be done as a
 from __future__ import annotations
 
 import contextlib
-import csv
 import importlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
+
+from kerascnn.analysis import printing
+from kerascnn.training.cli import train
 
 if TYPE_CHECKING:
     import keras
@@ -48,6 +51,9 @@ def _drawn_as(function: Command) -> Command:
     return function
 
 
+_HTML = click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a page with charts."
+)
 _INPUT_SIZE = click.option("--input-size", metavar="N|HxW", help="Input size in pixels; the network's own by default.")
 
 
@@ -61,7 +67,7 @@ def list_command(patterns: tuple[str, ...], as_json: bool, as_csv: bool) -> None
     rows = {row.name: row for row in compare(patterns or ("*",))}
     ordered = [rows[name] for name in find_models(patterns or ("*",))]
     if as_json or as_csv:
-        _print_data([row.row() for row in ordered], as_json)
+        printing.data([row.row() for row in ordered], as_json)
         return
     width = max(map(len, rows))
     print(f"{'model':{width}}  year  {'input':>7}  {'parameters':>11}  {'GMACs':>7}  top-1 error  title")
@@ -77,22 +83,29 @@ def list_command(patterns: tuple[str, ...], as_json: bool, as_csv: bool) -> None
 @click.argument("model", metavar="NAME|FILE.keras")
 @_INPUT_SIZE
 @click.option("--dtype", default="float32", show_default=True, help="Of the numbers in memory.")
+@_HTML
 @_printed_as
-def summary(model: str, input_size: str | None, dtype: str, as_json: bool, as_csv: bool) -> None:
+def summary(model: str, input_size: str | None, dtype: str, html: Path | None, as_json: bool, as_csv: bool) -> None:
     """Print every layer: output, parameters, multiply-accumulates, memory, receptive field; then the totals."""
     size = _check_model(model, input_size)
+    _check_page(html)
     with _quiet():
         from kerascnn.analysis.profiling import profile
 
         built, shape = _open(model, size)
         found = profile(built, dtype=dtype, input_shape=shape)
         totals = found.totals()
+    if html is not None:
+        from kerascnn.analysis.pages.layers import html as page
+
+        html.write_text(page(found), encoding="utf-8")
     if as_json:
         print(json.dumps({**totals, "layers": found.rows()}))
     elif as_csv:
-        _print_data(found.rows(), as_json=False)
+        printing.data(found.rows(), as_json=False)
     else:
-        _print_profile(found, totals)
+        printing.profile(found, totals)
+    _announce([html] if html is not None else [])
 
 
 @command.command("receptive-field")
@@ -132,33 +145,62 @@ def receptive_field(
     keys = ("name", "kind", "output", "receptive_field", "stride", "start", "sees_all")
     rows = [{key: row[key] for key in keys} for row in found.rows() if len(row["output"]) == 3]
     if as_json or as_csv:
-        _print_data(rows, as_json)
+        printing.data(rows, as_json)
     else:
-        _print_fields(rows)
+        printing.fields(rows)
     _announce(paths)
 
 
 @command.command()
 @click.argument("patterns", nargs=-1, metavar="NAME|PATTERN...")
+@click.option("--measure", is_flag=True, help="Also run them here: time, memory and energy of forward passes.")
+@click.option("--batch-sizes", metavar="LIST", default="1,2,4,8,16", show_default=True, help="For --measure.")
 @_drawn_as
+@_HTML
 @_printed_as
-def compare(patterns: tuple[str, ...], png: Path | None, svg: Path | None, as_json: bool, as_csv: bool) -> None:
-    """Compare published accuracy with work and parameters; --png and --svg draw it as Canziani et al. did."""
+def compare(
+    patterns: tuple[str, ...],
+    measure: bool,
+    batch_sizes: str,
+    png: Path | None,
+    svg: Path | None,
+    html: Path | None,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """Compare published accuracy with work and parameters; --png and --svg draw it as Canziani et al. did.
+
+    What --measure finds is kept, and a network is not run again by the same versions on the same machine.
+    """
     from kerascnn.analysis.comparing import compare as compared
 
+    sizes = _check_batch_sizes(batch_sizes)
     rows = compared(patterns)
     paths = _check_paths(png, svg)
+    _check_page(html)
+    if measure:
+        with _steps("measuring") as step:
+            rows = compared(patterns, measure=True, batch_sizes=sizes, step=step)
     if paths:
         from kerascnn.analysis import plots
 
         drawn = plots.plot_comparison(rows)
         for path in paths:
             plots.save(drawn, path)
+    if html is not None:
+        from kerascnn.analysis.pages.comparison import html as page
+
+        html.write_text(page(rows), encoding="utf-8")
     if as_json or as_csv:
-        _print_data([row.row() for row in rows], as_json)
+        printing.data([row.row() for row in rows], as_json)
     else:
-        _print_comparison(rows)
-    _announce(paths)
+        printing.comparison(rows)
+        if measure:
+            printing.measured(rows)
+    _announce([*paths, html] if html is not None else paths)
+
+
+command.add_command(train)
 
 
 def main() -> None:
@@ -225,7 +267,16 @@ def _open(model: str, size: tuple[int, int] | None) -> tuple[keras.Model, tuple[
     import keras
 
     importlib.import_module("kerascnn.applications")  # which registers the layers that a file may hold
-    loaded = keras.saving.load_model(model, compile=False)
+    try:
+        loaded = keras.saving.load_model(model, compile=False)
+    except (TypeError, ValueError) as error:
+        unknown = re.search(r"Could not locate class '(\w+)'", str(error))
+        if unknown is None:
+            raise
+        raise ValueError(
+            f"{model} holds {unknown[1]}, a class of your own that this command cannot import. Load it in Python, and "
+            "call kerascnn.analysis.profile(model)."
+        ) from error
     if size is None:
         return loaded, None
     return loaded, (*size, loaded.inputs[0].shape[-1])
@@ -243,6 +294,40 @@ def _check_paths(png: Path | None, svg: Path | None) -> list[Path]:
         for path, _ in given:
             plots.check_path(path)
     return [path for path, _ in given]
+
+
+def _check_page(path: Path | None) -> None:
+    """Refuse a page that cannot be written, before any work."""
+    if path is None:
+        return
+    from kerascnn.analysis.pages.rendering import MISSING, available
+
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"--html writes a file whose name ends in .html; it is {str(path)!r}.")
+    if not path.parent.is_dir():
+        raise ValueError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into.")
+    if not available():
+        raise ModuleNotFoundError(MISSING)
+
+
+def _check_batch_sizes(text: str) -> tuple[int, ...]:
+    from kerascnn.analysis.measuring import check_batch_sizes
+
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdecimal() for part in parts):
+        raise ValueError(f"--batch-sizes are whole numbers with commas between, such as 1,4,16; they are {text!r}.")
+    return check_batch_sizes([int(part) for part in parts])
+
+
+@contextlib.contextmanager
+def _steps(what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on standard error that says how many networks are done; nothing where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what)
+        yield lambda name, done, total: bar.update(task, completed=done, total=total, description=f"{what} {name}")
 
 
 def _announce(paths: Sequence[Path]) -> None:
@@ -267,113 +352,3 @@ def _draw_field(model: keras.Model, layer: str | None, images: int, paths: Seque
     drawn = plots.plot_receptive_field(effective, field, (height // 2, width // 2), title)
     for path in paths:
         plots.save(drawn, path)
-
-
-def _print_data(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(rows))
-        return
-    writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: _flat(value) for key, value in row.items()})
-
-
-def _flat(value: Any) -> Any:
-    return "x".join(f"{side:g}" for side in value) if isinstance(value, list) else value
-
-
-def _table(columns: str, numeric: int) -> Any:
-    """A table with these headings, the last `numeric` of them to the right."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    made = Table(box=SIMPLE_HEAD, pad_edge=False)
-    names = columns.split("|")
-    for i, name in enumerate(names):
-        right = i >= len(names) - numeric
-        made.add_column(name, justify="right" if right else "left", no_wrap=True, overflow="ellipsis" if i else "fold")
-    return made
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else 132, highlight=False, markup=False)
-
-
-def _print_profile(found: Any, totals: dict[str, Any]) -> None:
-    table = _table("layer|kind|output|parameters|MACs|share|KiB|field|stride", 7)
-    for row in found.rows():
-        macs = "unknown" if row["macs"] is None else f"{row['macs']:,}"
-        table.add_row(
-            row["name"],
-            row["kind"],
-            _sides(row["output"]),
-            f"{row['parameters']:,}" + (f" +{row['untrained']:,}" if row["untrained"] else ""),
-            macs,
-            f"{row['share']:.1%}" if row["macs"] else "",
-            f"{row['memory_kib']:,.1f}",
-            "" if row["receptive_field"] is None else ("all" if row["sees_all"] else _sides(row["receptive_field"])),
-            "" if row["stride"] is None or row["stride"] == [0, 0] else _sides(row["stride"]),
-        )
-    console = _console()
-    console.print(table)
-    lines = {
-        "parameters": f"{totals['parameters']:,}, and {totals['untrained']:,} that are not trained (+ above)",
-        "multiply-accumulates": f"{totals['macs']:,}; {totals['flops_2x']:,} FLOPs; {totals['flops_lecture']:,} as "
-        "the lectures count",
-        f"weights ({found.dtype})": _mib(totals["weights_kib"]),
-        "all outputs": _mib(totals["forward_kib"]),
-        "kept for training": _mib(totals["training_kib"]) + " an image",
-        "peak of a forward pass": f"{_mib(totals['peak_kib'])} an image, at {totals['peak_at']}, "
-        + ("in the order that needs least" if totals["peak_optimal"] else "branch by branch as built"),
-    }
-    for name, text in lines.items():
-        console.print(f"{name:>23}  {text}")
-    if totals["unknown"]:
-        console.print(f"{'NOT COUNTED':>23}  {', '.join(totals['unknown'])}: layers of kinds that are not known")
-
-
-def _print_fields(rows: Sequence[dict[str, Any]]) -> None:
-    table = _table("layer|kind|output|field|stride|first pixel|", 5)
-    for row in rows:
-        known = row["receptive_field"] is not None
-        parts = [_sides(row[key]) if known else "unknown" for key in ("receptive_field", "stride", "start")]
-        table.add_row(row["name"], row["kind"], _sides(row["output"]), *parts, "+ all" if row["sees_all"] else "")
-    _console().print(table)
-    print("field, stride and the first pixel that output 0 sees: in pixels of the image; + all: through global pooling")
-
-
-def _print_comparison(rows: Sequence[Any]) -> None:
-    table = _table("model|year|data|published by|input|M params|GMACs|top-1 error|top-5|% per M", 6)
-    for row in rows:
-        table.add_row(
-            row.name,
-            str(row.year),
-            row.data,
-            _short(row.source.replace(f", {row.data}", "")) or "-",
-            str(row.side),
-            f"{row.parameters / 1e6:.2f}",
-            f"{row.macs / 1e9:.3f}",
-            _percent(row.error),
-            _percent(row.error5),
-            _percent(row.accuracy_per_million),
-        )
-    _console().print(table)
-
-
-def _short(text: str, longest: int = 20) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def _sides(values: Sequence[float]) -> str:
-    return "x".join(f"{value:g}" for value in values) or "1"
-
-
-def _mib(kib: float) -> str:
-    return f"{kib / 1024:,.2f} MiB"

@@ -49,6 +49,7 @@ class WeightsRecord:
     labels: the name of a set of classes, or the classes' names.
     input_shape: of the network, where a file says it.
     trained: False for random weights that were put into a file, None where nobody knows.
+    packaged: the file comes with kerascnn, in `kerascnn/data/weights`, with a manifest of the same name beside it.
     errors: as their publisher measured them, or None.
     """
 
@@ -70,6 +71,7 @@ class WeightsRecord:
     errors: PublishedError | None = None
     input_shape: tuple[int | None, int | None, int] | None = None
     trained: bool | None = True
+    packaged: bool = False
 
     @property
     def full_name(self) -> str:
@@ -157,6 +159,7 @@ _FORMATS = {
     ".th": "torch",
     ".safetensors": "safetensors",
     ".net": "deep_compression",
+    ".kdc": "kdc",
 }
 
 
@@ -165,6 +168,8 @@ def _weights(variant: str, name: str, row: dict[str, Any], profiles: Mapping[str
     row["format"] = _FORMATS[file[file.rindex(".") :]]
     row["preprocessing"] = profiles[row["preprocessing"]]
     row["aliases"] = tuple(row.get("aliases", ()))
+    if isinstance(row.get("labels"), list):
+        row["labels"] = tuple(row["labels"])
     if "errors" in row:
         row["errors"] = PublishedError(**{"source": row["source"], **row["errors"]})
     return WeightsRecord(variant=variant, name=name, **row)

@@ -59,7 +59,7 @@ from kerascnn.applications.senet import (
     seresnext50_32x4d,
     seresnext101_32x4d,
 )
-from kerascnn.applications.squeezenet import squeezenet, squeezenet1_1
+from kerascnn.applications.squeezenet import squeezenet, squeezenet1_1, squeezenet_cifar
 from kerascnn.applications.stochastic_depth import resnet110_stochastic_cifar
 from kerascnn.applications.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from kerascnn.applications.wide_resnet import wide_resnet50_2, wide_resnet101_2
@@ -148,6 +148,7 @@ __all__ = [
     "seresnext101_32x4d",
     "squeezenet",
     "squeezenet1_1",
+    "squeezenet_cifar",
     "vgg11",
     "vgg11_bn",
     "vgg13",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Unpack
 
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.blocks import add, concatenate, conv, max_pool
+from kerascnn.blocks import add, concatenate, conv, conv_bn_relu, max_pool
 from kerascnn.building import DATA_FORMAT, ModelOptions, Network, head_dtype
 from kerascnn.registry import register
 
@@ -60,6 +61,26 @@ def squeezenet1_1(
     return _classifier(x, net)
 
 
+@register
+def squeezenet_cifar(*, bypass: Bypass | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
+    """SqueezeNet v1.1 for images of 32x32, 10 classes unless `classes` says otherwise.
+
+    No paper has it. It is v1.1 with the stem at stride 1, so that the fire modules work on 16, 8 and 4 pixels a side;
+    with batch normalisation after every convolution but the last, and no ReLU after that, as the usual adaptations to
+    CIFAR have it.
+
+    Args:
+        bypass: as for `squeezenet`.
+        **options: see `kerascnn.building.ModelOptions`.
+    """
+    net = Network("squeezenet_cifar", options, {"bypass": (bypass, None, ("simple", "complex"))})
+    x = net.stage("stem", conv_bn_relu(net.input, 64, 3, padding=1, name="conv1"))
+    for stage, numbers in enumerate(((2, 3), (4, 5), (6, 7, 8, 9)), 1):
+        x = max_pool(x, 3, 2, ceil=True, name=f"pool{numbers[0] - 1}")
+        x = net.stage(f"stage{stage}", _fires(x, numbers, net, conv_bn_relu))
+    return _classifier(x, net, activation=None)
+
+
 def _network(name: str, options: ModelOptions, bypass: Bypass | None, conv10_padding: int | None) -> Network:
     choices = {
         "bypass": (bypass, None, ("simple", "complex")),
@@ -68,14 +89,16 @@ def _network(name: str, options: ModelOptions, bypass: Bypass | None, conv10_pad
     return Network(name, options, choices)
 
 
-def _fires(x: KerasTensor, numbers: tuple[int, ...], net: Network) -> KerasTensor:
+def _fires(
+    x: KerasTensor, numbers: tuple[int, ...], net: Network, convolve: Callable[..., KerasTensor] = conv
+) -> KerasTensor:
     bypass = net.choices["bypass"]
     for number in numbers:
         squeeze, expand = FIRES[number]
         name = f"fire{number}"
-        y = conv(x, squeeze, 1, name=f"{name}_squeeze1x1")
-        left = conv(y, expand, 1, name=f"{name}_expand1x1")
-        right = conv(y, expand, 3, padding=1, name=f"{name}_expand3x3")
+        y = convolve(x, squeeze, 1, name=f"{name}_squeeze1x1")
+        left = convolve(y, expand, 1, name=f"{name}_expand1x1")
+        right = convolve(y, expand, 3, padding=1, name=f"{name}_expand3x3")
         y = concatenate([left, right], name=f"{name}_concat")
         if bypass and number % 2:
             y = add(x, y, name=f"{name}_add")
@@ -86,11 +109,11 @@ def _fires(x: KerasTensor, numbers: tuple[int, ...], net: Network) -> KerasTenso
     return x
 
 
-def _classifier(x: KerasTensor, net: Network) -> keras.Model:
+def _classifier(x: KerasTensor, net: Network, activation: str | None = "relu") -> keras.Model:
     if net.features_only:
         return net.finish(x)
     x = layers.Dropout(0.5, name="drop9")(x)
-    padding = net.choices["conv10_padding"]
-    x = conv(x, net.classes, 1, padding=padding, name="conv10")
+    padding = net.choices.get("conv10_padding", 0)
+    x = conv(x, net.classes, 1, padding=padding, activation=activation, name="conv10")
     x = layers.GlobalAveragePooling2D(data_format=DATA_FORMAT, name="avg_pool")(x)
     return net.finish(layers.Activation(net.activation, dtype=head_dtype(), name="predictions")(x))

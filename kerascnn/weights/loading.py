@@ -123,7 +123,8 @@ def load(
     variant = variant or (facts.variant if facts else model.name)
     record = find(variant, source)
     _check_options(record, facts)
-    named = record is not None and record.format != "kdc" and (source == record.name or source in record.aliases)
+    own_file = record is not None and record.format == "kdc" and not record.packaged
+    named = record is not None and not own_file and (source == record.name or source in record.aliases)
     path = sources.fetch(record) if named and record else Path(source)
     if record is not None and record.format == "kdc":
         from kerascnn.weights import container

@@ -44,17 +44,26 @@ def cache_folder() -> Path:
     return (Path(home) if home else Path.home() / ".cache" / "kerascnn").expanduser() / "weights"
 
 
+def location(record: WeightsRecord) -> Path:
+    """Where the file of published weights is, or will be once it was fetched."""
+    if record.packaged:
+        return Path(__file__).parents[1] / "data" / "weights" / record.file
+    return cache_folder() / record.file
+
+
 def fetch(record: WeightsRecord) -> Path:
-    """The verified file of published weights, from the cache or fetched with Keras's download helper.
+    """The verified file of published weights, from the package or the cache, or fetched with Keras's download helper.
 
     Raises:
         WeightsUnavailable: it is not in the cache and could not be fetched.
         WeightsError: the file in the cache, or what was fetched, is not the published one.
     """
-    target = cache_folder() / record.file
+    target = location(record)
     if target.exists():
         check(target, record)
         return target
+    if record.packaged:
+        raise WeightsUnavailable(f"{target}, which comes with kerascnn, is not there. Install kerascnn again.")
     partial = f"{record.file}.partial-{os.getpid()}"
     fetched = target.with_name(partial)
     _remove_abandoned(target)

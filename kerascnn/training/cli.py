@@ -1,0 +1,146 @@
+"""The command `train` of kerascnn's command line."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from kerascnn.training.fitting import Result, Run
+    from kerascnn.training.recipes import Recipe
+
+
+@click.command("train")
+@click.option("--model", metavar="NAME", help="The network: see `list`.")
+@click.option("--data", type=click.Path(path_type=Path), metavar="DIR|ZIP|FILE.npz", help="Images, a folder a class.")
+@click.option(
+    "--validation",
+    type=click.Path(path_type=Path),
+    metavar="DIR|ZIP|FILE.npz",
+    help="Images to validate with; by default the test part of --data, or a tenth of it.",
+)
+@click.option("--recipe", "name", metavar="NAME", help="How it is trained; by default as its paper says.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Where it all goes.")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the images, instead of the recipe's.")
+@click.option("--batch", type=click.IntRange(1), help="Images in a step, instead of the recipe's.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Learning rate, instead of the recipe's.")
+@click.option("--input-size", type=click.IntRange(1), metavar="N", help="Side of the images in pixels.")
+@click.option("--max-time", metavar="SECONDS|90s|30m|2h", help="End in good order after this time; go on later.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Of the arithmetic; weights stay float32.",
+)
+@click.option("--jit/--no-jit", default=None, help="Compile the step with XLA; by default on JAX alone.")
+@click.option("--float16-file", "half", is_flag=True, help="Round the finished weights to float16: half the file.")
+@click.option("--tensorboard", is_flag=True, help="Write logs for TensorBoard too.")
+@click.option("--list", "listing", is_flag=True, help="List the recipes.")
+def train(**options: Any) -> None:
+    """Train a network as its paper says.
+
+    The same command again goes on where the last one ended, with the result of a run that never stopped.
+
+    \b
+    python -m kerascnn train --model lenet5 --data mnist.npz --recipe onecycle_mnist --output runs/lenet5
+    python -m kerascnn train --model resnet20_cifar --data cifar10.zip --epochs 30 --output runs/resnet20
+    KERAS_BACKEND=jax python -m kerascnn train ...
+    """
+    if options["listing"]:
+        _print_recipes()
+        return
+    for option in ("model", "data", "output"):
+        if options[option] is None:
+            raise click.UsageError(f"--{option} is missing.")
+    run = _run(options)
+    from kerascnn.training import fitting  # imports Keras: only what was found in order gets here
+
+    fitting.check(run)
+    result = _train(run)
+    _finish(run, result)
+
+
+def _run(options: dict[str, Any]) -> Run:
+    """What was asked for, checked without Keras."""
+    from kerascnn import registry
+    from kerascnn.training.recipes import changed, recipe_for
+    from kerascnn.training.recipes import recipe as recipe_named
+
+    registry.variant(options["model"])
+    base = recipe_named(options["name"]) if options["name"] else recipe_for(options["model"])
+    recipe = changed(base, epochs=options["epochs"], batch=options["batch"], rate=options["rate"])
+    seconds = _seconds(options["max_time"])
+    if not recipe.fits(options["model"]):
+        print(f"Note: the recipe {recipe.name} is meant for {', '.join(recipe.models)}.", file=sys.stderr)
+    from kerascnn.training.fitting import Run
+
+    given = {key: value for key, value in options.items() if key in Run.__dataclass_fields__}
+    return Run(**given | {"recipe": recipe, "max_time": seconds})
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise click.UsageError(f"--max-time is a time such as 600, 90s, 30m or 2h; it is {text!r}.")
+    return seconds
+
+
+def _train(run: Run) -> Result:
+    from kerascnn.training.fitting import train
+    from kerascnn.training.progress import ProgressBar
+
+    print(f"{run.model} by the recipe {run.recipe.name}: {run.recipe.title}", file=sys.stderr)
+    print(f"({run.recipe.source})", file=sys.stderr)
+    with ProgressBar(run.recipe.epochs) as bar:
+        return train(run, [bar])
+
+
+def _finish(run: Run, result: Result) -> None:
+    from kerascnn.training import results
+
+    if result.skipped:
+        name, reason = result.skipped[0]
+        print(f"Left out {len(result.skipped):,} files that are no readable images, {name} first ({reason}).")
+    path, _ = results.write(run, result, ["python", "-m", "kerascnn", *map(shlex.quote, sys.argv[1:])])
+    state = "trained" if result.finished else f"its time was over after {len(result.history)} epochs"
+    print(f"{run.model}: {state}, {result.accuracy:.2%} of {result.images[1]:,} validation images are right.")
+    picture = run.output / "history.png"
+    if result.history:
+        try:
+            results.plot(result, picture, f"{run.model}, {run.recipe.name}")
+            print(f"Curves: {picture}")
+        except ModuleNotFoundError as error:
+            print(f"No curves were drawn: {error}", file=sys.stderr)
+    print(f"Network: {path} ({path.stat().st_size:,} bytes)")
+    if not result.finished:
+        print("Run the same command again to go on.")
+    else:
+        print(f"Export it:\n  python -m export --model {shlex.quote(str(path))} --tflite --saved-model --onnx")
+
+
+def _print_recipes() -> None:
+    from kerascnn.training.recipes import list_recipes
+
+    for recipe in list_recipes().values():
+        print(f"{recipe.name:24} {recipe.title}")
+        print(f"{'':24} {_described(recipe)}")
+
+
+def _described(recipe: Recipe) -> str:
+    return (
+        f"{recipe.optimizer}, rate {recipe.rate:g} ({recipe.schedule.kind}), batch {recipe.batch}, weight decay "
+        f"{recipe.weight_decay:g}, {recipe.epochs} epochs, {recipe.input_size} pixels"
+    )

@@ -1,0 +1,227 @@
+"""What a network is trained on and validated with: an `.npz` such as MNIST's, or photos in a folder or a zip."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerascnn.preprocessing import Preprocessing
+from kerascnn.training import photos
+from kerascnn.training.photos import Photos
+from kerascnn.training.recipes import Augmentation
+
+HELD_OUT = 10  # of so many images of a class one is kept for validation, where no other images are given
+IN_MEMORY = 2 << 30  # bytes of pixels
+SHOWN = 6  # names that an error lists
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images of one size.
+
+    labels: int32, shape (n,); classes: their names, in the order of the labels.
+    pixels: uint8, shape (n, height, width, channels).
+    skipped: (name, reason) of files that were left out because they are no readable images.
+    """
+
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    pixels: np.ndarray
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, chosen: np.ndarray, random: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels of those numbers."""
+        return self.pixels[chosen], self.labels[chosen]
+
+    def part(self, chosen: np.ndarray) -> Images:
+        """Those of the given numbers alone."""
+        return replace(self, labels=self.labels[chosen], pixels=self.pixels[chosen])
+
+
+@dataclass(frozen=True)
+class LazyImages:
+    """As `Images`, but read when they are asked for, because memory would not hold them or a recipe cuts them anew.
+
+    A file that turns out to be damaged is replaced by the next one.
+    """
+
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    photos: Photos = field(repr=False)
+    names: tuple[str, ...] = field(repr=False)
+    size: Preprocessing
+    augmentation: Augmentation | None
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    broken: set[int] = field(default_factory=set)
+    lock: Any = field(default_factory=threading.Lock, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, chosen: np.ndarray, random: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels of those numbers; `random` draws what the recipe cuts, None takes the middle."""
+        pairs = [self._read(int(i), random) for i in chosen]
+        return np.stack([pixels for pixels, _ in pairs]), np.array([label for _, label in pairs], np.int32)
+
+    def part(self, chosen: np.ndarray) -> LazyImages:
+        """Those of the given numbers alone."""
+        return replace(self, labels=self.labels[chosen], names=tuple(self.names[i] for i in chosen), broken=set())
+
+    def _read(self, index: int, random: np.random.Generator | None) -> tuple[np.ndarray, int]:
+        for i in range(index, index + len(self)):
+            place = i % len(self)
+            if place in self.broken:
+                continue
+            name = self.names[place]
+            try:
+                if random is not None and self.augmentation is not None:
+                    return self.photos.cut(name, self.size, self.augmentation, random), int(self.labels[place])
+                return self.photos.read(name, self.size), int(self.labels[place])
+            except photos.UNREADABLE as error:
+                with self.lock:
+                    if place not in self.broken:
+                        self.broken.add(place)
+                        self.skipped.append((name, photos.reason(error)))
+        raise RuntimeError(f"None of the {len(self):,} images in {self.photos.path} can be read any more.")
+
+
+AnyImages = Images | LazyImages
+
+
+def open_data(
+    path: Path, validation: Path | None, preprocessing: Preprocessing, augmentation: Augmentation
+) -> tuple[AnyImages, AnyImages]:
+    """The images to train on, and those to validate with.
+
+    Args:
+        path: an `.npz` with x_train, y_train and x_test, y_test; or a folder or zip of photos, in which each lies in a
+            folder named after its class, and these may lie in folders named train and test (or val).
+        validation: more photos, or another `.npz`. By default the test part, or one of ten images of each class.
+        preprocessing: how the network wants images; only sizes are changed here.
+        augmentation: of the recipe; what it cuts from photos is cut here.
+
+    Raises:
+        ValueError: there is nothing to train on; the message says what was found.
+    """
+    size = preprocessing.without_normalization
+    for given in (path, validation):
+        if given is not None and not given.exists():
+            raise ValueError(f"There is no {given}. Give a folder or a zip of photos, or an .npz.")
+    train: AnyImages
+    if path.suffix == ".npz":
+        train = _checked(path, _read_npz(path, "train", size))
+        return train, _same_classes(_read_npz(validation or path, "test", size), train, validation or path)
+    found = Photos.open(path)
+    parts = found.parts()
+    cuts = augmentation if augmentation.resize or augmentation.crop_area else None
+    train = _checked(path, _load(parts.get("train", found), size, cuts, None))
+    if validation is not None:
+        other = Photos.open(validation)
+        return train, _load(other.parts().get("test", other), size, None, train.classes)
+    if "test" in parts:
+        return train, _load(parts["test"], size, None, train.classes)
+    return _hold_out(train)
+
+
+def _load(found: Photos, size: Preprocessing, cuts: Augmentation | None, classes: tuple[str, ...] | None) -> AnyImages:
+    classes = classes or tuple(sorted(set(found.folders), key=_order))
+    strange = sorted(set(found.folders) - set(classes))
+    if strange:
+        raise ValueError(
+            f"{found.path} has images of {strange[0]!r}, which is no class of the training set: {_some(classes)}."
+        )
+    numbers = dict(zip(found.names, (classes.index(folder) for folder in found.folders), strict=True))
+    if cuts is None and len(numbers) * math.prod(photos.sides(size)) * 3 <= IN_MEMORY:
+        pixels, kept, skipped = [], [], []
+        for name, label in numbers.items():
+            try:
+                pixels.append(found.read(name, size))
+                kept.append(label)
+            except photos.UNREADABLE as error:
+                skipped.append((name, photos.reason(error)))
+        if pixels:
+            return Images(np.array(kept, np.int32), classes, np.stack(pixels), skipped)
+    else:
+        names, skipped = photos.check(found, found.names)
+        if names:
+            labels = np.array([numbers[name] for name in names], np.int32)
+            return LazyImages(labels, classes, found, tuple(names), size, cuts, skipped)
+    raise ValueError(f"None of the {len(numbers):,} images in {found.path} can be read; the first: {skipped[0][1]}")
+
+
+def _order(folder: str) -> tuple[int, str]:
+    """Folders that are numbers in the order of the numbers, others by name."""
+    return (int(folder), "") if folder.isascii() and folder.isdecimal() else (-1, folder)
+
+
+def _hold_out(images: AnyImages) -> tuple[AnyImages, AnyImages]:
+    held = np.zeros(len(images), bool)
+    for label in range(len(images.classes)):
+        held[np.flatnonzero(images.labels == label)[HELD_OUT - 1 :: HELD_OUT]] = True
+    if not held.any():
+        raise ValueError(
+            f"No class has {HELD_OUT} images, so that none can be kept for validation. Give --validation DIR|ZIP."
+        )
+    return images.part(np.flatnonzero(~held)), images.part(np.flatnonzero(held))
+
+
+def _checked(path: Path, images: AnyImages) -> AnyImages:
+    if len(images.classes) < 2:
+        raise ValueError(
+            f"{path} holds images of one class alone ({images.classes[0]}), so that there is nothing to tell apart. "
+            "Put the images of each class into a folder named after it."
+        )
+    return images
+
+
+def _read_npz(path: Path, part: str, size: Preprocessing) -> Images:
+    from PIL import Image
+
+    try:
+        with np.load(path) as file:
+            images, labels = file[f"x_{part}"], file[f"y_{part}"].ravel()
+    except KeyError as error:
+        raise ValueError(f"{path} lacks an array: {error}. It needs x_train, y_train, x_test and y_test.") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} is no .npz that can be read: {photos.reason(error)}") from None
+    gray = images.ndim == 3 or (images.ndim == 4 and images.shape[-1] == 1)
+    if images.dtype != np.uint8 or not (gray or (images.ndim == 4 and images.shape[-1] == 3)) or not len(labels):
+        raise ValueError(
+            f"x_{part} of {path} must be uint8 images of shape (n, height, width), (..., 1) or (..., 3); it is "
+            f"{images.dtype} of shape {images.shape}."
+        )
+    if len(images) != len(labels):
+        raise ValueError(f"{path} has {len(images):,} images in x_{part}, but {len(labels):,} labels in y_{part}.")
+    found = np.unique(labels)
+    if not np.issubdtype(labels.dtype, np.integer) or found[0] < 0 or (part == "train" and found[-1] >= len(found)):
+        raise ValueError(
+            f"The labels y_{part} of {path} are out of range: there are {len(found)} different ones, from {found[0]} "
+            f"to {found[-1]}. Number the classes from 0 to {len(found) - 1}."
+        )
+    if gray:
+        images = images.reshape(images.shape[:3])
+    pixels = np.stack([size.load(Image.fromarray(image)).astype(np.uint8) for image in images])
+    return Images(labels.astype(np.int32), tuple(str(i) for i in range(int(found[-1]) + 1)), pixels)
+
+
+def _same_classes(test: Images, train: AnyImages, path: Path) -> Images:
+    if len(test.classes) > len(train.classes):
+        raise ValueError(
+            f"The labels y_test of {path} go up to {len(test.classes) - 1}; those of the training set to "
+            f"{len(train.classes) - 1}."
+        )
+    return replace(test, classes=train.classes)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -1,0 +1,85 @@
+"""The network as it is trained, from bytes to logits, and as it is used afterwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+
+from kerascnn import registry
+from kerascnn.preprocessing import Preprocessing
+from kerascnn.training import augmentation, schedules
+from kerascnn.training.data import AnyImages
+from kerascnn.weights import container
+
+if TYPE_CHECKING:
+    from kerascnn.training.fitting import Run
+
+# Options that make a difference in training alone, and are left out of the finished network.
+TRAINING_OPTIONS = ("aux_logits", "survival_probability", "survival_mode", "drop_path", "global_drop_path", "dropout")
+
+
+def preprocessing_of(model: str, size: int) -> Preprocessing:
+    """How the network of that name wants images of that size."""
+    row = registry.variant(model)
+    if row.preprocessing:
+        return Preprocessing.from_record(row).for_size(size, size)
+    return Preprocessing.default((size, size, row.input_shape[2]))
+
+
+def build(run: Run, preprocessing: Preprocessing, classes: int, size: int) -> keras.Model:
+    """The network as it is trained: from bytes to logits, with the recipe's augmentation, options and weight decay."""
+    channels = registry.variant(run.model).input_shape[2]
+    images = keras.Input((size, size, channels), dtype="uint8", name="images")
+    x = augmentation.prepare(images, preprocessing, run.recipe.augmentation)
+    model = registry.create_model(
+        run.model, input_tensor=x, classes=classes, classifier_activation=None, **dict(run.recipe.options)
+    )
+    if run.recipe.auxiliary_weight is not None:
+        model.auxiliary_weight = run.recipe.auxiliary_weight
+    schedules.add_weight_decay(model, run.recipe)
+    return model
+
+
+def compile_model(model: keras.Model, run: Run, steps: int) -> None:
+    jit = keras.backend.backend() == "jax" if run.jit is None else run.jit
+    model.compile(
+        schedules.optimizer(run.recipe, steps * run.recipe.epochs),
+        schedules.loss(run.recipe),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        jit_compile=jit,
+    )
+    model.optimizer.build(model.trainable_variables)
+    # builds the metrics, whose state belongs to a checkpoint
+    classes = classes_of(model)
+    model.compute_metrics(None, np.zeros(1, np.int32), np.zeros((1, classes), np.float32))
+    model.reset_metrics()
+
+
+def classes_of(model: keras.Model) -> int:
+    """How many classes its last layer has."""
+    return int(model.outputs[0].shape[-1])
+
+
+def finished_model(trained: keras.Model, run: Run, classes: int, size: int) -> keras.Model:
+    """The network as it is used, with the weights of the one that was trained."""
+    options = {name: value for name, value in run.recipe.options.items() if name not in TRAINING_OPTIONS}
+    shape = (size, size, registry.variant(run.model).input_shape[2])
+    model = registry.create_model(run.model, classes=classes, input_shape=shape, **options)
+    for layer in model.layers:
+        if layer.weights:
+            weights = trained.get_layer(layer.name).get_weights()
+            layer.set_weights([container.half(weight) for weight in weights] if run.half else weights)
+    model.jit_compile = keras.backend.backend() == "jax"  # XLA's compiling takes longer here than there is to gain
+    return model
+
+
+def accuracy_of(model: keras.Model, images: AnyImages, preprocessing: Preprocessing, batch: int = 250) -> float:
+    """The share of the images whose most probable class is theirs."""
+    right = 0
+    for begin in range(0, len(images), batch):
+        pixels, labels = images.batch(np.arange(begin, min(begin + batch, len(images))))
+        found = model.predict_on_batch(preprocessing.normalize(pixels))
+        right += int((found.argmax(axis=-1) == labels).sum())
+    return right / len(images)

@@ -1,0 +1,159 @@
+"""The papers' training settings as records, read from `recipes.toml` without importing Keras."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib import resources
+from typing import Any, Literal
+
+Kind = Literal["constant", "step", "plateau", "exponential", "polynomial", "cosine", "one_cycle"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the learning rate changes; all moments are shares of the run, so that a shorter run keeps its shape.
+
+    kind: "constant"; "step" multiplies it with `factor` at each of `drops`; "plateau" does after `patience` epochs
+        without a better validation accuracy; "exponential" multiplies it with `factor` every 1 / `steps` of the run;
+        "polynomial" takes it to zero with `power`; "cosine" along half a cosine; "one_cycle" as cosine after a rise.
+    warmup: share of the run in which it rises from `warmup_from` times the rate to the rate, in a line.
+    """
+
+    kind: Kind = "constant"
+    drops: tuple[float, ...] = ()
+    factor: float = 0.1
+    patience: int = 10
+    steps: int = 1
+    power: float = 1.0
+    warmup: float = 0.0
+    warmup_from: float = 0.0
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What happens to an image of the training set. Everything is off by default.
+
+    flip: left and right, in half of the cases.
+    crop_padding: pixels of zeros (the mean colour) around the image, of which a window of its size is cut.
+    resize: (least, greatest) length in pixels of the shorter side, drawn for each image, before a crop of the input's
+        size is cut from it at random.
+    crop_area: (least, greatest) share of the image that a crop of random shape covers, in place of `resize`.
+    aspect: (narrowest, widest) shape of that crop, width by height.
+    pca_colour: standard deviation of AlexNet's colour shift along the principal components of ImageNet's pixels.
+    colour_jitter: greatest change of brightness, contrast and saturation, as a share.
+    elastic: greatest `scale` of Keras's RandomElasticTransform, from 0 to 1.
+    rotation: greatest angle, in degrees, to both sides.
+    zoom: greatest change of size, as a share.
+    """
+
+    flip: bool = False
+    crop_padding: int = 0
+    resize: tuple[int, int] | None = None
+    crop_area: tuple[float, float] | None = None
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    pca_colour: float = 0.0
+    colour_jitter: float = 0.0
+    elastic: float = 0.0
+    rotation: float = 0.0
+    zoom: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a paper trains its network.
+
+    source: the paper and the section.
+    models: patterns of the names of the networks that it is meant for.
+    input_size: side of the input in pixels.
+    optimizer: "sgd", "rmsprop" or "adam".
+    batch: images in a step; epochs: passes over the training set.
+    rate: the learning rate at the start, or the highest one of a schedule that rises.
+    weight_decay: added to the gradient of each weight as this times the weight (the papers' L2; half of it times the
+        squared weights in the loss), before momentum.
+    decay_kernels_only: leave out biases and what belongs to normalisation.
+    options: of the network's builder, such as dropout.
+    auxiliary_weight: of the loss of each auxiliary classifier.
+    any_size: it says nothing that depends on the size of the input.
+    settled: False where a number was taken from memory or from another implementation than the authors'; `notes` says
+        which, and what the lectures print.
+    """
+
+    name: str
+    title: str
+    source: str
+    models: tuple[str, ...]
+    input_size: int
+    batch: int
+    epochs: int
+    rate: float
+    optimizer: Literal["sgd", "rmsprop", "adam"] = "sgd"
+    momentum: float = 0.9
+    nesterov: bool = False
+    schedule: Schedule = Schedule()
+    weight_decay: float = 0.0
+    decay_kernels_only: bool = False
+    label_smoothing: float = 0.0
+    clip_norm: float | None = None
+    augmentation: Augmentation = Augmentation()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    auxiliary_weight: float | None = None
+    any_size: bool = False
+    initialization: str = "the builder's own"
+    settled: bool = True
+    notes: tuple[str, ...] = ()
+
+    def fits(self, model: str) -> bool:
+        """Whether it is meant for the network of that name."""
+        return any(fnmatch.fnmatchcase(model, pattern) for pattern in self.models)
+
+
+@cache
+def list_recipes() -> Mapping[str, Recipe]:
+    """Every recipe by name, in the order of `recipes.toml`."""
+    text = resources.files(__package__).joinpath("recipes.toml").read_text(encoding="utf-8")
+    return {name: _recipe(name, row) for name, row in tomllib.loads(text).items()}
+
+
+def _recipe(name: str, row: dict[str, Any]) -> Recipe:
+    schedule, augmentation = Schedule(**_tuples(row.pop("schedule", {}))), _tuples(row.pop("augmentation", {}))
+    return Recipe(name=name, schedule=schedule, augmentation=Augmentation(**augmentation), **_tuples(row))
+
+
+def _tuples(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        ValueError: there is none; the message lists the nearest ones.
+    """
+    try:
+        return list_recipes()[name]
+    except KeyError:
+        near = difflib.get_close_matches(name, list_recipes(), n=3, cutoff=0.4)
+        hint = f"The nearest are: {', '.join(near)}." if near else f"There are: {', '.join(list_recipes())}."
+        raise ValueError(f"There is no recipe named {name!r}. {hint}") from None
+
+
+def recipe_for(model: str) -> Recipe:
+    """The recipe of the paper that the network of that name is from.
+
+    Raises:
+        ValueError: no recipe is meant for it.
+    """
+    for known in list_recipes().values():
+        if known.fits(model):
+            return known
+    raise ValueError(f"No recipe is meant for {model}. Give one: {', '.join(list_recipes())}.")
+
+
+def changed(base: Recipe, **changes: Any) -> Recipe:
+    """The recipe with other values, such as `epochs=30`, for those that are not None."""
+    return replace(base, **{key: value for key, value in changes.items() if value is not None})

@@ -1,0 +1,97 @@
+"""What a training leaves behind: the network in one file, what it is, and its curves."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import kerascnn
+from kerascnn.data import CIFAR10_CLASSES
+from kerascnn.training.fitting import Result, Run
+from kerascnn.training.recipes import Recipe
+from kerascnn.weights import container
+
+
+def write(run: Run, result: Result, command: Sequence[str]) -> tuple[Path, Path]:
+    """Write the network and its manifest; the paths of both.
+
+    Args:
+        run: what was asked for.
+        result: what came of it.
+        command: the command line, for the manifest.
+    """
+    path = run.output / f"{run.model}{container.SUFFIX}"
+    labels = "cifar10" if result.classes == CIFAR10_CLASSES else result.classes
+    described = replace(
+        container.describe(result.model, trained=True), preprocessing=result.preprocessing, labels=labels
+    )
+    size = container.write(path, described, container.arrays_of(result.model))
+    manifest_path = run.output / "training.json"
+    stored = {"file": path.name, "bytes": size, "stored": "float16" if run.half else "float32"}
+    facts = manifest(run, result, command) | stored
+    manifest_path.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path, manifest_path
+
+
+def manifest(run: Run, result: Result, command: Sequence[str]) -> dict[str, Any]:
+    """What the network is and how it came about."""
+    import keras
+    import numpy as np
+
+    backend = keras.backend.backend()
+    return {
+        "model": run.model,
+        "accuracy": result.accuracy,
+        "images": {"training": result.images[0], "validation": result.images[1], "skipped": len(result.skipped)},
+        "classes": list(result.classes),
+        "data": run.data.name,
+        "validation": run.validation.name if run.validation else None,
+        "recipe": _without_defaults(run.recipe),
+        "seed": run.seed,
+        "epochs": len(result.history),
+        "finished": result.finished,
+        "seconds": round(result.seconds),
+        "precision": run.precision,
+        "command": " ".join(command),
+        "history": [{name: round(value, 5) for name, value in row.items()} for row in result.history],
+        "software": {
+            "kerascnn": kerascnn.__version__,
+            "keras": keras.__version__,
+            "backend": f"{backend} {__import__(backend).__version__}",
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        },
+    }
+
+
+def _without_defaults(recipe: Recipe) -> dict[str, Any]:
+    plain = Recipe(name="", title="", source="", models=(), input_size=0, batch=0, epochs=0, rate=0.0)
+    found = {key: value for key, value in asdict(recipe).items() if value != asdict(plain)[key]}
+    return {key: value for key, value in found.items() if key not in ("models", "title", "notes", "settled")}
+
+
+def plot(result: Result, path: Path, title: str) -> None:
+    """Draw loss and accuracy over the epochs.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    from kerascnn.analysis import plots
+
+    figure = plots.figure(10, 4)
+    left, right = figure.subplots(1, 2)
+    epochs = [row["epoch"] + 1 for row in result.history]
+    for axis, key, name in ((left, "loss", "loss"), (right, "accuracy", "accuracy")):
+        axis.plot(epochs, [row[key] for row in result.history], label="training")
+        axis.plot(epochs, [row[f"val_{key}"] for row in result.history], label="validation")
+        axis.set(xlabel="epoch", ylabel=name)
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.suptitle(title)
+    plots.save(figure, path)

@@ -1,0 +1,91 @@
+"""Recipes as Keras objects: optimiser, learning-rate schedule, weight decay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras.optimizers import schedules
+
+from kerascnn.training.recipes import Recipe
+
+
+def learning_rate(recipe: Recipe, steps: int) -> float | schedules.LearningRateSchedule:
+    """The learning rate over a run of `steps` steps; a number where it is constant or falls at plateaus."""
+    plan = recipe.schedule
+    warmup = round(plan.warmup * steps)
+    if plan.kind in ("cosine", "one_cycle"):
+        if not warmup:
+            return schedules.CosineDecay(recipe.rate, steps)
+        return schedules.CosineDecay(
+            plan.warmup_from * recipe.rate, max(1, steps - warmup), warmup_target=recipe.rate, warmup_steps=warmup
+        )
+    if plan.kind == "step":
+        # a warm-up before steps is one step of a lower rate, as ResNet-110's
+        before = [(warmup, plan.warmup_from)] if warmup else []
+        moments = [moment for moment, _ in before] + [max(1, round(drop * steps)) for drop in plan.drops]
+        factors = [factor for _, factor in before] + [plan.factor**i for i in range(len(plan.drops) + 1)]
+        return schedules.PiecewiseConstantDecay(moments, [recipe.rate * factor for factor in factors])
+    if plan.kind == "exponential":
+        return schedules.ExponentialDecay(recipe.rate, max(1, round(steps / plan.steps)), plan.factor, staircase=True)
+    if plan.kind == "polynomial":
+        return schedules.PolynomialDecay(recipe.rate, steps, end_learning_rate=0.0, power=plan.power)
+    return recipe.rate
+
+
+def optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
+    """The recipe's optimiser for a run of `steps` steps."""
+    shared: dict[str, Any] = {"learning_rate": learning_rate(recipe, steps), "global_clipnorm": recipe.clip_norm}
+    if recipe.optimizer == "sgd":
+        return keras.optimizers.SGD(momentum=recipe.momentum, nesterov=recipe.nesterov, **shared)
+    if recipe.optimizer == "rmsprop":
+        return keras.optimizers.RMSprop(rho=0.9, momentum=recipe.momentum, epsilon=1.0, **shared)
+    return keras.optimizers.Adam(**shared)
+
+
+def loss(recipe: Recipe) -> keras.losses.Loss:
+    """The loss of logits and class numbers."""
+    if not recipe.label_smoothing:
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return SmoothedCrossentropy(recipe.label_smoothing)
+
+
+@keras.saving.register_keras_serializable(package="kerascnn")
+class SmoothedCrossentropy(keras.losses.Loss):
+    """Keras's categorical cross-entropy with label smoothing, of logits, for class numbers instead of vectors."""
+
+    def __init__(self, label_smoothing: float, name: str = "smoothed_crossentropy", **kwargs: Any):
+        super().__init__(name=name, **kwargs)
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        vectors = keras.ops.one_hot(keras.ops.cast(keras.ops.reshape(y_true, (-1,)), "int32"), y_pred.shape[-1])
+        return keras.losses.categorical_crossentropy(
+            vectors, y_pred, from_logits=True, label_smoothing=self.label_smoothing
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}
+
+
+def plateau(recipe: Recipe) -> keras.callbacks.ReduceLROnPlateau | None:
+    """What lowers the learning rate once the validation accuracy no longer rises, where the recipe does that."""
+    if recipe.schedule.kind != "plateau":
+        return None
+    return keras.callbacks.ReduceLROnPlateau(
+        "val_accuracy", recipe.schedule.factor, recipe.schedule.patience, mode="max", min_delta=1e-3
+    )
+
+
+def add_weight_decay(model: keras.Model, recipe: Recipe) -> None:
+    """Give the trained weights the recipe's L2 penalty.
+
+    Keras's `weight_decay` of optimisers is another thing: it is not part of the gradient, so that momentum does not
+    gather it, and with momentum 0.9 has a tenth of the effect of the papers' number.
+    """
+    if not recipe.weight_decay:
+        return
+    penalty = keras.regularizers.L2(recipe.weight_decay / 2)
+    for weight in model.trainable_variables:
+        if len(weight.shape) > 1 or not recipe.decay_kernels_only:
+            weight.regularizer = penalty

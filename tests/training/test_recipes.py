@@ -1,0 +1,94 @@
+"""The recipes say what their papers say, and become the Keras objects that do it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import kerascnn
+from kerascnn.registry import variants
+from kerascnn.training import Recipe, Schedule, changed, list_recipes, recipe, recipe_for, schedules
+
+PLAIN = Recipe("plain", "", "", ("*",), input_size=32, batch=8, epochs=10, rate=0.5)
+
+
+def test_every_network_has_a_recipe_that_fits_it():
+    for name, row in variants().items():
+        found = recipe_for(name)
+        assert found.fits(name)
+        assert found.any_size or found.input_size == row.input_shape[0], (name, found.name)
+
+
+def test_every_recipe_is_somebodys_and_has_a_source():
+    for found in list_recipes().values():
+        assert any(found.fits(name) for name in variants()), found.name
+        assert found.source
+        assert found.settled or found.notes or found.name == "resnext_cifar", found.name
+        schedules.optimizer(found, 1000)
+        schedules.loss(found)
+
+
+def test_options_of_recipes_are_options_of_their_builders():
+    for found in list_recipes().values():
+        if found.options:
+            name = next(name for name in variants() if found.fits(name))
+            kerascnn.create_model(name, classes=10, **dict(found.options))
+
+
+def test_an_unknown_name_is_told_its_neighbours():
+    with pytest.raises(ValueError, match="resnet_cifar"):
+        recipe("resnet-cifar")
+
+
+def rates(schedule: Schedule, steps: int, *moments: int, rate: float = 0.5) -> list[float]:
+    planned = schedules.learning_rate(changed(PLAIN, schedule=schedule, rate=rate), steps)
+    return [round(float(planned(moment)), 6) for moment in moments]
+
+
+def test_papers_schedules():
+    """He et al. 2015: 0.1 to 32,000, 0.01 to 48,000, 0.001 to 64,000; ResNet-110 begins with 400 steps of 0.01."""
+    steps = 64_000
+    moments = (0, 31_999, 32_001, 47_999, 48_001, 63_999)
+    assert rates(recipe("resnet_cifar").schedule, steps, *moments, rate=0.1) == [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+    assert rates(recipe("resnet110_cifar").schedule, steps, 0, 399, 401, 32_001, rate=0.1) == [0.01, 0.01, 0.1, 0.01]
+    assert rates(recipe("wide_resnet_cifar").schedule, 200, 59, 61, 121, 161, rate=0.1) == [0.1, 0.02, 0.004, 0.0008]
+    assert rates(recipe("fractalnet_cifar").schedule, 400, 0, 201, 301, 351, 376, rate=0.02) == [
+        0.02, 0.002, 0.0002, 0.00002, 0.000002
+    ]  # fmt: skip
+    assert rates(recipe("squeezenet").schedule, 100, 0, 50, 100, rate=0.04) == [0.04, 0.02, 0.0]
+    assert rates(recipe("inception_v3").schedule, 100, 0, 3, 5, rate=1.0) == [1.0, 0.94, 0.8836]
+
+
+def test_one_cycle_rises_and_falls():
+    found = rates(Schedule("one_cycle", warmup=0.2), 100, 0, 10, 20, 60, 100)
+    assert found == [0.0, 0.25, 0.5, 0.25, 0.0]
+
+
+def test_weight_decay_is_the_papers():
+    """One step of SGD moves a weight without gradient by rate * decay * weight, as in AlexNet's update rule."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dense(2, trainable=False)])
+    schedules.add_weight_decay(model, changed(PLAIN, weight_decay=0.1, decay_kernels_only=True))
+    kernel, bias = model.layers[0].get_weights()
+    bias += 1
+    model.layers[0].set_weights([kernel, bias])
+    model.compile(keras.optimizers.SGD(0.5, momentum=0.9), lambda y, p: keras.ops.sum(p * 0))
+    model.train_on_batch(np.ones((4, 3)), np.ones((4, 2)))
+    after, same = model.layers[0].get_weights()
+    np.testing.assert_allclose(after, kernel * (1 - 0.5 * 0.1), rtol=1e-6)
+    np.testing.assert_array_equal(same, bias)
+
+
+def test_label_smoothing_is_keras_own():
+    logits, labels = np.random.default_rng(0).normal(size=(5, 4)).astype("float32"), np.array([0, 1, 2, 3, 1])
+    ours = schedules.loss(changed(PLAIN, label_smoothing=0.1))(labels, logits)
+    theirs = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)(np.eye(4)[labels], logits)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_recipes_are_read_without_keras():
+    code = "import sys, kerascnn.training as t; t.list_recipes(); assert 'keras' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
