@@ -32,7 +32,9 @@ from export.plan import FORMATS, PRECISIONS, Compression, Plan, make_plan
     default="",
     help=f"More precisions, by commas: {', '.join(PRECISIONS[1:])} for TFLite; int8 for ONNX.",
 )
-@click.option("--compress", is_flag=True, help="Share weights first, and write a small .kdc file too.")
+@click.option(
+    "--compress", is_flag=True, help="Share weights first, and write a small .kdc file and sparse TFLite files too."
+)
 @click.option("--prune", type=float, metavar="SHARE", help="With --compress: set this share of the weights to zero.")
 @click.option("--bits", type=int, metavar="N", help="With --compress: at most 2^N values a layer, N from 1 to 8.")
 @click.option("--target-bytes", type=int, metavar="N", help="With --compress: how large the .kdc file may be.")
@@ -125,7 +127,7 @@ def _check(options: dict[str, Any]) -> list[tuple[str, Path]]:
         publishing.check_target(folder)
     if plan.needs_calibration and options["calibration_data"] is None:
         raise RequestError(
-            "int8 and int16x8 need photos to calibrate their ranges with: give --calibration-data DIR or .zip. 100 "
+            "int8, int16x8 and int4 need photos to choose their steps with: give --calibration-data DIR or .zip. 100 "
             "photos like those it will see are plenty."
         )
     if plan.compression is not None:
@@ -260,6 +262,8 @@ def _print_results(manifests: list[tuple[Path, dict[str, Any]]], as_json: bool) 
         console.print(report.terminal_table(manifest))
         for note in report.notes(manifest):
             console.print(f"  {note}", style="bold yellow" if note.startswith(("UNTRAINED", "NOT")) else "dim")
+        if not (folder / "report.html").exists():
+            console.print("  For report.html, with charts: pip install 'kerascnn\\[report]'.", style="dim")
         console.print(f"  Written to {folder}/\n")
 
 
@@ -297,8 +301,11 @@ def _print_plan(jobs: list[tuple[str, Path]], options: dict[str, Any]) -> None:
     for name, folder in jobs:
         state, trained = weights_state(name, options["weights"])
         stem = Path(name).stem + ("_untrained" if trained is False else "")
-        files = [item.path(stem) for item in plan.items] + ([f"{stem}.kdc"] if plan.compression else [])
-        rows.append({"model": name, "weights": state, "files": [str(folder / file) for file in files]})
+        files = [item.path(stem) for item in plan.items if not item.optional]
+        files += [f"{stem}.kdc"] if plan.compression else []
+        smaller = [item.path(stem) for item in plan.items if item.optional]
+        paths = {"files": files, "files_where_smaller": smaller}
+        rows.append({"model": name, "weights": state, **{k: [str(folder / f) for f in v] for k, v in paths.items()}})
     if options["as_json"]:
         print(json.dumps(rows))
         return
@@ -306,3 +313,5 @@ def _print_plan(jobs: list[tuple[str, Path]], options: dict[str, Any]) -> None:
         print(f"{row['model']}: {row['weights']}")
         for path in row["files"]:
             print(f"  would write {path}")
+        for path in row["files_where_smaller"]:
+            print(f"  would write {path}, where it is smaller than the dense file")

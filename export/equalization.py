@@ -82,8 +82,9 @@ def _sites(frozen: FrozenGraph) -> list[_Site]:
         if node.op != "Relu" or (made := graph.origin(node)) is None:
             continue
         readers = list(graph.readers(node.name, 0))
-        if readers and None not in readers:
-            known = tuple(reader for reader in readers if reader is not None)
+        known = tuple(reader for reader in readers if reader is not None)
+        # A factor for each input of a layer would make many values of the few that its weights share.
+        if readers and None not in readers and not any(name in frozen.shared for name, *_ in known):
             sites.append(_Site(node.name, *made, known, graph.concatenation(node.name) or node.name))
     return sites
 

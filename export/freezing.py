@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from export.graph import TracedModel
 
 KERNEL_OPS = ("Conv2D", "DepthwiseConv2dNative", "MatMul")
+SHARED_VALUES = 64  # that a kernel has at most, for int8 to keep weights equal that are: with more, little is gained
 _PROTOBUF_LIMIT = 2**31 - 2**20  # a protocol buffer ends at 2 GiB; the rest is room for the nodes
 
 
@@ -30,10 +31,13 @@ class FrozenGraph:
     Attributes:
         graph_def: GraphDef from the node `input_name` to the node `output_name`; a placeholder for each kernel.
         kernels: float32 values by the name of the placeholder.
+        shared: names of the kernels whose weights share few values, before normalisation is folded into them and after
+            in each output channel.
     """
 
     graph_def: Any
     kernels: dict[str, np.ndarray]
+    shared: frozenset[str] = frozenset()
 
     def with_kernels(self) -> Any:
         """The GraphDef with the kernels as constants, for tools that need all of it."""
@@ -66,8 +70,9 @@ def freeze(traced: TracedModel) -> FrozenGraph:
     captured = {inner.op.name: values[id(outer)] for outer, inner in graph.captures if id(outer) in values}
     kernels = _replace_variables(graph_def, captured)
     graph_def = _optimize(graph_def, ends, "constfold")  # makes each batch normalisation a constant scale and shift
+    shared = frozenset(name for name, kernel in kernels.items() if _shares(kernel))
     _fold_scales_and_shifts(graph_def, kernels)
-    return FrozenGraph(_optimize(graph_def, ends, "constfold"), kernels)  # drops what is not used any more
+    return FrozenGraph(_optimize(graph_def, ends, "constfold"), kernels, shared)  # drops what is not used any more
 
 
 def _replace_variables(graph_def: Any, captured: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -104,6 +109,13 @@ def _replace_variables(graph_def: Any, captured: dict[str, np.ndarray]) -> dict[
         for size in value.shape:
             node.attr["shape"].shape.dim.add(size=size)
     return kernels
+
+
+def _shares(kernel: np.ndarray) -> bool:
+    few = kernel.ravel()[:: max(kernel.size // 1024, 1)]  # tells most kernels at once
+    if len(np.unique(few)) > SHARED_VALUES:
+        return False
+    return len(np.unique(kernel)) <= min(SHARED_VALUES, kernel.size // 2)
 
 
 def _make_constant(node: Any, value: np.ndarray) -> None:

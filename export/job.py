@@ -70,8 +70,8 @@ class Job:
         found = load_images(photos.source, spread(photos.source.names, count), self.reading)
         return found.images, len(found.skipped)
 
-    def labelled_chunks(self) -> Iterator[tuple[np.ndarray, list[int], int]]:
-        """The evaluation photos as (inputs, labels, how many could not be read), a bounded number at a time."""
+    def labelled_chunks(self) -> Iterator[tuple[np.ndarray, list[int], tuple[str, ...], int]]:
+        """The evaluation photos as (inputs, labels, names, how many could not be read), a bounded number at a time."""
         assert self.reading is not None
         assert self.evaluation is not None
         source = self.evaluation.source
@@ -81,9 +81,9 @@ class Job:
             try:
                 found = load_images(source, names, self.reading)
             except RequestError:  # not one of these could be read; others may
-                yield np.zeros((0, 1, 1, 1), np.float32), [], len(names)
+                yield np.zeros((0, 1, 1, 1), np.float32), [], (), len(names)
                 continue
-            yield found.images, [by_name[name] for name in found.names], len(found.skipped)
+            yield found.images, [by_name[name] for name in found.names], found.names, len(found.skipped)
 
 
 def make_job(
@@ -109,7 +109,7 @@ def make_job(
         )
     if plan.needs_calibration and calibration is None:
         raise RequestError(
-            "int8 and int16x8 need photos to calibrate their ranges with. Give --calibration-data DIR or .zip (from "
+            "int8, int16x8 and int4 need photos to choose their steps with. Give --calibration-data DIR or .zip (from "
             "Python: calibration=); 100 photos like those it will see are plenty."
         )
     if preprocessing is None and (isinstance(calibration, Path) or evaluate is not None):
@@ -184,11 +184,13 @@ def find_preprocessing(model: keras.Model, given: Preprocessing | str | None) ->
     """
     from kerascnn import preprocessing
 
+    shape = model.inputs[0].shape[1:]
     if given is None:
-        return getattr(model, "kerascnn_preprocessing", None)
+        known = getattr(model, "kerascnn_preprocessing", None)
+        # It is that of the variant, and the model may have been built for another size.
+        return known.for_size(*shape[:2]) if known and None not in shape[:2] else known
     if isinstance(given, preprocessing.Preprocessing):
         return given
-    shape = model.inputs[0].shape[1:]
     try:
         if given in preprocessing.NORMALIZATIONS:
             return preprocessing.Preprocessing.named(given, shape)

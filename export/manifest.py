@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from export.models import Origin
     from export.plan import Item
     from export.runtimes import TensorSpec
+    from export.sizes import Sizes
     from export.verification import Parity
 
 SCHEMA_VERSION = 1
@@ -32,6 +33,7 @@ def artifact_entry(
     parity: Parity,
     latency: Latency,
     accuracy: Accuracy | None,
+    sizes: Sizes,
 ) -> dict[str, Any]:
     """What the manifest says of one artifact, a file or a folder."""
     source, target = specs
@@ -40,6 +42,8 @@ def artifact_entry(
         "format": item.format,
         "precision": item.precision,
         "bytes": sum(file.stat().st_size for file in files(folder / path)),
+        "sizes": sizes.numbers(),
+        "packed": asdict(sizes.packed) if sizes.packed else None,
         "sha256": digest(folder / path),
         "input": asdict(source),
         "output": asdict(target),

@@ -173,12 +173,13 @@ def weights_state(name: str, weights: str) -> tuple[str, bool | None]:
         return "UNTRAINED, random weights", False
     if chosen.record is None:
         return chosen.source, None
-    from kerascnn.weights import cache_folder
+    from kerascnn.weights.sources import location
 
     if Path(chosen.source).is_file():
         return f"{chosen.record.full_name} from {chosen.source}", chosen.record.trained
-    cached = (cache_folder() / chosen.record.file).exists()
-    where = "from the cache" if cached else f"to be fetched from {chosen.record.url}"
+    where = "from the cache" if location(chosen.record).exists() else f"to be fetched from {chosen.record.url}"
+    if chosen.record.packaged:
+        where = "which come with kerascnn"
     return f"{chosen.record.full_name}, {where}", True
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from export.evaluation import Accuracy
     from export.graph import TracedModel
     from export.runtimes import Prediction, Runtime, TensorSpec
+    from export.sizes import Sizes
     from export.verification import Parity
     from kerascnn.preprocessing import Preprocessing
 
@@ -64,8 +65,8 @@ def export(
         model: the model; one that kerascnn built brings its preprocessing and class names.
         output: the folder to make or, where an earlier export made it, to replace.
         formats: of "saved_model", "tflite" and "onnx".
-        precisions: more files, beside the float32 ones: of "float16", "dynamic", "int8", "int8-io" and "int16x8" for
-            TFLite, "int8" for ONNX.
+        precisions: more files, beside the float32 ones: of "float16", "dynamic", "int8", "int8-io", "int16x8",
+            "int4", "sparse-float16", "sparse-dynamic" and "sparse-int8" for TFLite, "int8" for ONNX.
         calibration: for int8: a folder or .zip of photos, or float32 inputs [n, height, width, channels] as the
             artifact will take them.
         evaluate: a folder or .zip of photos in folders named by class name, WordNet id or class index.
@@ -74,8 +75,9 @@ def export(
             or one of kerascnn.preprocessing.NORMALIZATIONS. Needed with photos where the model does not bring it.
         include_preprocessing: put channel order, mean and scale into the artifacts, which then take RGB 0 to 255.
         opset: ONNX operator set.
-        compress: make the network smaller first, and write a .kdc file beside the artifacts; the model itself is left
-            as it was. Needs `calibration`. True, or `export.plan.Compression` to say how.
+        compress: make the network smaller first, and write a .kdc file beside the artifacts, and sparse .tflite files
+            where they are smaller; the model itself is left as it was. Needs `calibration`. True, or
+            `export.plan.Compression` to say how.
 
     Returns:
         The manifest that was written.
@@ -163,11 +165,13 @@ class _Made:
     specs: tuple[TensorSpec, TensorSpec]
     parity: Parity
     latency: Latency
+    sizes: Sizes
 
 
 def _make(job: Job, folder: Path, progress: Progress) -> dict[str, Any]:
     """Write, verify and measure every artifact in `folder`, and describe them there."""
     from export.graph import computing_in_float32, trace
+    from export.reporting import page
     from export.runtimes import TensorSpec, open_keras
 
     unread = {"calibration": 0, "evaluation": 0}
@@ -175,6 +179,12 @@ def _make(job: Job, folder: Path, progress: Progress) -> dict[str, Any]:
     if isinstance(calibration, Photos):
         progress.step(f"{job.name}: reading calibration photos")
         calibration, unread["calibration"] = job.read(calibration, CALIBRATION_PHOTOS)
+    if calibration is not None and job.plan.needs_calibration and job.plan.compression is None:
+        from export.compression.networks import check_photos  # a compression warns of the photos that it reads itself
+
+        warning = check_photos(calibration)
+        if warning:
+            progress.warn(warning)
     progress.step(f"{job.name}: reading the images to verify with")
     images, image_source = verification_images(job, calibration)
     compressed: dict[str, Any] | None = None
@@ -202,6 +212,7 @@ def _make(job: Job, folder: Path, progress: Progress) -> dict[str, Any]:
 
     made: list[_Made] = []
     rejected: list[dict[str, str]] = []
+    left_out: list[dict[str, str]] = []
     for item in job.plan.items:
         path = item.path(job.loaded.origin.stem)
         try:
@@ -214,16 +225,18 @@ def _make(job: Job, folder: Path, progress: Progress) -> dict[str, Any]:
         except Exception as error:  # converters raise whatever they like; one bad artifact must not cost the others
             if publishing.disk_full(error):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-            rejected.append({"format": item.format, "precision": item.precision, "reason": first_line(error)})
+            failed = {"format": item.format, "precision": item.precision, "reason": first_line(error)}
+            (left_out if item.optional else rejected).append(failed)
             _remove(folder / path)
     if not made and compressed is None:
         raise ExportError(f"No artifact of {job.name} passed, and nothing was published. {_reasons(rejected)}")
 
     accuracies: dict[str, Accuracy] = {}
+    differing: dict[str, Any] | None = None
     if job.evaluation is not None:
         runtimes = {one.path: one.runtime for one in made}
         runtimes["keras"] = replace(keras_model, run=lambda batch: keras_model.run(job.to_model(batch)))
-        accuracies, unread["evaluation"] = _evaluate(job, runtimes, progress)
+        accuracies, unread["evaluation"], differing = _evaluate(job, runtimes, progress)
     preprocessing = job.loaded.preprocessing
     manifest = manifests.make(
         job.loaded.origin,
@@ -235,20 +248,31 @@ def _make(job: Job, folder: Path, progress: Progress) -> dict[str, Any]:
             job.calibration, unread["calibration"], images=0 if calibration is None else len(calibration)
         ),
         evaluation=described(
-            job.evaluation, unread["evaluation"], keras=asdict(accuracies["keras"]) if accuracies else None
+            job.evaluation,
+            unread["evaluation"],
+            keras=asdict(accuracies["keras"]) if accuracies else None,
+            disagreements=differing,
         ),
         artifacts=[
             manifests.artifact_entry(
-                folder, one.item, one.path, one.specs, one.parity, one.latency, accuracies.get(one.path)
+                folder, one.item, one.path, one.specs, one.parity, one.latency, accuracies.get(one.path), one.sizes
             )
             for one in made
         ],
         rejected=rejected,
-        compression=compressed,
+        compression=None if compressed is None else {**compressed, "left_out": left_out},
     )
     if job.loaded.labels:
         (folder / "labels.txt").write_text("\n".join(job.loaded.labels) + "\n", encoding="utf-8")
     (folder / "report.md").write_text(report.markdown(manifest), encoding="utf-8")
+    if page.available():
+        progress.step(f"{job.name}: writing report.html")
+        try:
+            page.write(job, manifest, folder)
+        except OSError:
+            raise
+        except Exception as error:  # a chart must not cost the artifacts
+            progress.warn(f"report.html of {job.name} could not be written: {first_line(error)}")
     manifests.write(manifest, folder)
     return manifest
 
@@ -272,7 +296,7 @@ def _write(job: Job, item: Item, traced: TracedModel, path: Path, calibration: n
     if item.format == "saved_model":
         from export.formats.saved_model import write_saved_model
 
-        write_saved_model(traced, path)
+        write_saved_model(traced, path, preprocessing=job.reading, labels=job.loaded.labels)
     elif item.format == "tflite":
         from export.formats.tflite import write_tflite
 
@@ -299,13 +323,14 @@ def _verified(
     """
     from export.benchmarking import measure_latency
     from export.runtimes import expected_specs, open_artifact
+    from export.sizes import Sizes, measure_sizes
     from export.verification import verify
 
     @cache  # loaded once, for the comparison and for what is measured after it
     def open_it() -> Runtime:
         return open_artifact(folder / path, item.format, THREADS)
 
-    if item.precision in ("float32", "float16", "int16x8"):
+    if item.precision in ("float32", "float16", "int16x8", "sparse-float16"):
         images = images[:FEWER_IMAGES]
         reference = replace(reference, output=reference.output[:FEWER_IMAGES], logits=reference.logits[:FEWER_IMAGES])
     expected = expected_specs(item.format, item.precision, *specs)
@@ -321,7 +346,14 @@ def _verified(
     if not parity.passed:
         raise ExportError(" ".join(parity.failures))
     runtime = open_it()
-    return _Made(item, path, runtime, expected, parity, measure_latency(runtime, images[0]))
+    if item.format == "saved_model":
+        from export.photo_checks import check_photo_signatures
+
+        check_photo_signatures(runtime, folder / path, job.reading, job.loaded.labels)
+    latency = measure_latency(runtime, images[0])
+    measured = job.plan.compression is not None and item.format == "tflite"
+    sizes = measure_sizes(folder, path, THREADS) if measured else Sizes()
+    return _Made(item, path, runtime, expected, parity, latency, sizes)
 
 
 def _remove(path: Path) -> None:
@@ -331,23 +363,28 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _evaluate(job: Job, runtimes: dict[str, Runtime], progress: Progress) -> tuple[dict[str, Accuracy], int]:
-    """Accuracy of the Keras model and of each artifact, and how many photos could not be read."""
+def _evaluate(
+    job: Job, runtimes: dict[str, Runtime], progress: Progress
+) -> tuple[dict[str, Accuracy], int, dict[str, Any]]:
+    """Accuracy of the Keras model and each artifact, how many photos could not be read, where the artifacts differ."""
+    from export.disagreements import disagreements, summary
     from export.evaluation import Accuracy, accuracy
 
     assert job.evaluation is not None
     found = {name: np.zeros(2) for name in runtimes}
     count = skipped = 0
-    for images, labels, unread in job.labelled_chunks():
+    differing: list[dict[str, Any]] = []
+    for images, labels, names, unread in job.labelled_chunks():
         skipped += unread
         progress.step(f"{job.name}: evaluating, {count + skipped} of {len(job.evaluation.source.names)} photos done")
-        for name, runtime in runtimes.items():
-            if labels:
-                chunk = accuracy(runtime.predict(images), labels)
+        if labels:
+            scores = {name: runtime.predict(images) for name, runtime in runtimes.items()}
+            for name, answers in scores.items():
+                chunk = accuracy(answers, labels)
                 found[name] += np.array([chunk.top1, chunk.top5]) * len(labels)
+            differing += disagreements(names, labels, scores)
         count += len(labels)
     if not count:
         raise RequestError(f"None of the photos in {job.evaluation.source.path} could be read.")
-    return {
-        name: Accuracy(float(hits[0] / count), float(hits[1] / count), count) for name, hits in found.items()
-    }, skipped
+    accuracies = {name: Accuracy(float(hits[0] / count), float(hits[1] / count), count) for name, hits in found.items()}
+    return accuracies, skipped, summary(differing)

@@ -11,14 +11,15 @@ from pathlib import Path
 from export.errors import RequestError
 
 FORMATS = ("saved_model", "tflite", "onnx")
-PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8")
-CALIBRATED = ("int8", "int8-io", "int16x8")
+SPARSE = ("sparse-float16", "sparse-dynamic", "sparse-int8")
+PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8", "int4", *SPARSE)
+CALIBRATED = ("int8", "int8-io", "int16x8", "int4", "sparse-int8")
 KNOWN = {"saved_model": ("float32",), "tflite": PRECISIONS, "onnx": ("float32", "int8")}
 _TITLES = {"saved_model": "SavedModel", "tflite": "TFLite", "onnx": "ONNX"}
 
 # format: the packages that write and run it
 _PACKAGES = {
-    "saved_model": ("tensorflow",),
+    "saved_model": ("tensorflow", "tensorflow_serving"),
     "tflite": ("tensorflow", "ai_edge_litert"),
     "onnx": ("tensorflow", "tf2onnx", "onnx", "onnxruntime"),
 }
@@ -26,10 +27,14 @@ _PACKAGES = {
 
 @dataclass(frozen=True)
 class Item:
-    """One artifact to make; `precision` is one that KNOWN has for the format."""
+    """One artifact to make; `precision` is one that KNOWN has for the format.
+
+    optional: nobody asked for it by name, so that it is no failure to leave it out where it is of no use.
+    """
 
     format: str
     precision: str
+    optional: bool = False
 
     @property
     def title(self) -> str:
@@ -80,7 +85,8 @@ def make_plan(
         precisions: of PRECISIONS, for each format that has them, beside float32, which is always made: the gates of
             the coarser ones cannot see damage smaller than their own noise, those of float32 can.
         opset: ONNX operator set.
-        compression: make the model smaller first, and write a .kdc file too; formats may then be empty.
+        compression: make the model smaller first, and write a .kdc file too; formats may then be empty. TFLite gets
+            the sparse precisions as well, as optional ones.
 
     Raises:
         RequestError: nothing was asked for, a name is unknown, a precision has no format, or a package is missing.
@@ -107,7 +113,11 @@ def make_plan(
         if format in formats:
             ordered = [precision for precision in PRECISIONS if precision in ("float32", *precisions)]
             items += [Item(format, precision) for precision in ordered if precision in KNOWN[format]]
+        if format == "tflite" and format in formats and compression is not None:
+            items += [Item(format, precision, optional=True) for precision in SPARSE if precision not in precisions]
     _check_packages(formats)
+    if "int4" in precisions and importlib.util.find_spec("ai_edge_quantizer") is None:
+        raise RequestError("int4 needs ai-edge-quantizer, an extra: pip install 'kerascnn[int4]'.")
     if "onnx" in formats:
         from export.formats.onnx import check_opset
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-COLUMNS = ("artifact", "precision", "size", "latency", "parity", "top-1", "top-5")
+COLUMNS = ("artifact", "precision", "size", "packed", "memory", "latency", "parity", "top-1", "top-5")
 
 
 def rows(manifest: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -16,24 +16,30 @@ def rows(manifest: dict[str, Any]) -> list[tuple[str, ...]]:
     evaluation, compressed = manifest["evaluation"], manifest["compression"]
     if evaluation:
         if compressed and compressed["original"]:
-            table.append(("original Keras model", "float32", "", "", "", *_accuracy(compressed["original"])))
+            table.append(("original Keras model", "float32", *[""] * 5, *_accuracy(compressed["original"])))
         title = "compressed Keras model" if compressed else "Keras model"
-        table.append((title, "float32", "", "", "", *_accuracy(evaluation["keras"])))
+        table.append((title, "float32", *[""] * 5, *_accuracy(evaluation["keras"])))
     if compressed:
         accuracy = _accuracy(evaluation["keras"] if evaluation else None)
-        table.append((compressed["path"], "coded", f"{compressed['bytes'] / 1e6:.2f} MB", "", "exact", *accuracy))
+        coded, memory = _size(compressed["bytes"]), _size(compressed["float32_bytes"])
+        table.append((compressed["path"], "coded", coded, "", memory, "", "exact", *accuracy))
     for artifact in manifest["artifacts"]:
         table.append(
             (
                 artifact["path"],
                 artifact["precision"],
-                f"{artifact['bytes'] / 1e6:.2f} MB",
+                _size(artifact["bytes"]),
+                *(_size(artifact["sizes"].get(name)) for name in ("transport", "memory")),
                 f"{artifact['latency']['median_ms']:.1f} ms",
                 _parity(artifact),
                 *_accuracy(artifact["accuracy"]),
             )
         )
     return table
+
+
+def _size(size: int | None) -> str:
+    return "" if size is None else f"{size / 1e6:.2f} MB"
 
 
 def _parity(artifact: dict[str, Any]) -> str:
@@ -61,6 +67,7 @@ def notes(manifest: dict[str, Any]) -> list[str]:
     )
     if manifest["compression"]:
         lines += _compression_notes(manifest["compression"], check)
+        lines += _size_notes(manifest)
     threads = manifest["verification"]["threads"]
     lines.append(f"Latency: median of one image on this machine's CPU, {threads} threads in LiteRT and ONNX Runtime.")
     if manifest["evaluation"]:
@@ -70,6 +77,8 @@ def notes(manifest: dict[str, Any]) -> list[str]:
         part = manifest[name]
         if part and part["skipped"]:
             lines.append(f"{part['skipped']} files of the {name} photos could not be read and were skipped.")
+    for failed in manifest["compression"]["left_out"] if manifest["compression"] else []:
+        lines.append(f"Left out: {failed['format']} {failed['precision']}: {failed['reason']}")
     for failed in manifest["rejected"]:
         lines.append(f"NOT PUBLISHED: {failed['format']} {failed['precision']}: {failed['reason']}")
     return lines
@@ -105,13 +114,30 @@ def _compression_notes(compressed: dict[str, Any], check: dict[str, Any]) -> lis
     return lines
 
 
+def _size_notes(manifest: dict[str, Any]) -> list[str]:
+    """Which of the four sizes is which."""
+    lines = [
+        "Sizes: a .kdc file is coded: kerascnn reads it, and its memory is that of the decoded weights. The size of "
+        "every other artifact is that of the file that runs as it is."
+    ]
+    packed = [artifact for artifact in manifest["artifacts"] if artifact["packed"]]
+    if packed:
+        smallest = min(packed, key=lambda artifact: artifact["bytes"])
+        lines.append(
+            "Packed: the .xz beside a .tflite file, for transport; it has to be unpacked to run. Memory: what loading "
+            "the file in LiteRT and answering one image adds to a process. The smallest file that runs as it is: "
+            f"{smallest['path']}, {smallest['bytes']:,} bytes."
+        )
+    return lines
+
+
 def terminal_table(manifest: dict[str, Any]) -> Table:
     """The table for a terminal, without the columns that are empty."""
     from rich import box
     from rich.table import Table
 
     body = rows(manifest)
-    used = [i for i in range(len(COLUMNS)) if any(row[i] for row in body)]
+    used = _used(body)
     table = Table(title=manifest["model"]["name"], box=box.SIMPLE_HEAD, title_justify="left")
     for i in used:
         table.add_column(COLUMNS[i], justify="left" if i < 2 else "right", no_wrap=i > 1)
@@ -120,26 +146,35 @@ def terminal_table(manifest: dict[str, Any]) -> Table:
     return table
 
 
+def _used(body: list[tuple[str, ...]]) -> list[int]:
+    """The columns that are not empty."""
+    return [i for i in range(len(COLUMNS)) if any(row[i] for row in body)]
+
+
 def markdown(manifest: dict[str, Any]) -> str:
     """report.md: the table, its notes, and where everything came from."""
     name = manifest["model"]["name"]
+    lines = [f"# {name}", ""]
+    body = rows(manifest)
+    used = _used(body)
+    lines += [_line(COLUMNS[i] for i in used), _line("---" if i < 2 else "---:" for i in used)]
+    lines += [_line(row[i] for i in used) for row in body]
+    lines += ["", *(f"- {note}" for note in notes(manifest)), ""]
+    lines += ["## Use", "", *(f"- {line}" for line in use(manifest)), ""]
+    return "\n".join(lines)
+
+
+def use(manifest: dict[str, Any]) -> list[str]:
+    """What goes in and what comes out, and where everything came from."""
     source, target = manifest["signature"]["input"], manifest["signature"]["output"]
     weights = manifest["weights"]["source"]
-    lines = [f"# {name}", ""]
-    lines += [_line(COLUMNS), _line(["---", "---", *["---:"] * (len(COLUMNS) - 2)])]
-    lines += [_line(row) for row in rows(manifest)]
-    lines += ["", *(f"- {note}" for note in notes(manifest)), ""]
-    lines += [
-        "## Use",
-        "",
-        f"- Input `{source['name']}`: {source['dtype']} {_shape(source['shape'])}; {_input_text(manifest)}",
-        f"- Output `{target['name']}`: {target['dtype']} {_shape(target['shape'])}"
+    return [
+        f"Input `{source['name']}`: {source['dtype']} {_shape(source['shape'])}; {_input_text(manifest)}",
+        f"Output `{target['name']}`: {target['dtype']} {_shape(target['shape'])}"
         + (", names in `labels.txt`" if manifest["labels"] else ""),
-        f"- Weights: {_weights_text(manifest, weights)}",
-        "- Made with: " + ", ".join(f"{package} {version}" for package, version in manifest["versions"].items()),
-        "",
+        f"Weights: {_weights_text(manifest, weights)}",
+        "Made with: " + ", ".join(f"{package} {version}" for package, version in manifest["versions"].items()),
     ]
-    return "\n".join(lines)
 
 
 def _line(cells: Any) -> str:

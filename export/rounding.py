@@ -26,15 +26,16 @@ DAMPING = 0.01
 _BLOCK = 64
 
 
-def round_kernels(frozen: FrozenGraph, input_name: str, calibration: np.ndarray) -> FrozenGraph:
+def round_kernels(frozen: FrozenGraph, input_name: str, calibration: np.ndarray, levels: int = LEVELS) -> FrozenGraph:
     """The same graph with kernels that lie on TFLite's int8 steps, where that helps on images held back for the test.
 
     Convolutions, grouped ones too, and dense layers are rounded; anything else, and a kernel for which nearest
-    rounding is as good, stays as it is. Zeros stay zero, and each channel keeps its largest weight, from which the
-    converter computes the step.
+    rounding is as good, stays as it is. Zeros stay zero, each channel keeps its largest weight, from which the
+    converter computes the step, and weights of a channel that share a value go on sharing it (`FrozenGraph.shared`).
 
     Args:
         calibration: float32 [n, H, W, C], n >= 4: every fourth image is held back.
+        levels: steps on either side of zero: int8's, or 7 for int4.
     """
     layers = _layers(frozen)
     inputs = sorted({node.input[0] for node in layers.values()})
@@ -55,7 +56,13 @@ def round_kernels(frozen: FrozenGraph, input_name: str, calibration: np.ndarray)
                     parts = _parts(rows)
                     moments[name] += np.matmul(parts.transpose(0, 2, 1), parts)
     kernels = {
-        name: _rounded(frozen.kernels[name], moments.pop(name), np.concatenate(tests.pop(name), axis=1))
+        name: _rounded(
+            frozen.kernels[name],
+            moments.pop(name),
+            np.concatenate(tests.pop(name), axis=1),
+            levels,
+            shared=name in frozen.shared,
+        )
         for name in layers
     }
     return replace(frozen, kernels=frozen.kernels | kernels)
@@ -110,21 +117,25 @@ def _parts(rows: np.ndarray) -> np.ndarray:
     return rows.reshape(groups, count, parts, -1).transpose(0, 2, 1, 3).reshape(groups * parts, count, -1)
 
 
-def _rounded(kernel: np.ndarray, moments: np.ndarray, tests: np.ndarray) -> np.ndarray:
+def _rounded(kernel: np.ndarray, moments: np.ndarray, tests: np.ndarray, levels: int, *, shared: bool) -> np.ndarray:
     """`kernel` rounded, or as it is where that is no better on `tests` [groups, count, inputs].
 
-    `moments` is [groups * parts, inputs of a part, inputs of a part].
+    `moments` is [groups * parts, inputs of a part, inputs of a part]. What is `shared` in a channel stays so.
     """
     weights = kernel.reshape(-1, kernel.shape[-1])
-    steps = np.abs(weights).max(axis=0) / LEVELS
+    steps = np.abs(weights).max(axis=0) / levels
     steps[steps == 0] = 1
     nearest = np.round(weights / steps) * steps
     ours = np.empty_like(weights)
     size, width = moments.shape[-1], weights.shape[1] // len(tests)
-    for index, moment in enumerate(moments):
-        group, part = divmod(index, len(weights) // size)
-        rows, columns = slice(part * size, (part + 1) * size), slice(group * width, (group + 1) * width)
-        ours[rows, columns] = _compensated(weights[rows, columns], steps[columns], moment)
+    for group, parts in enumerate(np.split(moments, len(tests))):
+        columns = slice(group * width, (group + 1) * width)
+        if shared:
+            ours[:, columns] = _tied(weights[:, columns], steps[columns], parts, levels)
+            continue
+        for part, moment in enumerate(parts):
+            rows = slice(part * size, (part + 1) * size)
+            ours[rows, columns] = _compensated(weights[rows, columns], steps[columns], moment, levels)
     errors = [
         sum(
             float(np.square(rows @ part).sum(dtype=np.float64))
@@ -135,7 +146,7 @@ def _rounded(kernel: np.ndarray, moments: np.ndarray, tests: np.ndarray) -> np.n
     return ours.reshape(kernel.shape) if errors[1] < errors[0] else kernel
 
 
-def _compensated(weights: np.ndarray, steps: np.ndarray, moments: np.ndarray) -> np.ndarray:
+def _compensated(weights: np.ndarray, steps: np.ndarray, moments: np.ndarray, levels: int) -> np.ndarray:
     """Multiples of `steps` [outputs] near `weights` [inputs, outputs] for inputs with `moments` [inputs, inputs]."""
     power = np.diag(moments).astype(np.float64)
     order = np.argsort(-power)  # the inputs that matter most first, while there is most left to compensate with
@@ -143,17 +154,28 @@ def _compensated(weights: np.ndarray, steps: np.ndarray, moments: np.ndarray) ->
     inverse = np.linalg.inv(moments[np.ix_(order, order)] + np.diag(np.full(len(order), damping)))
     factor = np.linalg.cholesky(inverse).T.astype(np.float32)
     rest = weights[order]
-    fixed = (rest == 0) | (np.abs(rest) >= LEVELS * steps * (1 - 1e-6))
-    nearest = np.clip(np.round(rest / steps), -LEVELS, LEVELS) * steps
+    fixed = (rest == 0) | (np.abs(rest) >= levels * steps * (1 - 1e-6))
+    nearest = np.clip(np.round(rest / steps), -levels, levels) * steps
     result = np.where(fixed, nearest, np.float32(0))
     for start in range(0, len(rest), _BLOCK):
         end = min(start + _BLOCK, len(rest))
         errors = np.empty((end - start, rest.shape[1]), np.float32)
         for row in range(start, end):
-            rounded = np.clip(np.round(rest[row] / steps), -LEVELS, LEVELS) * steps
+            rounded = np.clip(np.round(rest[row] / steps), -levels, levels) * steps
             result[row] = np.where(fixed[row], result[row], rounded)
             errors[row - start] = (rest[row] - result[row]) / factor[row, row]
             rest[row + 1 : end] -= np.outer(factor[row, row + 1 : end], errors[row - start])
         rest[end:] -= factor[start:end, end:].T @ errors
     result[order] = result.copy()
+    return result
+
+
+def _tied(weights: np.ndarray, steps: np.ndarray, moments: np.ndarray, levels: int) -> np.ndarray:
+    """Like `_compensated`, but equal weights of an output stay equal; `moments` are those of parts of the inputs."""
+    result = np.empty_like(weights)
+    for output, step in enumerate(steps):
+        book, indices = np.unique(weights[:, output], return_inverse=True)
+        members = (indices[:, None] == np.arange(len(book))).astype(np.float32).reshape(*moments.shape[:2], -1)
+        shared = (members.transpose(0, 2, 1) @ (moments @ members)).sum(axis=0)
+        result[:, output] = _compensated(book[:, None], np.array([step]), shared, levels)[indices, 0]
     return result

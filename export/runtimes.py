@@ -49,7 +49,10 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Runtime:
-    """A loaded artifact. `run` answers one batch; `open_tap` loads the copy that gives logits (None: no softmax)."""
+    """A loaded artifact. `run` answers one batch; `open_tap` loads the copy that gives logits (None: no softmax).
+
+    `module` is the loaded SavedModel, whose other signatures only that format has; None for the other formats.
+    """
 
     input: TensorSpec
     output: TensorSpec
@@ -57,6 +60,7 @@ class Runtime:
     open_tap: Callable[[], Run | None]
     threads: int | None = None
     output_step: float = 0.0
+    module: Any = None
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """The artifact's own output for float32 `images` [n, H, W, C], as float32 [n, ...]."""
@@ -167,7 +171,7 @@ def open_saved_model(folder: Path) -> Runtime:
         TensorSpec(name, tuple(spec.shape), spec.dtype.name)  # a free dimension is None
         for name, spec in (source, target)
     )
-    return Runtime(source_spec, target_spec, run, open_tap)
+    return Runtime(source_spec, target_spec, run, open_tap, module=loaded)
 
 
 def open_onnx(path: Path, threads: int = 2) -> Runtime:

@@ -171,5 +171,5 @@ def test_a_flattening_head_needs_a_fixed_size():
 
 
 def test_list_models_takes_patterns():
-    assert kerascnn.list_models("squeezenet*") == ["squeezenet", "squeezenet1_1"]
+    assert kerascnn.list_models("squeezenet*") == ["squeezenet", "squeezenet1_1", "squeezenet_cifar"]
     assert kerascnn.list_models("nothing*") == []

@@ -4,7 +4,7 @@ import keras
 import pytest
 
 import kerascnn
-from kerascnn.analysis import count_macs, count_parameters
+from kerascnn.analysis import count_macs, count_parameters, profile
 from kerascnn.registry import builders, variants
 
 
@@ -27,6 +27,8 @@ def test_counts(name):
         counted = count_parameters(model)
         assert (counted.trained, counted.statistics) == (row.parameters, row.statistics)
         assert count_macs(model) == macs
+        table = profile(model)
+        assert (table.parameters, table.macs, table.unknown) == (row.parameters, macs, ())
     assert row.input_shape[0] in row.macs
 
 

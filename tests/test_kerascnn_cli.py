@@ -167,6 +167,26 @@ def test_refusals_are_one_sentence_and_code_2(call, arguments, says):
     assert printed.err.startswith("Error: ")
 
 
+def test_a_file_with_classes_of_its_own_is_refused_by_their_name(call, tmp_path):
+    class Own(keras.Model):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.dense = layers.Dense(2)
+
+        def build(self, shape):
+            self.dense.build(shape)
+
+        def call(self, x):
+            return self.dense(x)
+
+    model = Own()
+    model.build((None, 4))
+    model.save(tmp_path / "own.keras")
+    code, printed = call("summary", "own.keras")
+    assert code == 2
+    assert "own.keras holds Own, a class of your own" in printed.err
+
+
 def test_a_broken_file_is_one_sentence_and_no_traceback(tmp_path):
     (tmp_path / "broken.keras").write_bytes(b"nothing")
     done = run("summary", "broken.keras", cwd=tmp_path)

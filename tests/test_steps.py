@@ -5,6 +5,7 @@ The networks of MNIST are in test_mnist.py. The default run takes the cheapest o
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import subprocess
@@ -75,7 +76,9 @@ def step(name: str, folder: Path) -> tuple[float, float]:
         assert np.isfinite(new).all(), weight.path
         assert (new != old).any(), weight.path
     losses = (trained, float(model.train_on_batch(x, y))) if normalized else (first, float(model.test_on_batch(x, y)))
+    del model, before
     keras.backend.clear_session()
+    gc.collect()  # gigabytes a network
     return losses
 
 

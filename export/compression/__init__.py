@@ -8,7 +8,8 @@ The steps compose, and each changes the model in place:
     fine_tune(model, images, teacher=original)
 
 `compress` runs them all, to a file size or to a divergence from the original, and records what each costs. In training
-of your own, the callbacks `PruningSchedule` and `KeepStructure` prune and keep what was pruned and shared.
+of your own, the callback `PruningSchedule` prunes, and the optimiser `KeepStructure` keeps what was pruned and shared.
+`count` says what is left of both in a file.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from export.compression.clustering import cluster
+    from export.compression.clustering import cluster, round_to_half
+    from export.compression.counting import Counted, count
     from export.compression.distillation import fine_tune
     from export.compression.frontier import sweep
     from export.compression.pruning import prune
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from export.compression.structure import KeepStructure, PruningSchedule
 
 _HOMES = {
+    "Counted": "counting",
     "KeepStructure": "structure",
     "PruningSchedule": "structure",
     "Sensitivity": "sensitivity",
@@ -34,14 +37,17 @@ _HOMES = {
     "cluster": "clustering",
     "compress": "recipe",
     "copy": "recipe",
+    "count": "counting",
     "fine_tune": "distillation",
     "measure": "sensitivity",
     "prune": "pruning",
+    "round_to_half": "clustering",
     "state": "states",
     "sweep": "frontier",
 }
 
 __all__ = [
+    "Counted",
     "KeepStructure",
     "PruningSchedule",
     "Sensitivity",
@@ -50,9 +56,11 @@ __all__ = [
     "cluster",
     "compress",
     "copy",
+    "count",
     "fine_tune",
     "measure",
     "prune",
+    "round_to_half",
     "state",
     "sweep",
 ]

@@ -105,21 +105,28 @@ def round_to_half(model: keras.Model) -> None:
                 continue
 
 
-def share(kernel: np.ndarray, values: int, price: float, sensitivity: Sensitivity) -> np.ndarray:
-    """A kernel of at most `values` different numbers, zero among them, that float16 holds."""
+def share(
+    kernel: np.ndarray, values: int, price: float, sensitivity: Sensitivity, zero: np.ndarray | None = None
+) -> np.ndarray:
+    """A kernel of at most `values` different numbers, zero among them, that float16 holds.
+
+    `zero` says which weights become zero, whatever they are in `kernel`; by default those that are.
+    """
     moments, scale = sensitivity.moments, sensitivity.scale
     groups, rows, _ = moments.shape
     weights = kernel.reshape(rows, -1)
+    zeros = (kernel == 0 if zero is None else zero).reshape(rows, -1)
+    kept = np.where(zeros, np.float32(0), weights)
     factors = [_factor(m) for m in moments]
     if price:
         # Errors that later inputs make up for cost as much as the diagonal of the triangle says.
         importance = scale * float(np.exp(np.mean([-2 * np.log(np.diag(triangle)) for _, triangle in factors])))
         # Where one more bit a weight, which halves the step, saves as much divergence as it costs bytes.
-        span = float(weights.max() - weights.min())
+        span = sum(float(np.ptp(side)) for side in _sides(kept))
         values = max(3, min(values, 1 + round(span / np.sqrt(12 / math.log(2) * price / importance))))
-    book = _centres(weights, values)
-    parts = np.split(weights, groups, axis=1)
-    chosen = [_choose(part, factor, book) for part, factor in zip(parts, factors, strict=True)]
+    book = _centres(kept, values)
+    parts, none = (np.split(array, groups, axis=1) for array in (weights, zeros))
+    chosen = [_choose(part, fixed, factor, book) for part, fixed, factor in zip(parts, none, factors, strict=True)]
     book = _fit(parts, moments, chosen, book)
     indices = np.concatenate(chosen, axis=1)
     return half(book[indices]).reshape(kernel.shape)
@@ -128,19 +135,33 @@ def share(kernel: np.ndarray, values: int, price: float, sensitivity: Sensitivit
 def _centres(weights: np.ndarray, values: int) -> np.ndarray:
     """Zero, and values to begin with, by k-means: as if each weight stood alone."""
     kept = weights[weights != 0]
-    if not len(kept):
-        return np.zeros(1)
+    different = np.unique(kept)
+    if len(different) < values:
+        return np.concatenate([[0.0], different])
     counts, edges = np.histogram(kept, _BINS)
     sums, _ = np.histogram(kept, edges, weights=kept)
     centres, counts = sums[counts > 0] / counts[counts > 0], counts[counts > 0]
-    start = np.linspace(centres[0], centres[-1], min(values - 1, len(centres)))
-    book = np.concatenate([[0.0], start[start != 0]])
+    book = np.concatenate([[0.0], *_spread(_sides(centres), min(values - 1, len(centres)))])
     for _ in range(LLOYD):
         indices = np.square(centres[:, None] - book).argmin(axis=1)
         number = np.bincount(indices, counts, len(book))
         mean = np.bincount(indices, counts * centres, len(book)) / np.maximum(number, 1)
         book = np.where((number > 0) & (book != 0), mean, book)
     return book
+
+
+def _sides(weights: np.ndarray) -> list[np.ndarray]:
+    """The negative and the positive ones, where there are any: pruning leaves a gap between them."""
+    return [side for side in (weights[weights < 0], weights[weights > 0]) if side.size]
+
+
+def _spread(sides: list[np.ndarray], values: int) -> list[np.ndarray]:
+    """`values` numbers, about equally far from each other, on both sides of the gap."""
+    spans = [float(np.ptp(side)) or 1e-30 for side in sides]
+    first = round(values * spans[0] / sum(spans))
+    if len(sides) == 2 and values > 1:
+        first = min(max(first, 1), values - 1)
+    return [np.linspace(side.min(), side.max(), n) for side, n in zip(sides, (first, values - first), strict=False)]
 
 
 def _factor(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -152,14 +173,16 @@ def _factor(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return order, np.linalg.cholesky(inverse).T.astype(np.float32)
 
 
-def _choose(weights: np.ndarray, factor: tuple[np.ndarray, np.ndarray], book: np.ndarray) -> np.ndarray:
-    """Which value each weight [rows, outputs] takes."""
+def _choose(
+    weights: np.ndarray, zeros: np.ndarray, factor: tuple[np.ndarray, np.ndarray], book: np.ndarray
+) -> np.ndarray:
+    """Which value each weight [rows, outputs] takes; where `zeros` are true, zero."""
     order, triangle = factor
     book = book.astype(np.float32)
     ascending = np.argsort(book)
     edges = (book[ascending][1:] + book[ascending][:-1]) / 2
     rest = weights[order].astype(np.float32)
-    zero = rest == 0
+    zero = zeros[order]
     nothing = int(np.flatnonzero(book == 0)[0])
     chosen = np.empty(rest.shape, np.int64)
     for start in range(0, len(rest), _BLOCK):

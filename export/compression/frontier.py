@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv as csv_files
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from export.compression import pruning, recipe, sensitivity
-from export.compression.clustering import bits_by_layer, cluster
+from export.compression.clustering import bits_by_layer
 from export.compression.networks import log_probabilities
+from export.compression.sequence import cluster_in_sequence
 from export.compression.states import Score, state
 from export.errors import RequestError
 
@@ -47,8 +48,10 @@ def sweep(
     bits: Sequence[int] = (3, 4, 5, 6, 8),
     held_out: np.ndarray | None = None,
     score: Score | None = None,
-    csv: Path | None = None,
-    plot: Path | None = None,
+    csv: str | Path | None = None,
+    plot: str | Path | None = None,
+    sensitivities: Mapping[str, sensitivity.Sensitivity] | None = None,
+    each: Callable[[Row], None] = lambda row: None,
     seed: int = 0,
     step: Callable[[str], None] = lambda text: None,
 ) -> list[Row]:
@@ -60,18 +63,21 @@ def sweep(
         sparsities, bits: the grid; see `prune` (the whole network) and `cluster`.
         held_out: other photos, to compare the answers on; `images` by default.
         score: gives the accuracy of a model.
-        csv, plot: files to write; the plot needs matplotlib.
+        csv, plot: files to write; a plot needs matplotlib, one that ends in .html the extra `report`.
+        sensitivities: of the model, where they were measured before.
+        each: called at every point, while the model is as it was measured there.
         seed: of all that is random.
         step: told how far it is.
 
     Raises:
-        RequestError: a number is out of range, or matplotlib is missing; before any work.
+        RequestError: a number is out of range, or what draws the plot is missing; before any work.
     """
-    _check(model, sparsities, bits, plot)
+    _check(model, sparsities, bits, Path(plot) if plot is not None else None)
     original = model.get_weights()
     compared = images if held_out is None else held_out
     before = _answers(model, compared)
-    measured = sensitivity.measure(model, images, seed=seed, step=step)
+    measured = sensitivities or sensitivity.measure(model, images, seed=seed, step=step)
+    uncompressed = recipe.copy(model)
     rows = []
     try:
         for sparsity in sparsities:
@@ -79,7 +85,9 @@ def sweep(
                 step(f"sparsity {sparsity}, {number} bits")
                 model.set_weights(original)
                 pruning.prune(model, sparsity, whole=True, sensitivities=measured)
-                cluster(model, number, sensitivities=measured)
+                cluster_in_sequence(
+                    model, uncompressed, images, number, price=0.0, sensitivities=measured, seed=seed, step=step
+                )
                 after, now = _answers(model, compared), state(model, score)
                 rows.append(
                     Row(
@@ -93,6 +101,7 @@ def sweep(
                         top5=now.accuracy.top5 if now.accuracy else None,
                     )
                 )
+                each(rows[-1])
     finally:
         model.set_weights(original)
     if csv is not None:
@@ -107,6 +116,11 @@ def sweep(
 
 def draw(rows: Sequence[Row], path: Path) -> None:
     """A line for each sparsity: bytes against top-1 accuracy or, without labels, agreement with the original."""
+    if path.suffix.lower() == ".html":
+        from export.reporting.compression import frontier
+
+        path.write_text(frontier([asdict(row) for row in rows]), encoding="utf-8")
+        return
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -133,7 +147,12 @@ def _check(model: keras.Model, sparsities: Sequence[float], bits: Sequence[int],
     if plot is not None:
         from importlib.util import find_spec
 
-        if find_spec("matplotlib") is None:
+        from kerascnn.analysis.pages.rendering import MISSING, available
+
+        if plot.suffix.lower() == ".html":
+            if not available():
+                raise RequestError(MISSING)
+        elif find_spec("matplotlib") is None:
             raise RequestError("A plot needs matplotlib: pip install 'kerascnn[plots]'; or leave out plot=.")
 
 

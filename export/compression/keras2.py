@@ -5,9 +5,9 @@ Keras 3 model is described as plain data, rebuilt layer by layer in a process of
 come back by name. Both directions are checked: the rebuilt model has to answer like the first one, and the first one,
 with the weights that come back, like the trained one.
 
-What it keeps is not what one may expect: its quantisation-aware training that preserves sparsity forgets it
-for layers that feed a Concatenate, which are all expand layers of a SqueezeNet, and says nothing. `pruning` and
-`clustering` work on Keras 3 and keep zeros and shared values.
+What it keeps is not what one may expect: its quantisation-aware training that preserves sparsity or clusters forgets
+them for layers that feed a Concatenate, which are all expand layers of a SqueezeNet, and says nothing. `pruning`,
+`clustering` and `structure` work on Keras 3 and keep zeros and shared values.
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ from export.errors import ExportError, RequestError
 if TYPE_CHECKING:
     import keras
 
-OPERATIONS = ("none", "prune", "cluster", "quantize")
+# operation: its options, and those that it needs
+OPERATIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "none": ((), ()),
+    "prune": (("sparsity", "start", "end"), ("sparsity",)),
+    "cluster": (("clusters", "keep_zeros"), ("clusters",)),
+    "quantize": (("preserve_sparsity", "preserve_clusters"), ()),
+}
 TOLERANCE = 1e-6  # of the largest output
 PROBES = 4
 
@@ -62,6 +68,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "ZeroPadding2D": ("padding", "data_format"),
 }
 ACTIVATIONS = ("linear", "relu", "relu6", "softmax", "sigmoid", "tanh", "elu", "selu", "softplus", "silu", "gelu")
+# tensorflow-model-optimization has no quantised form of them.
+UNQUANTIZED = ("Average", "Multiply", "Rescaling", "SeparableConv2D")
 _DROPPED = ("seed_generator_state",)  # variables that tf_keras has not, and that say nothing of the network
 
 
@@ -84,7 +92,8 @@ def run(
         images: float32 [n, H, W, C], as the model takes them.
         labels: n class indices.
         options: prune: `sparsity`, `start` (0: at once), and `end`, the step at which a polynomial schedule reaches it
-            (without: constant). cluster: `clusters`, `keep_zeros`. quantize: `preserve_sparsity`.
+            (without: constant). cluster: `clusters`, `keep_zeros`. quantize: `preserve_sparsity`,
+            `preserve_clusters`.
         epochs, batch, learning_rate: of the training, with Adam.
         timeout: seconds after which the process is ended.
 
@@ -95,14 +104,15 @@ def run(
         RequestError: the model holds something that cannot be carried, or the arguments do not fit.
         ExportError: the process failed, or one of the directions is not exact.
     """
-    if operation not in OPERATIONS:
-        raise RequestError(f"There is no operation {operation!r}; choose from {', '.join(OPERATIONS)}.")
+    _check_options(operation, options or {})
     missing = [name for name in ("tensorflow_model_optimization", "tf_keras") if importlib.util.find_spec(name) is None]
     if missing:
         raise RequestError(f"{', '.join(missing)} is not installed: pip install 'kerascnn[compression]'.")
     if operation != "none" and (images is None or labels is None or len(images) != len(labels) or not len(images)):
         raise RequestError(f"To {operation}, training images are needed, and one label for each.")
     described = describe(model)
+    if operation == "quantize":
+        _check_quantized(described)
     size = (PROBES, *model.inputs[0].shape[1:])
     probes = np.random.default_rng(0).normal(size=size).astype(np.float32)
     task = {
@@ -124,6 +134,35 @@ def run(
     load(back, weights)
     _check_equal(_answer(back, probes), answers["after"], "with the weights that came back")
     return weights
+
+
+def _check_options(operation: str, options: dict[str, Any]) -> None:
+    if operation not in OPERATIONS:
+        raise RequestError(f"There is no operation {operation!r}; choose from {', '.join(OPERATIONS)}.")
+    known, needed = OPERATIONS[operation]
+    for name in options:
+        if name not in known:
+            raise RequestError(f"{operation} has no option {name!r}; it has {', '.join(known) or 'none'}.")
+    for name in needed:
+        if name not in options:
+            raise RequestError(f"To {operation}, {name} is needed: options={{{name!r}: ...}}.")
+    if operation == "prune":
+        sparsity, start, end = options["sparsity"], options.get("start", 0), options.get("end")
+        if not 0 <= sparsity < 1:
+            raise RequestError(f"A sparsity is 0 to less than 1, the share of zeros; it is {sparsity}.")
+        if start < 0 or (end is not None and end <= start):
+            raise RequestError(f"Pruning goes from step {start} to step {end}: start is 0 or more, and end after it.")
+    elif operation == "cluster" and not 2 <= options["clusters"] <= 256:
+        raise RequestError(f"Layers share 2 to 256 values; {options['clusters']} clusters were asked for.")
+
+
+def _check_quantized(described: dict[str, Any]) -> None:
+    for step in described["steps"]:
+        if step["class"] in UNQUANTIZED:
+            raise RequestError(
+                f"The layer {step['layer']!r} is a {step['class']}, for which tensorflow-model-optimization has no "
+                "quantisation-aware training."
+            )
 
 
 def describe(model: keras.Model) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def prepared(model: Any, operation: str, options: dict[str, Any]) -> Any:
             layer, number_of_clusters=options["clusters"], cluster_centroids_init=first, **more
         )
     else:
-        return quantized(model, options.get("preserve_sparsity", False))
+        return quantized(model, options.get("preserve_sparsity", False), options.get("preserve_clusters", False))
     kinds = (tf_keras.layers.Conv2D, tf_keras.layers.Dense)
     return tf_keras.models.clone_model(
         model,
@@ -79,16 +80,18 @@ def prepared(model: Any, operation: str, options: dict[str, Any]) -> Any:
     )
 
 
-def quantized(model: Any, preserve_sparsity: bool) -> Any:
+def quantized(model: Any, zeros: bool, clusters: bool) -> Any:
     quantization = tfmot.quantization.keras
-    if not preserve_sparsity:
+    if not zeros and not clusters:
         return quantization.quantize_model(model)
-    from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.prune_preserve import (
-        default_8bit_prune_preserve_quantize_scheme as zeros,
-    )
-
-    annotated = quantization.quantize_annotate_model(model)
-    return quantization.quantize_apply(annotated, zeros.Default8BitPrunePreserveQuantizeScheme())
+    options = "tensorflow_model_optimization.python.core.quantization.keras.collab_opts"
+    if clusters:
+        module = import_module(f"{options}.cluster_preserve.default_8bit_cluster_preserve_quantize_scheme")
+        scheme = module.Default8BitClusterPreserveQuantizeScheme(zeros)
+    else:
+        module = import_module(f"{options}.prune_preserve.default_8bit_prune_preserve_quantize_scheme")
+        scheme = module.Default8BitPrunePreserveQuantizeScheme()
+    return quantization.quantize_apply(quantization.quantize_annotate_model(model), scheme)
 
 
 def train(model: Any, given: Any, training: dict[str, Any], pruning: bool) -> None:

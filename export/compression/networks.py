@@ -22,11 +22,29 @@ def kernels(model: keras.Model) -> dict[str, Any]:
 
 
 def kernel_layers(model: keras.Model) -> list[keras.Layer]:
-    """The convolutions (grouped and depthwise ones too) and dense layers of a model."""
+    """The convolutions (grouped and depthwise ones too) and dense layers of a model.
+
+    Raises:
+        RequestError: there is none, or a layer is a model of its own.
+    """
     import keras
 
+    nested = next((layer.name for layer in model.layers if isinstance(layer, keras.Model)), None)
+    if nested and getattr(model, "kerascnn_members", None):
+        raise RequestError(
+            f"{model.name} is an ensemble. Compress its members one by one, each into a file of its own, and build the "
+            "ensemble of those."
+        )
+    if nested:
+        raise RequestError(
+            f"{model.name} has a model within it, {nested!r}, whose layers cannot be reached. Build one flat "
+            "network (kerascnn's builders take input_tensor=) and load the weights into that."
+        )
     kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
-    return [layer for layer in model.layers if isinstance(layer, kinds)]
+    found = [layer for layer in model.layers if isinstance(layer, kinds)]
+    if not found:
+        raise RequestError(f"{model.name} has no convolution and no dense layer whose weights could be compressed.")
+    return found
 
 
 def check_model(model: keras.Model) -> None:
@@ -36,14 +54,6 @@ def check_model(model: keras.Model) -> None:
         RequestError: there is no convolution or dense layer, a layer is a model of its own, or it computes in mixed
             precision.
     """
-    import keras
-
-    nested = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
-    if nested:
-        raise RequestError(
-            f"{model.name} has a model within it, {nested[0]!r}, whose layers cannot be reached. Build one flat "
-            "network (kerascnn's builders take input_tensor=) and load the weights into that."
-        )
     if not any(len(layer.kernel.shape) == 4 for layer in kernel_layers(model)):
         raise RequestError(f"{model.name} has no convolution: there is nothing to compress in a network of photos.")
     for layer in model.layers:

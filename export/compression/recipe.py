@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from export.compression import clustering, distillation, pruning, sensitivity
 from export.compression.networks import check_model, check_photos, log_probabilities
+from export.compression.sequence import cluster_in_sequence
 from export.compression.states import Recorder, Score, Step, coded_bytes
 from export.errors import RequestError
 from export.progress import Progress, Silent
@@ -22,6 +23,7 @@ BITS = 8
 FEWEST_PHOTOS = 16
 _PRICE = 2e-7
 _TRIES = 6
+_SLOPE = 0.12  # bytes fall with this power of the price
 
 
 def compress(
@@ -33,6 +35,7 @@ def compress(
     target_bytes: int | None = None,
     tuning_steps: int | None = None,
     score: Score | None = None,
+    sensitivities: Mapping[str, sensitivity.Sensitivity] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Step]:
@@ -48,6 +51,7 @@ def compress(
         tuning_steps: steps of fine-tuning; by default distillation.STEPS after pruning, and none without: what sharing
             alone costs, training a few values on a few photos does not bring back.
         score: gives the accuracy of a model, for the record of each step.
+        sensitivities: of the model on `images`, where they were measured before.
         seed: of all that is random.
         progress: told of each step.
 
@@ -68,16 +72,27 @@ def compress(
         progress.warn(warning)
     if tuning_steps is None:
         tuning_steps = 0 if sparsity is None else distillation.STEPS
-    teacher = copy(model) if tuning_steps else None
+    teacher = copy(model)
     record = Recorder(model, score)
-    measured = sensitivity.measure(model, images, seed=seed, step=progress.step)
+    measured = sensitivities or sensitivity.measure(model, images, seed=seed, step=progress.step)
     if sparsity is not None:
         progress.step(f"pruning to {100 * sparsity:.0f} % zeros")
         with record.step("prune", sparsity=sparsity):
             pruning.prune(model, sparsity, whole=True, sensitivities=measured)
     with record.step("cluster", bits=bits, target_bytes=target_bytes):
-        _cluster_to(model, bits, target_bytes, measured, progress.step)
-    if teacher is not None:
+        pruned = model.get_weights()
+        price = _cluster_to(model, bits, target_bytes, measured, progress.step)
+        for _ in range(_TRIES):
+            model.set_weights(pruned)
+            cluster_in_sequence(
+                model, teacher, images, bits, price=price, sensitivities=measured, seed=seed, step=progress.step
+            )
+            if target_bytes is None or (size := coded_bytes(model)) <= target_bytes:
+                break
+            price *= (1.005 * size / target_bytes) ** (1 / _SLOPE)
+        else:
+            raise RequestError(_unreachable(model, target_bytes))
+    if tuning_steps:
         with record.step("fine-tune", steps=tuning_steps, photos=len(images)):
             distillation.fine_tune(model, images, teacher=teacher, steps=tuning_steps, seed=seed, step=progress.step)
             clustering.round_to_half(model)
@@ -114,10 +129,14 @@ def _cluster_to(
     model: keras.Model,
     bits: int,
     target_bytes: int | None,
-    sensitivities: dict[str, sensitivity.Sensitivity],
+    sensitivities: Mapping[str, sensitivity.Sensitivity],
     step: Callable[[str], None],
-) -> None:
-    """Share weights at the highest quality within `target_bytes`, or at the smallest size within DIVERGENCE."""
+) -> float:
+    """Share weights at the highest quality within `target_bytes`, or at the smallest size within DIVERGENCE.
+
+    Returns:
+        The price at which that is so.
+    """
     original = model.get_weights()
     goal = float(target_bytes or DIVERGENCE)
 
@@ -127,14 +146,14 @@ def _cluster_to(
         return float(coded_bytes(model)) if target_bytes else expected
 
     # Bytes fall with the price, the divergence grows with it: both nearly as a power of it.
-    slope = -0.12 if target_bytes else 0.8
+    slope = -_SLOPE if target_bytes else 0.8
     tolerance = 0.985 if target_bytes else 0.9
     price, before, best, best_value = _PRICE, None, None, 0.0
     for number in range(_TRIES):
         step(f"sharing weights, attempt {number + 1} of at most {_TRIES}")
         value = tried(price)
         if best_value < value <= goal:
-            best, best_value = model.get_weights(), value
+            best, best_value = price, value
             if value >= tolerance * goal:
                 break
         if before is not None and value != before[1] and price != before[0]:
@@ -146,8 +165,12 @@ def _cluster_to(
         factor = min(max((aim / value) ** (1 / slope), 1 / 64), 64)
         price *= factor
     if best is None:
-        raise RequestError(
-            f"{model.name} does not get down to {target_bytes or DIVERGENCE:,} {'bytes' if target_bytes else 'nats'} "
-            "by sharing weights alone. Ask for more, or prune too (--prune; from Python: sparsity=)."
-        )
-    model.set_weights(best)
+        raise RequestError(_unreachable(model, target_bytes))
+    return best
+
+
+def _unreachable(model: keras.Model, target_bytes: int | None) -> str:
+    return (
+        f"{model.name} does not get down to {target_bytes or DIVERGENCE:,} {'bytes' if target_bytes else 'nats'} "
+        "by sharing weights alone. Ask for more, or prune too (--prune; from Python: sparsity=)."
+    )

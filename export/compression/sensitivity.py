@@ -79,12 +79,12 @@ def measure(
         path = f"{layer.name}/kernel"
         groups, rows, _ = moments[path].shape
         power = float(np.einsum("grr->", moments[path])) * np.prod(layer.kernel.shape) / (groups * rows)
-        found[path] = Sensitivity(_damped(moments[path]), float(fisher[path].sum()) / max(power, 1e-30))
+        found[path] = Sensitivity(damped(moments[path]), float(fisher[path].sum()) / max(power, 1e-30))
     return found
 
 
-def _damped(moments: np.ndarray) -> np.ndarray:
-    """Products of different inputs, which few photos tell badly, made a little smaller."""
+def damped(moments: np.ndarray) -> np.ndarray:
+    """Mean products of inputs, with those of different ones, which few photos tell badly, made a little smaller."""
     own = np.einsum("grr->gr", moments)[:, :, None] * np.eye(moments.shape[-1], dtype=np.float32)
     return ((1 - SHRINKAGE) * moments + SHRINKAGE * own).astype(np.float32)
 
@@ -133,12 +133,12 @@ def _moments(model: keras.Model, images: np.ndarray, seed: int, step: Callable[[
         if not i % _EVERY:
             step(f"looking at the inputs of layers, photo {i + 1} of {len(images)}")
         for j, (layer, values) in enumerate(zip(layers, run(tf.constant(image[None])), strict=True)):
-            rows = _rows(values.numpy(), layer, count, random)
+            rows = rows_of(values.numpy(), layer, count, random)
             totals[j] = totals[j] + np.matmul(rows.transpose(0, 2, 1), rows) / rows.shape[1]
     return {f"{layer.name}/kernel": total / len(images) for layer, total in zip(layers, totals, strict=True)}
 
 
-def _rows(values: np.ndarray, layer: Any, count: int, random: np.random.Generator) -> np.ndarray:
+def rows_of(values: np.ndarray, layer: Any, count: int, random: np.random.Generator) -> np.ndarray:
     """Random inputs of a layer as the rows that meet its kernel: [groups, count, rows]."""
     kernel = layer.kernel.shape
     if len(kernel) == 2:

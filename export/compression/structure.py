@@ -14,26 +14,93 @@ if TYPE_CHECKING:
     from export.compression.pruning import Sparsity
 
 
-class KeepStructure(keras.callbacks.Callback):
-    """For `model.fit`: after each batch, zeros are zeros again, and shared weights have the mean of their members.
+@keras.saving.register_keras_serializable("kerascnn")
+class KeepStructure(keras.optimizers.Optimizer):
+    """An optimiser around another one, under which zeros stay zero and weights that share a value go on sharing it.
 
-    Works with every optimiser, loss and data set. The mean of the members' steps is the step that their summed gradient
-    would make, over their number.
+        model.compile(KeepStructure(keras.optimizers.Adam(1e-4), model), "sparse_categorical_crossentropy")
+        model.fit(...)
+
+    The gradient of a shared value is the sum of its members' (Han, Mao & Dally 2016, arXiv:1510.00149), so that
+    optimisers which do not depend on a gradient's scale, such as Adam, suit it. Kernels of more than 256 values only
+    keep their zeros. A model that is saved while it has this optimiser is loaded with the inner one.
+
+    Args:
+        inner: what the weights are updated with.
+        model: as it is now; what it shares when training starts is what is kept.
     """
 
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._kept = [
-            (variable, members(np.asarray(variable, np.float32))) for variable in kernels(self.model).values()
-        ]
+    def __init__(self, inner: keras.optimizers.Optimizer, model: keras.Model):
+        super().__init__(learning_rate=0.0, name=f"keep_structure_{inner.name}")
+        self.inner = inner
+        self._kept = {id(kernel): _Kept(np.asarray(kernel, np.float32)) for kernel in kernels(model).values()}
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        for variable, (book, indices) in self._kept:
-            kernel = np.asarray(variable, np.float32)
-            if book is None:
-                variable.assign(np.where(indices == 0, 0, kernel))
-                continue
-            means = np.bincount(indices.ravel(), kernel.ravel(), len(book)) / np.bincount(indices.ravel())
-            variable.assign(np.where(book == 0, 0, means).astype(np.float32)[indices])
+    def build(self, variables: list[Any]) -> None:
+        self.inner.build(variables)
+        super().build(variables)
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        variables = list(trainable_variables if trainable_variables is not None else self._trainable_variables)
+        if not self.built:
+            self.build(variables)
+        kept = [(variable, self._kept.get(id(variable))) for variable in variables]
+        folded = [g if g is None or keep is None else keep.summed(g) for g, (_, keep) in zip(grads, kept, strict=True)]
+        self.inner.apply(folded, variables)
+        for variable, keep in kept:
+            if keep is not None:
+                variable.assign(keep.tied(variable))
+
+    @property
+    def variables(self) -> list[Any]:
+        return self.inner.variables
+
+    @property
+    def learning_rate(self) -> Any:
+        return self.inner.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: Any) -> None:
+        self.inner.learning_rate = rate
+
+    @property
+    def iterations(self) -> Any:
+        return self.inner.iterations
+
+    def finalize_variable_values(self, var_list: list[Any]) -> None:
+        self.inner.finalize_variable_values(var_list)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"inner": keras.saving.serialize_keras_object(self.inner)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> keras.optimizers.Optimizer:
+        return keras.saving.deserialize_keras_object(config["inner"], custom_objects=custom_objects)
+
+
+class _Kept:
+    """Which weights of a kernel are zero, and which share a value."""
+
+    def __init__(self, kernel: np.ndarray):
+        book, self._indices = members(kernel)
+        self._mask = (kernel != 0).astype(np.float32)
+        self._first = None if book is None else np.unique(self._indices, return_index=True)[1].astype(np.int32)
+        self._indices = self._indices.ravel().astype(np.int32)
+
+    def summed(self, gradient: Any) -> Any:
+        """For each weight the gradient of what it shares."""
+        gradient = gradient * self._mask
+        if self._first is None:
+            return gradient
+        sums = keras.ops.segment_sum(keras.ops.reshape(gradient, [-1]), self._indices, len(self._first))
+        return keras.ops.reshape(keras.ops.take(sums, self._indices), gradient.shape)
+
+    def tied(self, kernel: Any) -> Any:
+        """The kernel with the value of one member for all: equal sums may still end a bit apart."""
+        kernel = keras.ops.convert_to_tensor(kernel) * self._mask
+        if self._first is None:
+            return kernel
+        values = keras.ops.take(keras.ops.reshape(kernel, [-1]), self._first)
+        return keras.ops.reshape(keras.ops.take(values, self._indices), kernel.shape)
 
 
 class PruningSchedule(keras.callbacks.Callback):

@@ -6,7 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from export.errors import ExportError, RequestError
+from export.formats import int4
 from export.quantization import check_calibration, prepare
+from export.rounding import round_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,26 +20,39 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8")
 RANGED = ("int8", "int8-io", "int16x8")  # whose activations get fixed ranges, from calibration images
+# the same files with dense kernels
+SPARSE = {"sparse-float16": "float16", "sparse-dynamic": "dynamic", "sparse-int8": "int8"}
+SMALL = ("int4", *SPARSE)
 
 
 def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: np.ndarray | None = None) -> None:
     """Write a TFLite file for batch 1 with the signature `serving_default`.
 
     Args:
-        precision: one of PRECISIONS. `dynamic` has int8 weights and float32 activations; `int8` is int8 inside with
-            float32 input and output; `int8-io` has int8 input and output as well; `int16x8` is like `int8` with int16
-            activations.
-        calibration: float32 [n, H, W, C], preprocessed like the network's input; needed for RANGED, and used by
-            `dynamic`, if given, to round the weights.
+        precision: one of PRECISIONS or SMALL. `dynamic` has int8 weights and float32 activations; `int8` is int8
+            inside with float32 input and output; `int8-io` has int8 input and output as well; `int16x8` is like `int8`
+            with int16 activations; `int4` is like `dynamic` with int4 weights; `sparse-float16`, `sparse-dynamic` and
+            `sparse-int8` are float16, dynamic and int8 without the zeros of the kernels.
+        calibration: float32 [n, H, W, C], preprocessed like the network's input; needed for RANGED and `int4`, and
+            used by `dynamic`, if given, to round the weights.
 
     Raises:
         RequestError: unknown precision, or calibration images missing or of another shape.
-        ExportError: the network has an operation TFLite does not have.
+        ExportError: the network has an operation TFLite does not have, or the file would be no smaller than one of a
+            simpler kind.
     """
     import tensorflow as tf
 
-    _check_request(traced, precision, calibration)
+    if precision not in (*PRECISIONS, *SMALL):
+        raise RequestError(
+            f"TFLite precision {precision!r} is unknown; choose from {', '.join((*PRECISIONS, *SMALL))}."
+        )
+    sparse, precision = precision in SPARSE, SPARSE.get(precision, precision)
+    if precision in (*RANGED, "int4") or (precision == "dynamic" and calibration is not None):
+        check_calibration(traced, calibration, f"TFLite {precision}")
     frozen = traced.frozen
+    if calibration is not None and precision == "int4":
+        frozen = round_kernels(frozen, traced.input_name, calibration, int4.LEVELS)
     if calibration is not None and precision in ("dynamic", *RANGED):
         # 65,536 steps are enough for the smallest channel, so int16 activations need no equalised ones.
         frozen = prepare(traced, calibration, activations=precision in ("int8", "int8-io"))
@@ -50,7 +65,7 @@ def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: n
     # a second time. Behind them is the same converter.
     converter = tf.compat.v1.lite.TFLiteConverter(frozen.with_kernels(), [inputs], [outputs])
     converter.exclude_conversion_metadata = True  # a hash over all weights in Python, read by nobody
-    if precision != "float32":
+    if precision not in ("float32", "int4"):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
@@ -67,15 +82,12 @@ def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: n
         flatbuffer = converter.convert()
     except Exception as error:
         raise ExportError(_explain(error, traced.model.name, precision)) from error
-    path.write_bytes(_finished(flatbuffer, traced, float_softmax=precision == "int16x8"))
-
-
-def _check_request(traced: TracedModel, precision: str, calibration: np.ndarray | None) -> None:
-    if precision not in PRECISIONS:
-        raise RequestError(f"TFLite precision {precision!r} is unknown; choose from {', '.join(PRECISIONS)}.")
-    if precision in ("float32", "float16") or (precision == "dynamic" and calibration is None):
-        return
-    check_calibration(traced, calibration, f"TFLite {precision}")
+    finished = _finished(flatbuffer, traced, float_softmax=precision == "int16x8")
+    if sparse:
+        finished = _sparse(finished, precision)
+    elif precision == "int4":
+        finished = int4.with_int4_weights(finished, sum(kernel.size for kernel in frozen.kernels.values()))
+    path.write_bytes(finished)
 
 
 def _one_by_one(images: np.ndarray) -> Iterator[list[np.ndarray]]:
@@ -105,6 +117,7 @@ def _finished(flatbuffer: bytes, traced: TracedModel, float_softmax: bool) -> by
     (graph,) = content.subgraphs
     if float_softmax:
         _dequantize_before_softmax(schema, content, graph)
+    _shorten_names(graph)
     signature = schema.SignatureDefT()
     signature.signatureKey = "serving_default"
     signature.subgraphIndex = 0
@@ -112,6 +125,40 @@ def _finished(flatbuffer: bytes, traced: TracedModel, float_softmax: bool) -> by
     signature.outputs = [_named(schema, graph, graph.outputs[0], traced.output_name)]
     content.signatureDefs = [signature]
     return flatbuffer_utils.convert_object_to_bytearray(content)
+
+
+def _shorten_names(graph: Any) -> None:
+    """Drop what makes names long: scopes around the whole network, and all that was fused into an operation.
+
+    In a small network they are kilobytes.
+    """
+    names = [bytes(tensor.name) for tensor in graph.tensors]
+    for _ in range(2):  # ours, and that of the model
+        scopes = {name.partition(b"/")[0] for name in names if b"/" in name}
+        if len(scopes) == 1:
+            names = [name.removeprefix(scopes.copy().pop() + b"/") for name in names]
+    taken = {name for name in names if b";" not in name}
+    for tensor, name in zip(graph.tensors, names, strict=True):
+        short = name.partition(b";")[0]
+        choices = (short, short + b";" + name.rpartition(b"/")[2], name)
+        tensor.name = name if b";" not in name else next((c for c in choices if c not in taken), name)
+        taken.add(tensor.name)
+
+
+def _sparse(dense: bytes, precision: str) -> bytes:
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    from export.formats.sparsity import encode_sparse_kernels
+
+    content: Any = flatbuffer_utils.convert_bytearray_to_object(dense)
+    encoded = encode_sparse_kernels(content)
+    sparse = flatbuffer_utils.convert_object_to_bytearray(content)
+    if not encoded or len(sparse) >= len(dense):
+        raise ExportError(
+            f"A sparse file would be no smaller than the dense {precision} one of {len(dense):,} bytes: too few "
+            "weights are zero. About a half of a kernel has to be; --compress --prune makes it so."
+        )
+    return sparse
 
 
 def _dequantize_before_softmax(schema: Any, content: Any, graph: Any) -> None:

@@ -1,0 +1,116 @@
+"""The coded SqueezeNet on photos that it was not compressed on, at several sizes.
+
+    python benchmarks/compression_holdout.py PHOTOS.zip [--split even] [--target-bytes 0,350000] [--table FILE.csv]
+
+PHOTOS: a folder or zip with folders named by WordNet id. Compressed on every second photo and measured on the others,
+the even and the odd ones in turn; 0 bytes stands for the default, which goes by divergence. With --table, each row is
+written as soon as it is measured, and what is in the table is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FIELDS = (
+    "compressed_on",
+    "target_bytes",
+    "bytes",
+    "divergence",
+    "agreement",
+    "top1",
+    "top1_float",
+    "top5",
+    "top5_float",
+)
+
+
+def main(options: argparse.Namespace) -> None:
+    import kerascnn
+    from export.compression import compress, measure, state
+    from export.images import find_images, labels_from_folders, load_images
+    from export.runtimes import open_keras
+    from kerascnn.data import imagenet_classes
+
+    model = kerascnn.applications.squeezenet(weights="imagenet")
+    weights = model.get_weights()
+    source = find_images(options.photos)
+    images = load_images(source, source.names, model.kerascnn_preprocessing).images
+    wnids = [wnid for wnid, _ in imagenet_classes()]
+    labels = np.array(labels_from_folders(source.names, None, wnids, 1000))
+    done = read(options.table)
+    for split in options.split:
+        start = ("even", "odd").index(split)
+        photos, others, wanted = images[start::2], images[1 - start :: 2], labels[1 - start :: 2]
+        before = sensitivities = None
+        for target in options.target_bytes:
+            if any(row["compressed_on"] == split and row["target_bytes"] == str(target) for row in done):
+                continue
+            model.set_weights(weights)
+            if before is None:
+                before = open_keras(model).predict_with_logits(others)
+                sensitivities = measure(model, photos)
+            compress(model, photos, target_bytes=target or None, sensitivities=sensitivities)
+            after = open_keras(model).predict_with_logits(others)
+            sizes = {"compressed_on": split, "target_bytes": target, "bytes": state(model).bytes}
+            done.append({name: str(value) for name, value in {**sizes, **compared(before, after, wanted)}.items()})
+            print(done[-1], flush=True)
+            write(options.table, done)
+    print("| compressed on | target | bytes | divergence, nats | same best class | top-1 % (float) |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for row in done:
+        target = f"{int(row['target_bytes']):,}" if row["target_bytes"] != "0" else "default"
+        agreement, top1, top1_float = (100 * float(row[name]) for name in ("agreement", "top1", "top1_float"))
+        print(
+            f"| {row['compressed_on']} | {target} | {int(row['bytes']):,} | {float(row['divergence']):.4f} | "
+            f"{agreement:.1f} % | {top1:.1f} ({top1_float:.1f}) |"
+        )
+
+
+def compared(before: Any, after: Any, labels: np.ndarray) -> dict[str, float]:
+    from export.evaluation import accuracy
+
+    theirs, ours = (log_softmax(one.logits.reshape(len(labels), -1)) for one in (before, after))
+    scores = [accuracy(one.output, labels) for one in (after, before)]
+    return {
+        "divergence": round(float((np.exp(theirs) * (theirs - ours)).sum(axis=1).mean()), 5),
+        "agreement": round(float((theirs.argmax(axis=1) == ours.argmax(axis=1)).mean()), 4),
+        **dict(zip(("top1", "top1_float"), (round(score.top1, 4) for score in scores), strict=True)),
+        **dict(zip(("top5", "top5_float"), (round(score.top5, 4) for score in scores), strict=True)),
+    }
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    logits = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+
+def read(table: Path | None) -> list[dict[str, str]]:
+    if table is None or not table.exists():
+        return []
+    with table.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write(table: Path | None, rows: list[dict[str, str]]) -> None:
+    if table is None:
+        return
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--split", type=lambda text: text.split(","), default=["even", "odd"])
+    parser.add_argument(
+        "--target-bytes", type=lambda text: [int(part) for part in text.split(",")], default=[0, 440_000, 350_000]
+    )
+    parser.add_argument("--table", type=Path)
+    main(parser.parse_args())

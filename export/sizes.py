@@ -1,0 +1,70 @@
+"""What a file weighs beside its bytes on disk: packed for transport, and in memory while it answers."""
+
+from __future__ import annotations
+
+import lzma
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from export.manifest import digest
+
+_SECONDS = 120  # for a process that loads a file and answers once
+_SLOW = 1 << 25  # bytes, beyond which the last percent of packing takes minutes
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A copy for transport that lies beside an artifact; it has to be unpacked before it can be run."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """packed: None where nothing was packed. memory: bytes; None where it was not measured."""
+
+    packed: Packed | None = None
+    memory: int | None = None
+
+    def numbers(self) -> dict[str, int]:
+        """Bytes by the name that the manifest has for them, of those that are known."""
+        found = {"transport": self.packed.bytes if self.packed else None, "memory": self.memory}
+        return {name: size for name, size in found.items() if size is not None}
+
+
+def measure_sizes(folder: Path, path: str, threads: int) -> Sizes:
+    """Pack the .tflite file `folder / path` as `path`.xz beside it, and measure what it takes in memory."""
+    return Sizes(pack(folder, path), memory(folder / path, threads))
+
+
+def pack(folder: Path, path: str) -> Packed:
+    """Write `path`.xz, which `xz -d`, and every operating system's own tools, unpack."""
+    data = (folder / path).read_bytes()
+    preset = 9 | lzma.PRESET_EXTREME if len(data) <= _SLOW else 6
+    packed = folder / f"{path}.xz"
+    packed.write_bytes(lzma.compress(data, preset=preset))
+    return Packed(f"{path}.xz", packed.stat().st_size, digest(packed))
+
+
+def memory(path: Path, threads: int) -> int | None:
+    """What loading a .tflite file in LiteRT and answering one image adds to a process, at its highest.
+
+    The resident memory of a process of its own, that LiteRT was imported into before: the pages of the file that were
+    read, unpacked weights, and activations.
+
+    Returns:
+        Bytes; None where the system does not tell (it is Linux that does), or the process failed.
+    """
+    worker = Path(__file__).with_name("sizes_worker.py")
+    try:
+        # -P: the folder of this package must not stand before the installed packages.
+        command = [sys.executable, "-P", str(worker), str(path), str(threads)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    answer = done.stdout.strip()
+    return int(answer) if done.returncode == 0 and answer.isdecimal() else None
