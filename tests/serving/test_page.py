@@ -12,12 +12,10 @@ import pytest
 
 pytest.importorskip("tensorflow_serving")
 pytest.importorskip("uvicorn")
-pytest.importorskip("playwright", reason="the browser's driver is not installed: playwright")
+playwright = pytest.importorskip("playwright.sync_api", reason="the browser's driver is not installed: playwright")
 
-from playwright import sync_api as playwright
-
-from serving.client.images import to_bytes
-from tests.serving.servers import COLOURS, running
+from serving.client.images import to_bytes  # noqa: E402
+from tests.serving.servers import COLOURS, running  # noqa: E402
 
 DROP = """([data, type]) => {
   const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0));
@@ -40,21 +38,16 @@ def server(photo_models: Path, golden_models: Path, tmp_path_factory: pytest.Tem
 
 
 @pytest.fixture(scope="module")
-def page(server: Any) -> Iterator[Any]:
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        pytest.skip("no browser is at hand: chromium is not installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        found = browser.new_page()
-        found.problems = []
-        found.on("pageerror", lambda error: found.problems.append(str(error)))
-        found.on("console", lambda said: found.problems.append(said.text) if said.type == "error" else None)
-        found.requested = []
-        found.on("request", lambda request: found.requested.append(request.url))
-        found.goto(f"http://127.0.0.1:{server.rest_port}/")
-        yield found
-        browser.close()
+def page(server: Any, browser: Any) -> Iterator[Any]:
+    found = browser.new_page()
+    found.problems = []
+    found.on("pageerror", lambda error: found.problems.append(str(error)))
+    found.on("console", lambda said: found.problems.append(said.text) if said.type == "error" else None)
+    found.requested = []
+    found.on("request", lambda request: found.requested.append(request.url))
+    found.goto(f"http://127.0.0.1:{server.rest_port}/")
+    yield found
+    found.close()
 
 
 def drop(page: Any, data: bytes, kind: str) -> None:
