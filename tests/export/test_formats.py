@@ -415,7 +415,7 @@ def test_impossible_requests_say_what_is_possible(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="9 to 18"):
         write_onnx(case.traced, path, opset=21)
     with pytest.raises(RequestError, match="float32, float16"):
-        write_tflite(case.traced, path, "int4", None)
+        write_tflite(case.traced, path, "int2", None)
     with pytest.raises(RequestError, match="calibration images"):
         write_tflite(case.traced, path, "int8", None)
     with pytest.raises(RequestError, match=r"\(16, 16, 3\)"):
