@@ -6,8 +6,8 @@ PHOTOS: a folder or zip with folders named by WordNet id. Compressed on every se
 the even and the odd ones in turn; 0 bytes stands for the default, which goes by divergence. With --table, each row is
 written as soon as it is measured, and what is in the table is not done again.
 
-One of so few photos is most of a point, so the others are also judged in ten crops each (corners and centre, mirrored or
-not), a crop being right or wrong by itself.
+One of so few photos is most of a point, so the others are also judged in ten crops each (corners and centre, mirrored
+or not), a crop being right or wrong by itself.
 """
 
 from __future__ import annotations
