@@ -97,7 +97,7 @@ def move(file: LabelFile, model: ServedModel, label: str, version: int) -> None:
     old = file.labels.get(label)
     if old == version:
         return
-    if old is not None and version not in loaded_versions(file.entry, model):
+    if old is not None and version not in model_config.loaded_versions(file.entry, model):
         raise RequestError(
             f"Version {version} of {model.name} is not loaded, and a server moves a label that is in use only to a "
             f"version that is. {_first(label, version)} Nothing was changed."
@@ -124,7 +124,7 @@ def move_back(file: LabelFile, model: ServedModel, label: str) -> int | None:
             f"{known}. Move it with: promote --version N."
         )
     old = file.before[label][-1]
-    if old is not None and (old not in model.versions or old not in loaded_versions(file.entry, model)):
+    if old is not None and (old not in model.versions or old not in model_config.loaded_versions(file.entry, model)):
         raise RequestError(
             f"Version {old} of {model.name}, which {label!r} named before {current}, is no longer there or not loaded. "
             f"Load it under another label first: promote {model.name} --version {old} --label {CANARY}."
@@ -157,18 +157,6 @@ def save(file: LabelFile, model: ServedModel) -> None:
         _write(file.path, model_config.to_text(file.message))
     except OSError as error:
         raise ServingError(f"{file.path} cannot be written: {error}. It is as it was.") from error
-
-
-def loaded_versions(entry: Any, model: ServedModel) -> set[int]:
-    """The versions that the model's part of a config has a server load."""
-    policy = entry.model_version_policy
-    match policy.WhichOneof("policy_choice"):
-        case "specific":
-            return set(policy.specific.versions)
-        case "all":
-            return set(model.versions)
-        case _:
-            return set(model.versions[-(policy.latest.num_versions or 1) :])
 
 
 def _first(label: str, version: int) -> str:

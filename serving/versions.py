@@ -148,6 +148,7 @@ def _label(
     model: ServedModel, config: Path, label: str | None, version: int | None, server: str | None, *, new: bool
 ) -> None:
     from serving import labels
+    from serving.configuration import models as model_config
 
     label = label or (labels.CANARY if new else labels.STABLE)
     with labels.editing(config, model) as file:
@@ -164,7 +165,7 @@ def _label(
         if old is not None:
             _check_server(server, model.name, version)
         labels.save(file, model)
-        loaded = ", ".join(map(str, sorted(labels.loaded_versions(file.entry, model))))
+        loaded = ", ".join(map(str, sorted(model_config.loaded_versions(file.entry, model))))
     was = f", before version {old}" if old is not None else ""
     print(f"{model.name}: {label} names version {version}{was}; loaded: {loaded}")
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,3 +63,22 @@ def browser() -> Iterator[Any]:
         started = running.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield started
         started.close()
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """`kerascnn` in this process: its exit code, and what it printed."""
+
+    from kerascnn import cli
+
+    def invoke(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["kerascnn", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as error:
+            code = error.code or 0
+        return code, capsys.readouterr()
+
+    return invoke

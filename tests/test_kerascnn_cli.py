@@ -11,7 +11,6 @@ import keras
 import pytest
 from keras import layers
 
-from kerascnn import cli
 from kerascnn.analysis import compare
 from kerascnn.registry import variants
 
@@ -25,23 +24,6 @@ def run(*arguments, cwd=None):
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-
-
-@pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """The command in this process."""
-
-    def invoke(*arguments):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["kerascnn", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as error:
-            code = error.code or 0
-        return code, capsys.readouterr()
-
-    return invoke
 
 
 @pytest.mark.parametrize(

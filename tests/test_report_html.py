@@ -1,11 +1,9 @@
 """`compare --html` and `summary --html`: one file each, which shows what the table of facts and the graph say."""
 
 import json
-import sys
 
 import pytest
 
-from kerascnn import cli
 from kerascnn.analysis import Measured, compare
 from kerascnn.analysis.pages import rendering
 from kerascnn.analysis.pages.blocks import Chart, Charts
@@ -13,23 +11,6 @@ from tests import pages
 
 pytest.importorskip("jinja2", reason="the extra report is not installed")
 pytest.importorskip("vl_convert", reason="the extra report is not installed")
-
-
-@pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """The command in this process."""
-
-    def invoke(*arguments):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["kerascnn", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as error:
-            code = error.code or 0
-        return code, capsys.readouterr()
-
-    return invoke
 
 
 @pytest.fixture
