@@ -1,12 +1,13 @@
 """A CIFAR-10 network through the whole of compression: pruned, clustered, fine-tuned on labels, and exported.
 
 KERASCNN_DATA=../shared/data python benchmarks/compression_cifar.py --network resnet20_cifar \
-    --weights ../shared/data/resnet20_cifar10.th --parent-epochs 2
+    --weights cifar10 --parent-epochs 0 --prune-epochs 6 --prune-rate 0.05 --precision bfloat16
 
-The network is first trained further on the photos at hand: that is the float parent. Then a polynomial schedule prunes
-it while it trains, its weights are shared by k-means, shared values, biases and normalisation are trained on, and it is
-exported to int8. What is said of a file was counted in it. Every step is kept in the folder of --output, and a second
-run goes on with what is missing there. Reads cifar10_train.zip and cifar10_test_5000.zip of KERASCNN_DATA.
+With --parent-epochs the network is first trained further on the photos at hand. That is the float parent; a polynomial
+schedule prunes it while it trains on, its weights are shared by k-means, shared values, biases and normalisation are
+trained on, and it is exported to int8. What is said of a file was counted in it. Every step is kept in the folder of
+--output, and a second run goes on with what is missing there. Reads cifar10_train.zip and cifar10_test_5000.zip of
+KERASCNN_DATA.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ def main() -> None:
     parser.add_argument("--bits", type=int, default=5)
     parser.add_argument("--share-epochs", type=float, default=1)
     parser.add_argument("--share-rate", type=float, default=3e-4, help="of Adam")
+    parser.add_argument(
+        "--precision", choices=["float32", "bfloat16"], default="float32", help="of training alone; weights are float32"
+    )
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -58,6 +62,11 @@ def main() -> None:
     model = kerascnn.create_model(arguments.network, weights=None if own else arguments.weights, **arguments.options)
     if own:
         model.load_weights(arguments.weights)
+    trained = model
+    if arguments.precision != "float32":
+        keras.config.set_dtype_policy(f"mixed_{arguments.precision}")
+        trained = kerascnn.create_model(arguments.network, weights=None, **arguments.options)
+        keras.config.set_dtype_policy("float32")
     training, testing = photos(data / "cifar10_train.zip", folder), photos(data / "cifar10_test_5000.zip", folder)
     normalize = model.kerascnn_preprocessing.normalize
     tests = normalize(testing[0])
@@ -70,9 +79,11 @@ def main() -> None:
         if not steps:
             return
         schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
-        model.compile(optimizer(schedule), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+        trained.set_weights(model.get_weights())
+        trained.compile(optimizer(schedule), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
         batches = augmented(*training, normalize).take(steps)
-        model.fit(batches, epochs=1, verbose=2, callbacks=callbacks(steps))
+        trained.fit(batches, epochs=1, verbose=2, callbacks=callbacks(steps))
+        model.set_weights(trained.get_weights())
 
     def momentum(schedule: Any) -> Any:
         return keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True, weight_decay=5e-4)
@@ -93,7 +104,7 @@ def main() -> None:
 
     def tune() -> None:
         fit(
-            lambda schedule: compression.KeepStructure(keras.optimizers.Adam(schedule), model),
+            lambda schedule: compression.KeepStructure(keras.optimizers.Adam(schedule), trained),
             arguments.share_rate,
             arguments.share_epochs,
             lambda steps: [],

@@ -13,12 +13,11 @@ or not), a crop being right or wrong by itself.
 from __future__ import annotations
 
 import argparse
-import csv
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from judging import judged, read, write
 
 FIELDS = (
     "compressed_on",
@@ -63,6 +62,7 @@ def main(options: argparse.Namespace) -> None:
             model.set_weights(weights)
             if before is None:
                 before = open_keras(model).predict_with_logits(others)
+                known_scores = judged(before, before, wanted)
                 crops_before = right(open_keras(model).predict(crops), wanted)
                 sensitivities = measure(model, photos)
             compress(model, photos, target_bytes=target or None, sensitivities=sensitivities)
@@ -71,13 +71,15 @@ def main(options: argparse.Namespace) -> None:
             crops_after = right(open_keras(model).predict(crops), wanted)
             row = {
                 **sizes,
-                **compared(before, after, wanted),
+                **judged(after, before, wanted),
+                "top1_float": known_scores["top1"],
+                "top5_float": known_scores["top5"],
                 "top1_crops": crops_after,
                 "top1_crops_float": crops_before,
             }
             done.append({name: str(value) for name, value in row.items()})
             print(done[-1], flush=True)
-            write(options.table, done)
+            write(options.table, FIELDS, done)
     print("| compressed on | target | bytes | divergence, nats | same best class | top-1 % (float) | ten crops |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for row in done:
@@ -94,40 +96,6 @@ def main(options: argparse.Namespace) -> None:
 def right(answers: np.ndarray, labels: np.ndarray) -> float:
     """The share of crops, ten for each label in turn, whose best class is the label."""
     return round(float((answers.reshape(len(labels), 10, -1).argmax(axis=2) == labels[:, None]).mean()), 4)
-
-
-def compared(before: Any, after: Any, labels: np.ndarray) -> dict[str, float]:
-    from export.evaluation import accuracy
-
-    theirs, ours = (log_softmax(one.logits.reshape(len(labels), -1)) for one in (before, after))
-    scores = [accuracy(one.output, labels) for one in (after, before)]
-    return {
-        "divergence": round(float((np.exp(theirs) * (theirs - ours)).sum(axis=1).mean()), 5),
-        "agreement": round(float((theirs.argmax(axis=1) == ours.argmax(axis=1)).mean()), 4),
-        **dict(zip(("top1", "top1_float"), (round(score.top1, 4) for score in scores), strict=True)),
-        **dict(zip(("top5", "top5_float"), (round(score.top5, 4) for score in scores), strict=True)),
-    }
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    logits = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-
-
-def read(table: Path | None) -> list[dict[str, str]]:
-    if table is None or not table.exists():
-        return []
-    with table.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def write(table: Path | None, rows: list[dict[str, str]]) -> None:
-    if table is None:
-        return
-    with table.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

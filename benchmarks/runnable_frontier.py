@@ -13,7 +13,6 @@ point.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from judging import judged, read, write
 
 if TYPE_CHECKING:
     from export.compression.frontier import Row
@@ -58,9 +58,9 @@ def main(options: argparse.Namespace) -> None:
 
     def add(file: str, settings: dict[str, Any], answers: Any, zeros: float, **sizes: Any) -> None:
         row = {"split": split, **settings, "file": file, "zeros": round(zeros, 4), **sizes}
-        row |= compared(answers, reference, labels)
+        row |= judged(answers, reference, labels)
         done.append({field: str(row.get(field, "")) for field in FIELDS})
-        write(table, done)
+        write(table, FIELDS, done)
         print(row, flush=True)
 
     def files(settings: dict[str, Any], zeros: float) -> None:
@@ -101,24 +101,6 @@ def main(options: argparse.Namespace) -> None:
     report(done, options.folder)
 
 
-def compared(answers: Any, reference: Any, labels: np.ndarray) -> dict[str, float]:
-    from export.evaluation import accuracy
-
-    ours, theirs = (log_softmax(one.logits.reshape(len(labels), -1)) for one in (answers, reference))
-    score = accuracy(answers.output, labels)
-    return {
-        "divergence": round(float((np.exp(theirs) * (theirs - ours)).sum(axis=1).mean()), 5),
-        "agreement": round(float((theirs.argmax(axis=1) == ours.argmax(axis=1)).mean()), 4),
-        "top1": round(score.top1, 4),
-        "top5": round(score.top5, 4),
-    }
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    logits = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-
-
 def weighed(path: Path, images: np.ndarray) -> dict[str, Any]:
     from export import sizes
     from export.benchmarking import measure_latency
@@ -136,20 +118,6 @@ def weighed(path: Path, images: np.ndarray) -> dict[str, Any]:
 def has(done: list[dict[str, str]], split: str, settings: dict[str, Any], file: str) -> bool:
     wanted = {"split": split, "file": file, **{name: str(value) for name, value in settings.items()}}
     return any(all(row[name] == value for name, value in wanted.items()) for row in done)
-
-
-def read(table: Path) -> list[dict[str, str]]:
-    if not table.exists():
-        return []
-    with table.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def write(table: Path, rows: list[dict[str, str]]) -> None:
-    with table.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def report(done: list[dict[str, str]], folder: Path) -> None:
