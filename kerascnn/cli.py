@@ -217,7 +217,8 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(1)
     except Exception as error:
-        _end(str(error) if isinstance(error, ImportError | OSError | RuntimeError) else f"{error!r}"[:400], 1)
+        told = isinstance(error, ImportError | OSError | RuntimeError | FloatingPointError)
+        _end(str(error) if told else f"{error!r}"[:400], 1)
 
 
 def _end(message: str, code: int) -> None:

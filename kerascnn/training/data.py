@@ -1,9 +1,11 @@
-"""What a network is trained on and validated with: an `.npz` such as MNIST's, or photos in a folder or a zip."""
+"""What a network is trained on and validated with: an `.npz`, photos in a folder or a zip, or a data set by name."""
 
 from __future__ import annotations
 
 import math
 import threading
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kerascnn.preprocessing import Preprocessing
-from kerascnn.training import photos
+from kerascnn.training import catalogue, photos
 from kerascnn.training.photos import Photos
 from kerascnn.training.recipes import Augmentation
 
@@ -104,32 +106,45 @@ def open_data(
 
     Args:
         path: an `.npz` with x_train, y_train and x_test, y_test; or a folder or zip of photos, in which each lies in a
-            folder named after its class, and these may lie in folders named train and test (or val).
+            folder named after its class, and these may lie in folders named train and test (or val); or `tfds:NAME`.
         validation: more photos, or another `.npz`. By default the test part, or one of ten images of each class.
         preprocessing: how the network wants images; only sizes are changed here.
         augmentation: of the recipe; what it cuts from photos is cut here.
 
     Raises:
         ValueError: there is nothing to train on; the message says what was found.
+        OSError: a data set of tensorflow-datasets could not be fetched.
     """
     size = preprocessing.without_normalization
     for given in (path, validation):
-        if given is not None and not given.exists():
+        if given is not None and not given.exists() and not (given is path and catalogue.is_named(given)):
             raise ValueError(f"There is no {given}. Give a folder or a zip of photos, or an .npz.")
     train: AnyImages
+    cuts = augmentation if augmentation.resize or augmentation.crop_area else None
+    if catalogue.is_named(path):
+        held, names = catalogue.read(path, IN_MEMORY)
+        numbers = tuple(map(str, range(len(names))))
+        loaded = {part: _load(found, size, cuts if part == "train" else None, numbers) for part, found in held.items()}
+        named = {part: replace(images, classes=names) for part, images in loaded.items()}
+        return _with_validation(_checked(path, named["train"]), named.get("test"), validation, size)
     if path.suffix == ".npz":
         train = _checked(path, _read_npz(path, "train", size))
         return train, _same_classes(_read_npz(validation or path, "test", size), train, validation or path)
     found = Photos.open(path)
     parts = found.parts()
-    cuts = augmentation if augmentation.resize or augmentation.crop_area else None
     train = _checked(path, _load(parts.get("train", found), size, cuts, None))
+    own = _load(parts["test"], size, None, train.classes) if "test" in parts and validation is None else None
+    return _with_validation(train, own, validation, size)
+
+
+def _with_validation(
+    train: AnyImages, own: AnyImages | None, validation: Path | None, size: Preprocessing
+) -> tuple[AnyImages, AnyImages]:
+    """With the images to validate with: those that were asked for, those of the data's own, or a part of `train`."""
     if validation is not None:
         other = Photos.open(validation)
         return train, _load(other.parts().get("test", other), size, None, train.classes)
-    if "test" in parts:
-        return train, _load(parts["test"], size, None, train.classes)
-    return _hold_out(train)
+    return (train, own) if own is not None else _hold_out(train)
 
 
 def _load(found: Photos, size: Preprocessing, cuts: Augmentation | None, classes: tuple[str, ...] | None) -> AnyImages:
@@ -171,7 +186,8 @@ def _hold_out(images: AnyImages) -> tuple[AnyImages, AnyImages]:
         raise ValueError(
             f"No class has {HELD_OUT} images, so that none can be kept for validation. Give --validation DIR|ZIP."
         )
-    return images.part(np.flatnonzero(~held)), images.part(np.flatnonzero(held))
+    # what was left out counts once
+    return images.part(np.flatnonzero(~held)), replace(images.part(np.flatnonzero(held)), skipped=[])
 
 
 def _checked(path: Path, images: AnyImages) -> AnyImages:
@@ -186,23 +202,37 @@ def _checked(path: Path, images: AnyImages) -> AnyImages:
 def _read_npz(path: Path, part: str, size: Preprocessing) -> Images:
     from PIL import Image
 
+    wanted = (f"x_{part}", f"y_{part}")
     try:
         with np.load(path) as file:
-            images, labels = file[f"x_{part}"], file[f"y_{part}"].ravel()
-    except KeyError as error:
-        raise ValueError(f"{path} lacks an array: {error}. It needs x_train, y_train, x_test and y_test.") from None
-    except (OSError, ValueError, EOFError) as error:
+            held = list(file)
+            arrays = [file[name] for name in wanted if name in held]
+    except (ValueError, TypeError):  # of NumPy, whose advice is about pickles
+        raise ValueError(f"{path} is no .npz that can be read: it holds no plain arrays.") from None
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is no .npz that can be read: {photos.reason(error)}") from None
+    if len(arrays) < len(wanted):
+        raise ValueError(
+            f"{path} lacks {' and '.join(name for name in wanted if name not in held)}. It needs x_train, y_train, "
+            f"x_test and y_test, and holds {_some(held) or 'nothing'}."
+        )
+    images, labels = arrays[0], arrays[1].ravel()
     gray = images.ndim == 3 or (images.ndim == 4 and images.shape[-1] == 1)
-    if images.dtype != np.uint8 or not (gray or (images.ndim == 4 and images.shape[-1] == 3)) or not len(labels):
+    if images.dtype != np.uint8 or not (gray or (images.ndim == 4 and images.shape[-1] == 3)):
         raise ValueError(
             f"x_{part} of {path} must be uint8 images of shape (n, height, width), (..., 1) or (..., 3); it is "
             f"{images.dtype} of shape {images.shape}."
         )
     if len(images) != len(labels):
         raise ValueError(f"{path} has {len(images):,} images in x_{part}, but {len(labels):,} labels in y_{part}.")
+    if not len(labels):
+        raise ValueError(f"{path} has no images in x_{part}.")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"The labels y_{part} of {path} are {labels.dtype}; they must be whole numbers, from 0 on for the classes."
+        )
     found = np.unique(labels)
-    if not np.issubdtype(labels.dtype, np.integer) or found[0] < 0 or (part == "train" and found[-1] >= len(found)):
+    if found[0] < 0 or (part == "train" and found[-1] >= len(found)):
         raise ValueError(
             f"The labels y_{part} of {path} are out of range: there are {len(found)} different ones, from {found[0]} "
             f"to {found[-1]}. Number the classes from 0 to {len(found) - 1}."

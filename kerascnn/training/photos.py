@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.training.recipes import Augmentation
@@ -18,7 +20,19 @@ from kerascnn.training.recipes import Augmentation
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
 PARTS = {"train": ("train", "training"), "test": ("test", "val", "validation")}
 
-UNREADABLE = (OSError, ValueError, SyntaxError, KeyError, EOFError, zipfile.BadZipFile, Image.DecompressionBombError)
+# What Pillow raises for damaged files of one kind or another, and zipfile for damaged or encrypted entries.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+    Image.DecompressionBombError,
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +61,11 @@ class Photos:
             found = archive.namelist()
         else:
             raise ValueError(f"{path} is no folder of photos, no zip and no .npz.")
-        names = sorted(name for name in found if name.lower().endswith(SUFFIXES) and not _hidden(name))
+        names = sorted(
+            name
+            for name in found
+            if name.lower().endswith(SUFFIXES) and not _hidden(name) and (archive or not (path / name).is_dir())
+        )
         if not names:
             raise ValueError(f"{path} holds no images ({', '.join(SUFFIXES)}) among its {len(found):,} files.")
         loose = [name for name in names if "/" not in name]
@@ -162,4 +180,6 @@ def check(photos: Photos, names: Sequence[str]) -> tuple[list[str], list[tuple[s
 
 def reason(error: BaseException) -> str:
     """One line for what an image library says."""
+    if isinstance(error, UnidentifiedImageError):
+        return "no image of a known kind"
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -34,7 +34,12 @@ def write(run: Run, result: Result, command: Sequence[str]) -> tuple[Path, Path]
     manifest_path = run.output / "training.json"
     stored = {"file": path.name, "bytes": size, "stored": "float16" if run.half else "float32"}
     facts = manifest(run, result, command) | stored
-    manifest_path.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial = run.output / ".training.json.partial"
+    try:
+        partial.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(partial, manifest_path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path, manifest_path
 
 
@@ -52,6 +57,7 @@ def manifest(run: Run, result: Result, command: Sequence[str]) -> dict[str, Any]
         "data": run.data.name,
         "validation": run.validation.name if run.validation else None,
         "recipe": _without_defaults(run.recipe),
+        "weights": run.weights,
         "seed": run.seed,
         "epochs": len(result.history),
         "finished": result.finished,

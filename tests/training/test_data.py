@@ -96,7 +96,7 @@ def npz(path: Path, **changes) -> Path:
         ({"y_train": np.zeros(7, int)}, "8 images in x_train, but 7 labels"),
         ({"y_test": np.arange(8)}, "those of the training set to 1"),
         ({"x_train": np.zeros((8, 5, 5))}, "must be uint8 images"),
-        ({"x_test": None}, "lacks an array"),
+        ({"x_test": None}, "lacks x_test"),
     ],
 )
 def test_arrays_that_cannot_be_used(tmp_path, changes, message):
@@ -145,5 +145,5 @@ def test_a_run_can_begin_at_any_step():
 
 
 def test_validation_has_every_image():
-    batches = Validation(numbered(11), 4)
+    batches = Validation(numbered(11), batch=4)
     assert np.concatenate([batches[i][1] for i in range(len(batches))]).tolist() == list(range(11))

@@ -1,0 +1,106 @@
+"""Photos and tables on this machine, on S3 or on Google Cloud, through PyArrow's file systems."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow.fs import FileSystem
+
+
+def find_photos(photos: str) -> tuple[FileSystem, list[str]]:
+    """The file system, and the paths on it in the order of their names.
+
+    Raises:
+        ValueError: there is nothing of that name, or no photo in it.
+    """
+    from pyarrow import fs
+
+    from kerascnn.training.photos import SUFFIXES
+
+    wild = [place for place in map(photos.find, "*?[") if place >= 0]
+    base = photos[: min(wild)].rpartition("/")[0] or ("/" if photos.startswith("/") else ".") if wild else photos
+    system, folder = opened(base)
+    try:
+        info = system.get_file_info(folder)
+        if info.type == fs.FileType.NotFound:
+            raise ValueError(f"There is no {base}. Give a folder of photos, or a pattern such as 'photos/*.jpg'.")
+        if info.type == fs.FileType.File:
+            return system, [folder]
+        found = system.get_file_info(fs.FileSelector(folder, recursive=True))
+    except OSError as error:
+        raise ValueError(f"{base} cannot be listed: {error}") from error
+    names = sorted(one.path for one in found if one.type == fs.FileType.File)
+    if wild:
+        rest = photos[len(base) :].lstrip("/") if photos.startswith(base + "/") else photos.lstrip("/")
+        pattern = f"{folder.rstrip('/')}/{rest}"
+        names = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+    else:
+        names = [
+            name
+            for name in names
+            if name.lower().endswith(SUFFIXES)
+            and not any(part.startswith(".") for part in name[len(folder) :].split("/"))
+        ]
+    if not names:
+        kinds = "" if wild else f" ({', '.join(SUFFIXES)})"
+        raise ValueError(f"There are no photos{kinds} in {photos}, among {len(found):,} files and folders.")
+    return system, names
+
+
+def opened(address: str) -> tuple[FileSystem, str]:
+    """The file system that a path or an address such as s3://bucket/folder is on, and its path there."""
+    from pyarrow import fs
+
+    try:
+        return fs.FileSystem.from_uri(address if "://" in address else os.path.abspath(address))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{address} is no folder on this machine and no address that can be opened: {error}"
+        ) from error
+
+
+def schema() -> pa.Schema:
+    """Of the rows: all but path, model and weights are null where `error` says why a file is no readable image."""
+    import pyarrow as pa
+
+    return pa.schema(
+        {
+            "path": pa.string(),
+            "class": pa.int32(),
+            "label": pa.string(),
+            "probability": pa.float32(),
+            "top_classes": pa.list_(pa.int32()),
+            "top_labels": pa.list_(pa.string()),
+            "top_probabilities": pa.list_(pa.float32()),
+            "error": pa.string(),
+            "model": pa.string(),
+            "weights": pa.string(),
+        }
+    )
+
+
+def table_of(output: str, columns: list[str]) -> pa.Table | None:
+    """Those columns of the rows that a folder holds already, None where there are none.
+
+    Raises:
+        ValueError: a file of it is damaged.
+    """
+    import pyarrow as pa
+    from pyarrow import dataset, fs
+
+    system, folder = opened(output)
+    info = system.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
+    files = [one.path for one in info if one.path.endswith(".parquet")]
+    if not files:
+        return None
+    try:
+        return dataset.dataset(files, filesystem=system, format="parquet", schema=schema()).to_table(columns)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ValueError(
+            f"A file in {output} cannot be read, perhaps because a run was killed while it wrote it: {error}. Delete "
+            "that file and run again: what it held is scored anew."
+        ) from error
