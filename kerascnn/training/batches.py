@@ -18,11 +18,14 @@ class Batches(keras.utils.PyDataset):
         batch: images in a step.
         seed: of the order, and of what a recipe cuts.
         first: number of the first step, counted from the run's beginning.
+        worker, workers: take the part of each batch that falls to this worker of so many, by which `batch` can be
+            divided. What a recipe cuts from larger photos is then drawn by each worker for itself.
     """
 
-    def __init__(self, images: AnyImages, batch: int, seed: int, first: int = 0):
+    def __init__(self, images: AnyImages, batch: int, seed: int, first: int = 0, worker: int = 0, workers: int = 1):
         super().__init__(workers=1 if isinstance(images, Images) else 4)
         self.images, self.batch, self.seed, self.first = images, batch, seed, first
+        self.worker, self.parts = worker, workers
         self.steps = len(images) // batch
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, int))
 
@@ -36,20 +39,34 @@ class Batches(keras.utils.PyDataset):
         if known != epoch:
             order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
             self._order = (epoch, order)
-        chosen = order[step * self.batch : (step + 1) * self.batch]
-        return self.images.batch(chosen, np.random.default_rng((self.seed, epoch, step)))
+        chosen = _part(order[step * self.batch : (step + 1) * self.batch], self.worker, self.parts)
+        own = (self.worker,) if self.worker else ()
+        return self.images.batch(chosen, np.random.default_rng((self.seed, epoch, step, *own)))
 
 
 class Validation(keras.utils.PyDataset):
-    """Every image once, in order; the last batch may be smaller."""
+    """Every image once, in order; the last batch may be smaller.
 
-    def __init__(self, images: AnyImages, batch: int = 250):
+    Args:
+        images: to validate with.
+        replicas: devices that each batch is divided among; the last few images that do not fill them are left out.
+        worker, workers: as for `Batches`.
+    """
+
+    def __init__(self, images: AnyImages, replicas: int = 1, worker: int = 0, workers: int = 1, batch: int = 250):
         super().__init__(workers=1 if isinstance(images, Images) else 4)
-        self.images, self.batch = images, batch
+        self.images, self.worker, self.parts = images, worker, workers
+        self.batch = -(-batch // replicas) * replicas
+        self.count = len(images) // replicas * replicas
 
     def __len__(self) -> int:
-        return -(-len(self.images) // self.batch)
+        return -(-self.count // self.batch)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        chosen = np.arange(index * self.batch, min((index + 1) * self.batch, len(self.images)))
-        return self.images.batch(chosen)
+        chosen = np.arange(index * self.batch, min((index + 1) * self.batch, self.count))
+        return self.images.batch(_part(chosen, self.worker, self.parts))
+
+
+def _part(chosen: np.ndarray, worker: int, workers: int) -> np.ndarray:
+    each = len(chosen) // workers
+    return chosen[worker * each : (worker + 1) * each]

@@ -11,7 +11,8 @@ from typing import Any
 
 import keras
 
-from kerascnn.training import checkpoints
+from kerascnn.training import checkpoints, distribution
+from kerascnn.training.distribution import ALONE, Cluster
 
 PLATEAU = ("best", "wait", "cooldown_counter")  # what Keras's ReduceLROnPlateau remembers
 
@@ -30,6 +31,7 @@ class Keeper(keras.callbacks.Callback):
         max_time: seconds after which this run ends, in the middle of an epoch if need be; None for no limit.
         every: seconds between two checkpoints within an epoch.
         plateau: the callback that lowers the learning rate at plateaus, whose memory belongs to the checkpoint.
+        workers: of which the chief writes, and says when the time is over.
     """
 
     def __init__(
@@ -41,11 +43,12 @@ class Keeper(keras.callbacks.Callback):
         max_time: float | None = None,
         every: float = 300.0,
         plateau: keras.callbacks.ReduceLROnPlateau | None = None,
+        workers: Cluster = ALONE,
     ):
         super().__init__()
         self.path = folder / checkpoints.NAME
         self.facts, self.steps, self.epochs, self.max_time, self.every = dict(facts), steps, epochs, max_time, every
-        self.plateau = plateau
+        self.plateau, self.workers = plateau, workers
         self.step, self.before = 0, 0.0
         self.out_of_time = False
         self.diverged: tuple[int, int] | None = None
@@ -73,6 +76,8 @@ class Keeper(keras.callbacks.Callback):
         if self._state is None:
             return
         checkpoints.restore(self.path, self.model)  # here, because Keras resets the metrics before an epoch
+        if self.step % self.steps == 0:
+            self.model.reset_metrics()  # those of a checkpoint after an epoch are of its validation
         self._remember(self._state["plateau"])
         self._state = None
 
@@ -81,7 +86,7 @@ class Keeper(keras.callbacks.Callback):
         if not math.isfinite((logs or {}).get("loss", 0.0)):
             self.diverged = divmod(self.step - 1, self.steps)
             self.model.stop_training = True
-        elif self.max_time is not None and time.monotonic() - self._started > self.max_time:
+        elif self._time_is_over():
             if self.step % self.steps:
                 self.out_of_time = self.model.stop_training = True
                 self.save()
@@ -92,15 +97,22 @@ class Keeper(keras.callbacks.Callback):
         if self.diverged or self.out_of_time:
             return
         self.save()
-        if self.max_time is not None and time.monotonic() - self._started > self.max_time and epoch + 1 < self.epochs:
+        if epoch + 1 < self.epochs and self._time_is_over():
             self.out_of_time = self.model.stop_training = True
 
+    def _time_is_over(self) -> bool:
+        if self.max_time is None:
+            return False
+        return distribution.chiefs(self.workers, time.monotonic() - self._started > self.max_time)
+
     def save(self) -> None:
-        """Write a checkpoint.
+        """Write a checkpoint, if this is the chief.
 
         Raises:
             OSError: it could not be written; the last one is still there.
         """
+        if not self.workers.chief:
+            return
         state = {**self.facts, "step": self.step, "seconds": self.seconds, "plateau": self._plateau_memory()}
         try:
             checkpoints.save(self.path, self.model, state)
@@ -139,12 +151,14 @@ class History(keras.callbacks.CSVLogger):
     def __init__(self, path: Path, keeper: Keeper):
         self.keeper, self._first = keeper, keeper.step // keeper.steps
         if self._first and path.exists():
-            rows = read_history(path)
-            names = list(rows[0]) if rows else []
-            with path.open("w", newline="") as file:
-                writer = csv.DictWriter(file, names, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(row for row in rows if row["epoch"] < self._first)
+            rows = [row for row in read_history(path) if row["epoch"] < self._first]
+            partial = path.with_name(f".{path.name}")
+            with partial.open("w", newline="") as file:
+                if rows:
+                    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+                    writer.writeheader()
+                    writer.writerows(rows)
+            partial.replace(path)
         super().__init__(str(path), append=self._first > 0)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from kerascnn.training.distribution import Cluster
     from kerascnn.training.fitting import Result, Run
     from kerascnn.training.recipes import Recipe
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 )
 @click.option("--recipe", "name", metavar="NAME", help="How it is trained; by default as its paper says.")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Where it all goes.")
+@click.option("--weights", metavar="NAME|FILE", help="Begin with these weights of the network.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the images, instead of the recipe's.")
 @click.option("--batch", type=click.IntRange(1), help="Images in a step, instead of the recipe's.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Learning rate, instead of the recipe's.")
@@ -51,6 +53,8 @@ def train(**options: Any) -> None:
     python -m kerascnn train --model lenet5 --data mnist.npz --recipe onecycle_mnist --output runs/lenet5
     python -m kerascnn train --model resnet20_cifar --data cifar10.zip --epochs 30 --output runs/resnet20
     KERAS_BACKEND=jax python -m kerascnn train ...
+
+    Trains on every GPU of this machine, and over the workers of TF_CONFIG: see "Several workers" in docs/training.md.
     """
     if options["listing"]:
         _print_recipes()
@@ -59,11 +63,16 @@ def train(**options: Any) -> None:
         if options[option] is None:
             raise click.UsageError(f"--{option} is missing.")
     run = _run(options)
-    from kerascnn.training import fitting  # imports Keras: only what was found in order gets here
+    from kerascnn.training import distribution, fitting  # imports Keras: only what was found in order gets here
 
-    fitting.check(run)
-    result = _train(run)
-    _finish(run, result)
+    workers = fitting.check(run)
+    try:
+        result = _train(run, workers)
+    except BaseException as error:
+        distribution.leave(workers, 2 if isinstance(error, ValueError) else 1)
+        raise
+    if workers.chief:
+        _finish(run, result)
 
 
 def _run(options: dict[str, Any]) -> Run:
@@ -98,10 +107,15 @@ def _seconds(text: str | None) -> float | None:
     return seconds
 
 
-def _train(run: Run) -> Result:
+def _train(run: Run, workers: Cluster) -> Result:
     from kerascnn.training.fitting import train
     from kerascnn.training.progress import ProgressBar
 
+    if not workers.chief:
+        print(f"Worker {workers.index} of {workers.count}; worker 0 says how it goes.", file=sys.stderr)
+        return train(run)
+    if workers.count > 1:
+        print(f"Worker 0 of {workers.count}, waiting for the others at {workers.coordinator}.", file=sys.stderr)
     print(f"{run.model} by the recipe {run.recipe.name}: {run.recipe.title}", file=sys.stderr)
     print(f"({run.recipe.source})", file=sys.stderr)
     with ProgressBar(run.recipe.epochs) as bar:

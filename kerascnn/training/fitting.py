@@ -11,11 +11,19 @@ import keras
 
 from kerascnn import registry
 from kerascnn.preprocessing import Preprocessing
-from kerascnn.training import checkpoints, schedules
+from kerascnn.training import checkpoints, distribution, schedules
 from kerascnn.training.batches import Batches, Validation
 from kerascnn.training.callbacks import History, Keeper, Row, read_history
 from kerascnn.training.data import AnyImages, open_data
-from kerascnn.training.networks import accuracy_of, build, compile_model, finished_model, preprocessing_of
+from kerascnn.training.distribution import Cluster
+from kerascnn.training.networks import (
+    accuracy_of,
+    build,
+    compile_model,
+    finished_model,
+    first_weights,
+    preprocessing_of,
+)
 from kerascnn.training.recipes import Recipe
 
 HISTORY = "history.csv"
@@ -29,6 +37,7 @@ class Run:
     data, validation: see `kerascnn.training.data.open_data`.
     output: folder of the checkpoint, the history and the results; made where it does not exist.
     input_size: side of the input in pixels, the recipe's by default.
+    weights: that the network begins with: a name known to it, or the path of a file; random ones by default.
     seed: of the first weights, the order of the images and the augmentation.
     precision: of what is computed; weights are kept in float32.
     jit: compile the step with XLA; by default on JAX alone, because TensorFlow's own kernels are faster on the CPU and
@@ -44,6 +53,7 @@ class Run:
     output: Path
     validation: Path | None = None
     input_size: int | None = None
+    weights: str | None = None
     seed: int = 0
     max_time: float | None = None
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -61,6 +71,7 @@ class Run:
             "images": len(train),
             "classes": list(train.classes),
             "input_size": self.input_size,
+            "weights": self.weights and Path(self.weights).name,
             "seed": self.seed,
             "precision": self.precision,
         }
@@ -72,7 +83,7 @@ class Result:
 
     model: the network as it is used: without augmentation, auxiliary classifiers and dropped paths.
     preprocessing: how photos are prepared for it.
-    history: a row an epoch.
+    history: a row an epoch; empty on other workers than the first.
     finished: False where its time was over first.
     skipped: (name, reason) of files that were no readable images.
     """
@@ -91,6 +102,8 @@ class Result:
 def train(run: Run, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Result:
     """Train, or go on where an earlier call in the same folder ended.
 
+    Over several workers (see `kerascnn.training.distribution`), each makes the same call.
+
     Args:
         run: what and how.
         callbacks: more of Keras's callbacks, for one's own progress bar, say.
@@ -98,31 +111,35 @@ def train(run: Run, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Resul
     Raises:
         ValueError: the recipe, the network and the data do not fit each other, or the folder holds another run.
         FloatingPointError: the loss is no number any more.
-        OSError: a checkpoint could not be written; the one before it is untouched.
+        OSError: a checkpoint could not be written, and the one before it is untouched; or another worker is gone.
     """
-    check(run)
+    workers = check(run)
     size = side(run)
-    preprocessing = preprocessing_of(run.model, size)
+    preprocessing = preprocessing_of(run.model, size, run.weights)
     train_images, test = open_data(run.data, run.validation, preprocessing, run.recipe.augmentation)
     if len(train_images) < run.recipe.batch:
         raise ValueError(
             f"A batch of {run.recipe.batch} is larger than the training set of {len(train_images):,} images. Give "
             f"--batch {max(1, len(train_images) // 4)}, say."
         )
+    _check_weights(run, train_images.classes)
+    distribution.connect(workers)
+    distribution.check_replicas(distribution.replicas(), run.recipe.batch, len(test))
     run.output.mkdir(parents=True, exist_ok=True)
     facts = run.facts(train_images)
     steps = len(train_images) // run.recipe.batch
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(run.precision if run.precision == "float32" else f"mixed_{run.precision}")
-    try:
-        keras.utils.set_random_seed(run.seed)
-        model = build(run, preprocessing, len(train_images.classes), size)
-        compile_model(model, run, steps)
-    finally:
-        keras.config.set_dtype_policy(policy)
-    keeper = _fit(model, run, train_images, test, facts, callbacks)
+    with distribution.distributed(workers):
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(run.precision if run.precision == "float32" else f"mixed_{run.precision}")
+        try:
+            keras.utils.set_random_seed(run.seed)
+            model = build(run, preprocessing, len(train_images.classes), size)
+            compile_model(model, run, steps)
+        finally:
+            keras.config.set_dtype_policy(policy)
+        keeper = _fit(model, run, train_images, test, facts, callbacks, workers)
     final = finished_model(model, run, len(train_images.classes), size)
-    history = read_history(run.output / HISTORY) if (run.output / HISTORY).exists() else []
+    history = read_history(run.output / HISTORY) if workers.chief and (run.output / HISTORY).exists() else []
     return Result(
         final,
         preprocessing,
@@ -136,11 +153,12 @@ def train(run: Run, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Resul
     )
 
 
-def check(run: Run) -> None:
-    """Refuse what can be refused without looking at the data.
+def check(run: Run) -> Cluster:
+    """Refuse what can be refused without looking at the data; the workers that train.
 
     Raises:
-        ValueError: there is no such network, or the recipe is for another input size.
+        ValueError: there is no such network or no such weights, the recipe is for another input size, or the workers
+            are not as they must be.
     """
     row = registry.variant(run.model)
     size = side(run)
@@ -152,6 +170,10 @@ def check(run: Run) -> None:
         )
     if size < row.min_size:
         raise ValueError(f"{run.model} takes images of {row.min_size} pixels a side at least; the size is {size}.")
+    first_weights(run.model, run.weights)
+    workers = distribution.cluster()
+    distribution.check(workers)
+    return workers
 
 
 def side(run: Run) -> int:
@@ -166,20 +188,23 @@ def _fit(
     test: AnyImages,
     facts: Mapping[str, Any],
     callbacks: Sequence[keras.callbacks.Callback],
+    workers: Cluster,
 ) -> Keeper:
     steps, epochs = len(images) // run.recipe.batch, run.recipe.epochs
     plateau = schedules.plateau(run.recipe)
-    keeper = Keeper(run.output, facts, steps, epochs, run.max_time, run.every, plateau)
+    keeper = Keeper(run.output, facts, steps, epochs, run.max_time, run.every, plateau, workers)
     if keeper.path.exists():
         _check_same(keeper.path, facts)
         keeper.resume()
+    distribution.check_same(workers, {**facts, "ends": run.max_time is not None}, keeper.step)
+    if keeper.step:
         checkpoints.restore(keeper.path, model)
+    part = {"worker": workers.index, "workers": workers.count}
     every: list[keras.callbacks.Callback] = [
         *([plateau] if plateau else []),
         Row(keeper),
         *callbacks,
-        *([keras.callbacks.TensorBoard(str(run.output / "tensorboard"))] if run.tensorboard else []),
-        History(run.output / HISTORY, keeper),
+        *(_written(run, keeper) if workers.chief else []),
         keeper,
     ]
     epoch, within = divmod(keeper.step, steps)
@@ -189,11 +214,11 @@ def _fit(
         if begin >= end or keeper.out_of_time:
             continue
         model.fit(
-            Batches(images, run.recipe.batch, run.seed, keeper.step),
+            Batches(images, run.recipe.batch, run.seed, keeper.step, **part),
             epochs=end,
             initial_epoch=begin,
             steps_per_epoch=length,
-            validation_data=Validation(test),
+            validation_data=Validation(test, distribution.replicas(), **part),
             callbacks=every,
             verbose=0,
             shuffle=False,
@@ -206,6 +231,20 @@ def _fit(
                 "--output; the checkpoint is of before."
             )
     return keeper
+
+
+def _written(run: Run, keeper: Keeper) -> list[keras.callbacks.Callback]:
+    logs = [keras.callbacks.TensorBoard(str(run.output / "tensorboard"))] if run.tensorboard else []
+    return [*logs, History(run.output / HISTORY, keeper)]
+
+
+def _check_weights(run: Run, classes: Sequence[str]) -> None:
+    record = first_weights(run.model, run.weights)
+    if record is not None and record.classes != len(classes):
+        raise ValueError(
+            f"The weights {run.weights} are for {record.classes:,} classes, and {run.data} has {len(classes):,}. Leave "
+            "--weights out, or give such a network a new last layer with kerascnn.training.finetuning."
+        )
 
 
 def _check_same(path: Path, facts: Mapping[str, Any]) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 
 from kerascnn import registry
 from kerascnn.preprocessing import Preprocessing
+from kerascnn.registry import WeightsRecord
 from kerascnn.training import augmentation, schedules
 from kerascnn.training.data import AnyImages
-from kerascnn.weights import container
+from kerascnn.weights import container, find
 
 if TYPE_CHECKING:
     from kerascnn.training.fitting import Run
@@ -20,12 +21,26 @@ if TYPE_CHECKING:
 TRAINING_OPTIONS = ("aux_logits", "survival_probability", "survival_mode", "drop_path", "global_drop_path", "dropout")
 
 
-def preprocessing_of(model: str, size: int) -> Preprocessing:
-    """How the network of that name wants images of that size."""
+def preprocessing_of(model: str, size: int, weights: str | None = None) -> Preprocessing:
+    """How the network of that name, or with the weights that it begins with, wants images of that size."""
     row = registry.variant(model)
-    if row.preprocessing:
-        return Preprocessing.from_record(row).for_size(size, size)
+    record = first_weights(model, weights)
+    for known in (record, row):
+        if known is not None and known.preprocessing:
+            return Preprocessing.from_record(known).for_size(size, size)
     return Preprocessing.default((size, size, row.input_shape[2]))
+
+
+def first_weights(model: str, weights: str | None) -> WeightsRecord | None:
+    """What is known of the weights that a network begins with: a name, or a file.
+
+    Raises:
+        ValueError: there are no such weights.
+    """
+    try:
+        return find(model, weights) if weights is not None else None
+    except FileNotFoundError as error:
+        raise ValueError(str(error)) from None
 
 
 def build(run: Run, preprocessing: Preprocessing, classes: int, size: int) -> keras.Model:
@@ -34,7 +49,12 @@ def build(run: Run, preprocessing: Preprocessing, classes: int, size: int) -> ke
     images = keras.Input((size, size, channels), dtype="uint8", name="images")
     x = augmentation.prepare(images, preprocessing, run.recipe.augmentation)
     model = registry.create_model(
-        run.model, input_tensor=x, classes=classes, classifier_activation=None, **dict(run.recipe.options)
+        run.model,
+        input_tensor=x,
+        classes=classes,
+        classifier_activation=None,
+        weights=run.weights,
+        **dict(run.recipe.options),
     )
     if run.recipe.auxiliary_weight is not None:
         model.auxiliary_weight = run.recipe.auxiliary_weight
@@ -64,7 +84,9 @@ def classes_of(model: keras.Model) -> int:
 
 def finished_model(trained: keras.Model, run: Run, classes: int, size: int) -> keras.Model:
     """The network as it is used, with the weights of the one that was trained."""
-    options = {name: value for name, value in run.recipe.options.items() if name not in TRAINING_OPTIONS}
+    record = first_weights(run.model, run.weights)
+    options = {**(record.options if record else {}), **run.recipe.options}
+    options = {name: value for name, value in options.items() if name not in TRAINING_OPTIONS}
     shape = (size, size, registry.variant(run.model).input_shape[2])
     model = registry.create_model(run.model, classes=classes, input_shape=shape, **options)
     for layer in model.layers:

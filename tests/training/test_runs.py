@@ -117,7 +117,10 @@ def test_a_full_disk_leaves_the_last_checkpoint(digits, tmp_path, monkeypatch):
             train(run)
     assert sorted(path.name for path in tmp_path.glob("*checkpoint*")) == [checkpoints.NAME]
     assert checkpoints.read_state(tmp_path / checkpoints.NAME)["step"] == 10
-    np.testing.assert_allclose(weights(train(run)), weights(whole), rtol=1e-4, atol=1e-6)
+    again = train(run)
+    np.testing.assert_allclose(weights(again), weights(whole), rtol=1e-4, atol=1e-6)
+    # the state of the metrics after an epoch is that of its validation
+    assert [row["loss"] for row in again.history] == pytest.approx([row["loss"] for row in whole.history], rel=1e-4)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(digits, tmp_path):
@@ -140,6 +143,23 @@ def test_what_does_not_fit_is_refused(digits, tmp_path):
         train(Run("lenet_caffe", RECIPE, digits, tmp_path))
     with pytest.raises(ValueError, match="32 pixels a side at least"):
         train(Run("lenet5", changed(RECIPE, any_size=True), digits, tmp_path, input_size=20))
+
+
+def test_a_run_begins_with_the_weights_that_it_is_given(digits, tmp_path):
+    """They are there, also after a restart, belong to the run, and must fit the data."""
+    first = train(Run("lenet5", changed(RECIPE, epochs=2), digits, tmp_path / "first"))
+    path, _ = write(Run("lenet5", RECIPE, digits, tmp_path / "first"), first, ["command"])
+    still = changed(RECIPE, epochs=1, rate=1e-9)
+    run = Run("lenet5", still, digits, tmp_path / "second", weights=str(path))
+    second = train(run)
+    np.testing.assert_allclose(weights(second), weights(first), atol=1e-5)
+    assert checkpoints.read_state(tmp_path / "second" / checkpoints.NAME)["weights"] == "lenet5.kdc"
+    assert '"weights": "' in write(run, second, ["command"])[1].read_text()
+    with pytest.raises(ValueError, match=r"weights was 'lenet5\.kdc' and is now None"):
+        train(Run("lenet5", still, digits, tmp_path / "second"))
+    with pytest.raises(ValueError, match=r"The weights mnist are for 10 classes, and .*digits\.npz has 4"):
+        train(Run("lenet5", RECIPE, digits, tmp_path / "third", weights="mnist"))
+    assert not (tmp_path / "third").exists()
 
 
 def test_the_file_is_the_network(digits, tmp_path):

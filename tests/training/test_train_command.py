@@ -56,6 +56,8 @@ def test_a_run_from_the_command_line(call, digits, tmp_path):
         (("--model", "lenet5", "--data", ".", "--output", "y", "--max-time", "soon"), "--max-time is a time such as"),
         (("--model", "resnet50", "--data", ".", "--output", "y", "--recipe", "resnet_cifar"), "for images of 32x32"),
         (("--model", "lenet5", "--data", ".", "--output", "y"), "holds no images"),
+        (("--model", "lenet5", "--data", ".", "--output", "y", "--weights", "imagenet"), "no weights named 'imagenet'"),
+        (("--model", "lenet5", "--data", ".", "--output", "y", "--weights", "x.kdc"), "no weights file x.kdc"),
     ],
 )
 def test_what_cannot_be_done(call, arguments, message, tmp_path):
