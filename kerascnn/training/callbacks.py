@@ -162,8 +162,15 @@ class History(keras.callbacks.CSVLogger):
         super().__init__(str(path), append=self._first > 0)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if not self.keeper.out_of_time and not self.keeper.diverged:
+        if self.keeper.out_of_time or self.keeper.diverged:
+            return
+        try:
             super().on_epoch_end(epoch, logs)
+        except OSError as error:
+            raise OSError(
+                f"{self.filename} could not be written ({error.strerror or error}). Make room and run the same command "
+                "again: it goes on from the last checkpoint."
+            ) from error
 
     def on_train_end(self, logs: Any = None) -> None:
         super().on_train_end(logs)

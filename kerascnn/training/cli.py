@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 @click.command("train")
 @click.option("--model", metavar="NAME", help="The network: see `list`.")
-@click.option("--data", type=click.Path(path_type=Path), metavar="DIR|ZIP|FILE.npz", help="Images, a folder a class.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="DIR|ZIP|FILE.npz|tfds:NAME",
+    help="Images, a folder a class; or a data set of tensorflow-datasets.",
+)
 @click.option(
     "--validation",
     type=click.Path(path_type=Path),

@@ -225,10 +225,11 @@ def _fit(
         )
         if keeper.diverged:
             epoch, step = keeper.diverged
+            kept = "the checkpoint is of before" if keeper.path.exists() else "there is no checkpoint yet"
             raise FloatingPointError(
                 f"The loss is no finite number any more, in step {step + 1} of epoch {epoch + 1}. A lower learning "
                 f"rate helps most (--rate {run.recipe.rate / 10:g} instead of {run.recipe.rate:g}), in another "
-                "--output; the checkpoint is of before."
+                f"--output; {kept}."
             )
     return keeper
 
