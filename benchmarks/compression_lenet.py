@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 
 BATCH = 128
-PARENT, PRUNING, SHARED = 5.0, 10.0, 2.0  # epochs
+PARENT, PRUNING, SHARED = 5.0, 15.0, 4.0  # epochs
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", default="lenet_caffe", choices=["lenet_caffe", "lenet5"])
-    parser.add_argument("--sparsity", type=float, default=0.97)
-    parser.add_argument("--bits", type=int, default=4)
+    parser.add_argument("--sparsity", type=float, default=0.95)
+    parser.add_argument("--bits", type=int, default=5)
     parser.add_argument("--length", type=float, default=1.0, help="of the training, as a share of all its epochs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="where the .kdc file goes; without: nowhere")
