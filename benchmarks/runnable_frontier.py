@@ -140,17 +140,19 @@ def draw(done: list[dict[str, str]], path: Path) -> None:
     figure = Figure(figsize=(6 * len(splits), 4.5), layout="constrained")
     for axes, split in zip(figure.subplots(1, len(splits), squeeze=False)[0], splits, strict=True):
         rows = [row for row in done if row["split"] == split and row["file"] != "float32"]
-        for (file, points), marker in zip(by_file(rows), "o*sD^v", strict=False):
+        for (file, points), marker in zip(by_file(rows), "o*sD^vP", strict=False):
             sizes, top1 = ([float(row[field]) for row in points] for field in ("bytes", "top1"))
             axes.plot(np.divide(sizes, 1000), np.multiply(top1, 100), marker, label=file, alpha=0.8)
         base = next(float(row["top1"]) for row in rows if row["bits"] == "as they are")
         axes.axhline(100 * (base - WITHIN), color="gray", linestyle=":", label="one point below float32")
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
         axes.set_xlabel("kB")
         axes.set_ylabel("top-1, %")
         axes.set_title(f"compressed on {split} photos, measured on the others")
         axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize="small")
+        axes.legend(fontsize="small", loc="lower right")
     figure.savefig(path)
 
 
