@@ -137,7 +137,7 @@ def draw(done: list[dict[str, str]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     splits = sorted({row["split"] for row in done})
-    figure = Figure(figsize=(6 * len(splits), 4.5), layout="constrained")
+    figure = Figure(figsize=(7.5 * len(splits), 4.5), layout="constrained")
     for axes, split in zip(figure.subplots(1, len(splits), squeeze=False)[0], splits, strict=True):
         rows = [row for row in done if row["split"] == split and row["file"] != "float32"]
         for (file, points), marker in zip(by_file(rows), "o*sD^vP", strict=False):
@@ -152,7 +152,7 @@ def draw(done: list[dict[str, str]], path: Path) -> None:
         axes.set_ylabel("top-1, %")
         axes.set_title(f"compressed on {split} photos, measured on the others")
         axes.grid(alpha=0.3, which="both")
-        axes.legend(fontsize="small", loc="lower right")
+        axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(path)
 
 
