@@ -36,11 +36,11 @@ FIELDS = (
 
 def main(options: argparse.Namespace) -> None:
     import kerascnn
+    from export.checking.runtimes import open_keras
     from export.compression import compress, measure, state
     from export.images import find_images, labels_from_folders, load_images
-    from export.runtimes import open_keras
-    from kerascnn.crops import ten_crops
     from kerascnn.data import imagenet_classes
+    from kerascnn.photos.crops import ten_crops
 
     model = kerascnn.applications.squeezenet(weights="imagenet")
     weights = model.get_weights()

@@ -23,10 +23,10 @@ def main(photos: Path, weights: str = "squeezenet/imagenet") -> None:
     from PIL import Image
 
     import kerascnn
-    from export.evaluation import accuracy
+    from export.checking.accuracy import accuracy
     from export.images import find_images, labels_from_folders
-    from kerascnn.crops import predict_crops, predict_scales
     from kerascnn.data import imagenet_classes
+    from kerascnn.photos.crops import predict_crops, predict_scales
 
     variant, _, name = weights.partition("/")
     model = kerascnn.create_model(variant, weights=name)

@@ -28,10 +28,11 @@ FORMATS = ("saved_model", "tflite", "onnx")
 
 def measure(name: str) -> dict[str, Any]:
     """Figures of one variant: what was published, and why what was not."""
-    from export import models, pipeline
+    from export import opening as models
+    from export import stages as pipeline
     from export.errors import ExportError
-    from export.plan import make_plan
     from export.quiet import quiet
+    from export.request import make_plan
 
     start = time.perf_counter()
     with quiet(), tempfile.TemporaryDirectory() as folder:

@@ -38,7 +38,7 @@ def our_steps(model: keras.Model, folder: Path) -> Steps:
     from export.formats.onnx import write_onnx
     from export.formats.saved_model import write_saved_model
     from export.formats.tflite import write_tflite
-    from export.graph import TracedModel, trace
+    from export.tracing.graph import TracedModel, trace
 
     traced: list[TracedModel] = []
     return {

@@ -19,11 +19,11 @@ import numpy as np
 
 def main(photos: Path) -> None:
     import kerascnn
-    from export.evaluation import accuracy
+    from export.checking.accuracy import accuracy
+    from export.checking.runtimes import open_keras, open_tflite
     from export.formats.tflite import write_tflite
-    from export.graph import trace
     from export.images import find_images, labels_from_folders, load_images, spread
-    from export.runtimes import open_keras, open_tflite
+    from export.tracing.graph import trace
     from kerascnn.data import imagenet_classes
 
     model = kerascnn.applications.squeezenet(weights="imagenet")

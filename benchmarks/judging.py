@@ -14,10 +14,10 @@ def judged(answers: Any, reference: Any, labels: np.ndarray) -> dict[str, float]
     """Divergence in nats from the reference's probabilities, share of equal best classes, top-1 and top-5.
 
     Args:
-        answers, reference: `export.runtimes.Prediction`s of the same n photos.
+        answers, reference: `export.checking.runtimes.Prediction`s of the same n photos.
         labels: [n].
     """
-    from export.evaluation import accuracy
+    from export.checking.accuracy import accuracy
 
     ours, theirs = (_log_softmax(one.logits.reshape(len(labels), -1)) for one in (answers, reference))
     score = accuracy(answers.output, labels)

@@ -20,7 +20,7 @@ def write_ours(path: Path) -> None:
     """kerascnn's ResNet-50 through this package's writer."""
     import kerascnn
     from export.formats.onnx import write_onnx
-    from export.graph import trace
+    from export.tracing.graph import trace
 
     write_onnx(trace(kerascnn.create_model("resnet50", stride_in_1x1=False)), path)
 

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from serving_paths import MODEL, development_server
 
-from serving import loadtest
 from serving.client import Client
-from serving.loadtest import Load, Report
+from serving.operations import loadtest
+from serving.operations.loadtest import Load, Report
 
 USERS = (1, 8, 32)
 PHOTOS = 16

@@ -5,7 +5,7 @@
 
 Starts the development server on loopback and sends every photo as a file (JPEG bytes), as floats that were prepared
 here, and, where the model has the signature, as pixels; over REST and over gRPC; one photo in a request, one request at
-a time. The offline figure is the SavedModel's own, run by `export.runtimes` on the same photos.
+a time. The offline figure is the SavedModel's own, run by `export.checking.runtimes` on the same photos.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def read_photos(source: Path, count: int) -> Photos:
 
     import kerascnn
     from export.images import find_images, load_images, spread
-    from kerascnn.preprocessing import Preprocessing
+    from kerascnn.photos.preprocessing import Preprocessing
 
     found = find_images(source)
     names = spread(found.names, count)
@@ -62,7 +62,7 @@ def read_photos(source: Path, count: int) -> Photos:
 
 def offline(model: Path, photos: Photos) -> np.ndarray:
     """The best class of each photo, by the SavedModel itself."""
-    from export.runtimes import open_saved_model
+    from export.checking.runtimes import open_saved_model
 
     runtime = open_saved_model(model)
     return np.concatenate([runtime.predict(batch).argmax(1) for batch in np.array_split(photos.floats, 10)])
@@ -146,7 +146,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
 
-    from serving.models import find_models
+    from serving.artifacts import find_models
 
     (served,) = (model for model in find_models(arguments.models) if model.name == MODEL)
     photos = read_photos(arguments.photos, arguments.count)

@@ -28,7 +28,7 @@ def main() -> None:
     import numpy as np
 
     import kerascnn
-    from kerascnn.stochastic_depth import StochasticDepth
+    from kerascnn.layers.stochastic_depth import StochasticDepth
 
     keras.utils.set_random_seed(0)
     random = np.random.default_rng(0)

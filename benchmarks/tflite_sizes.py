@@ -21,9 +21,9 @@ FILES = ("float16", "dynamic", "int8", "sparse-float16", "sparse-int8")
 
 def main(options: argparse.Namespace) -> None:
     import kerascnn
+    from export.checking.parity import synthetic_images
     from export.compression import prune
-    from export.graph import trace
-    from export.verification import synthetic_images
+    from export.tracing.graph import trace
 
     print("| zeros | file | plain TFLiteConverter | ours | ratio |\n|---:|---|---:|---:|---:|")
     for sparsity in options.sparsity:

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 import kerascnn
-from kerascnn.preprocessing import Preprocessing
+from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.training import Augmentation, finetuning
 from kerascnn.training.augmentation import prepare
 from kerascnn.training.data import Images

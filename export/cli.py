@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from export.errors import ExportError, RequestError
-from export.plan import FORMATS, PRECISIONS, Compression, Plan, make_plan
+from export.request import FORMATS, PRECISIONS, Compression, Plan, make_plan
 
 
 @click.command(context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]})
@@ -116,8 +116,8 @@ def _end(message: str, code: int) -> None:
 def _check(options: dict[str, Any]) -> list[tuple[str, Path]]:
     """Everything that can be refused without importing TensorFlow; (model, output folder) for each export."""
     from export import publishing
-    from export.models import check_builder_options, expand_names
-    from export.plan import check_source, read_labels
+    from export.opening import check_builder_options, expand_names
+    from export.request import check_source, read_labels
 
     plan = _plan(options)
     options["size"] = _size(options["input_size"])
@@ -179,15 +179,15 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 def _run(jobs: list[tuple[str, Path]], options: dict[str, Any]) -> list[str]:
     """Export one model after another; a sentence for each that failed."""
-    from export.progress import progress_on
     from export.quiet import quiet
+    from export.report.progress import progress_on
 
     os.environ["KERAS_BACKEND"] = "tensorflow"  # SavedModel, TFLite and ONNX all come from TensorFlow's graph
     failures, manifests = [], []
     # Keras announces downloads on standard output, where the table or the JSON will be.
     with quiet() as (stderr, log), contextlib.redirect_stdout(sys.stderr), progress_on(stderr) as progress:
         progress.step("starting TensorFlow")
-        from export.pipeline import Rejected
+        from export.stages import Rejected
 
         for name, folder in jobs:
             try:
@@ -217,9 +217,10 @@ def _run(jobs: list[tuple[str, Path]], options: dict[str, Any]) -> list[str]:
 def _export(name: str, folder: Path, options: dict[str, Any], progress: Any) -> dict[str, Any]:
     from dataclasses import replace
 
-    from export import models, pipeline
+    from export import opening as models
+    from export import stages as pipeline
     from export.job import find_preprocessing
-    from export.plan import read_labels
+    from export.request import read_labels
 
     if name.endswith(".keras"):
         progress.step(f"{name}: loading")
@@ -255,7 +256,7 @@ def _print_results(manifests: list[tuple[Path, dict[str, Any]]], as_json: bool) 
         return
     from rich.console import Console
 
-    from export import report
+    from export.report import text as report
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     for folder, manifest in manifests:
@@ -268,7 +269,7 @@ def _print_results(manifests: list[tuple[Path, dict[str, Any]]], as_json: bool) 
 
 
 def _print_models(patterns: tuple[str, ...], as_json: bool) -> None:
-    from export.models import expand_names
+    from export.opening import expand_names
     from kerascnn.registry import list_models, variants
 
     names = [name for name in (expand_names(patterns) if patterns else list_models()) if name in variants()]
@@ -294,7 +295,7 @@ def _print_models(patterns: tuple[str, ...], as_json: bool) -> None:
 
 
 def _print_plan(jobs: list[tuple[str, Path]], options: dict[str, Any]) -> None:
-    from export.models import weights_state
+    from export.opening import weights_state
 
     plan = _plan(options)
     rows = []

@@ -11,13 +11,13 @@ import numpy as np
 
 from export.errors import RequestError
 from export.images import ImageSource, find_images, labels_from_folders, load_images, spread
-from export.models import LoadedModel
-from export.plan import Plan, check_source
+from export.opening import LoadedModel
+from export.request import Plan, check_source
 
 if TYPE_CHECKING:
     import keras
 
-    from kerascnn.preprocessing import Preprocessing
+    from kerascnn.photos.preprocessing import Preprocessing
 
 CALIBRATION_PHOTOS = 100
 COMPRESSION_PHOTOS = 500
@@ -182,7 +182,7 @@ def find_preprocessing(model: keras.Model, given: Preprocessing | str | None) ->
     Raises:
         RequestError: the name is unknown.
     """
-    from kerascnn import preprocessing
+    from kerascnn.photos import preprocessing
 
     shape = model.inputs[0].shape[1:]
     if given is None:
@@ -202,7 +202,7 @@ def find_preprocessing(model: keras.Model, given: Preprocessing | str | None) ->
 
 def verification_images(job: Job, calibration: np.ndarray | None) -> tuple[np.ndarray, str]:
     """The images that every artifact is compared on, and what they are: the user's own where there are any."""
-    from export.verification import synthetic_images
+    from export.checking.parity import synthetic_images
 
     if job.evaluation is not None:
         return job.read(job.evaluation, VERIFICATION_PHOTOS)[0], "evaluation photos"

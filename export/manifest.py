@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from export.benchmarking import Latency
-    from export.evaluation import Accuracy
+    from export.checking.accuracy import Accuracy
+    from export.checking.latency import Latency
+    from export.checking.parity import Parity
+    from export.checking.runtimes import TensorSpec
+    from export.checking.sizes import Sizes
     from export.job import Job
-    from export.models import Origin
-    from export.plan import Item
-    from export.runtimes import TensorSpec
-    from export.sizes import Sizes
-    from export.verification import Parity
+    from export.opening import Origin
+    from export.request import Item
 
 SCHEMA_VERSION = 1
 _PACKAGES = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "numpy")

@@ -19,7 +19,7 @@ def calm_branches(model: keras.Model) -> None:
     """
     import keras
 
-    from kerascnn.stochastic_depth import StochasticDepth
+    from kerascnn.layers.stochastic_depth import StochasticDepth
 
     for layer in model.layers:
         if isinstance(layer, keras.layers.Add | StochasticDepth):

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from kerascnn import analysis, applications, detection, layers, weights
-    from kerascnn.auxiliary import inference_model
-    from kerascnn.preprocessing import decode_predictions, preprocess_input
+    from kerascnn import analysis, applications, layers, photos, surgery, weights
+    from kerascnn.layers.auxiliary import inference_model
+    from kerascnn.photos import crops, detection
+    from kerascnn.photos.preprocessing import decode_predictions, preprocess_input
     from kerascnn.registry import Variant, create_model, list_models, variant
 
 __all__ = [
@@ -23,31 +24,38 @@ __all__ = [
     "analysis",
     "applications",
     "create_model",
+    "crops",
     "decode_predictions",
     "detection",
     "inference_model",
     "layers",
     "list_models",
+    "photos",
     "preprocess_input",
+    "surgery",
     "variant",
     "weights",
 ]
 
-_MODULES = ("analysis", "applications", "detection", "layers", "weights")
+_MODULES = {
+    **{name: name for name in ("analysis", "applications", "layers", "photos", "surgery", "weights")},
+    "crops": "photos.crops",
+    "detection": "photos.detection",
+}
 _HOMES = {
     "Variant": "registry",
-    "inference_model": "auxiliary",
+    "inference_model": "layers.auxiliary",
     "create_model": "registry",
     "list_models": "registry",
     "variant": "registry",
-    "decode_predictions": "preprocessing",
-    "preprocess_input": "preprocessing",
+    "decode_predictions": "photos.preprocessing",
+    "preprocess_input": "photos.preprocessing",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f"kerascnn.{name}")
+        return importlib.import_module(f"kerascnn.{_MODULES[name]}")
     if name in _HOMES:
         return getattr(importlib.import_module(f"kerascnn.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'kerascnn' has no attribute {name!r}")
@@ -61,8 +69,3 @@ if "keras" in sys.modules:
     # Keras can only load a saved model whose layers are registered. Where Keras is imported later than this package,
     # `import kerascnn.layers` does the same.
     importlib.import_module("kerascnn.layers")
-    importlib.import_module("kerascnn.auxiliary")
-    importlib.import_module("kerascnn.stochastic_depth")
-    importlib.import_module("kerascnn.drop_path")
-    importlib.import_module("kerascnn.ensembling")
-    importlib.import_module("kerascnn.lenet_layers")

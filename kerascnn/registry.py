@@ -45,7 +45,7 @@ class WeightsRecord:
     md5: where the publisher gives that instead; "" otherwise.
     bytes: None where the publisher does not say.
     options: the builder options that these weights were trained with, where they differ from the paper's.
-    preprocessing: the fields of `kerascnn.preprocessing.Preprocessing`; None where a file does not know it.
+    preprocessing: the fields of `kerascnn.photos.preprocessing.Preprocessing`; None where a file does not know it.
     labels: the name of a set of classes, or the classes' names.
     input_shape: of the network, where a file says it.
     trained: False for random weights that were put into a file, None where nobody knows.

@@ -15,12 +15,12 @@ from serving.errors import RequestError, ServingError
 
 # command: (where it is, what the listing says of it)
 COMMANDS = {
-    "init": ("serving.init:command", "Write TensorFlow Serving's configuration for what was exported."),
-    "doctor": ("serving.doctor:command", "Check models and configuration before they are deployed."),
-    "promote": ("serving.versions:promote", "Add a version to a served model, or give a version a label."),
-    "rollback": ("serving.versions:rollback", "Give a label back to the version that had it before."),
+    "init": ("serving.configuration.init:command", "Write TensorFlow Serving's configuration for what was exported."),
+    "doctor": ("serving.operations.doctor:command", "Check models and configuration before they are deployed."),
+    "promote": ("serving.operations.versions:promote", "Add a version to a served model, or give a version a label."),
+    "rollback": ("serving.operations.versions:rollback", "Give a label back to the version that had it before."),
     "client": ("serving.client.cli:command", "Classify photos with a running server."),
-    "loadtest": ("serving.loadtest:command", "Measure throughput and latency of a running server."),
+    "loadtest": ("serving.operations.loadtest:command", "Measure throughput and latency of a running server."),
     "dev": ("serving.development.cli:command", "Start a development server that needs no container engine."),
 }
 

@@ -11,7 +11,7 @@ import pytest
 
 import kerascnn
 from kerascnn import applications
-from kerascnn.layers import ChannelPadding
+from kerascnn.layers.normalization import ChannelPadding
 from kerascnn.registry import variants
 
 FAMILIES = ("resnet_v2_cifar", "wide_resnet_cifar", "resnext_cifar", "densenet_cifar")

@@ -8,7 +8,7 @@ import pytest
 
 import kerascnn
 from kerascnn import applications
-from kerascnn.lenet_layers import scaled_tanh
+from kerascnn.layers.lenet import scaled_tanh
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ from keras import layers
 from PIL import Image
 
 from kerascnn import applications
-from kerascnn.convolutional import fully_convolutional
-from kerascnn.crops import googlenet_crops, predict_crops, predict_scales, ten_crops
-from kerascnn.preprocessing import Preprocessing
+from kerascnn.photos.crops import googlenet_crops, predict_crops, predict_scales, ten_crops
+from kerascnn.photos.preprocessing import Preprocessing
+from kerascnn.surgery.convolutional import fully_convolutional
 
 READING = Preprocessing(40, (32, 32), "bilinear", "bgr", (100.0, 110.0, 120.0), (60.0,))
 

@@ -14,9 +14,9 @@ from PIL import Image
 import kerascnn
 from kerascnn import applications
 from kerascnn.applications import ensemble
-from kerascnn.auxiliary import AuxiliaryModel
-from kerascnn.ensembling import PhotoPreparation, resampling_matrix
-from kerascnn.preprocessing import Preprocessing
+from kerascnn.layers.auxiliary import AuxiliaryModel
+from kerascnn.layers.ensembling import PhotoPreparation, resampling_matrix
+from kerascnn.photos.preprocessing import Preprocessing
 
 CAFFE = Preprocessing(36, (24, 24), "bilinear", "bgr", (103.9, 116.8, 123.7), (1.0,))
 TORCH = Preprocessing(36, (32, 32), "bilinear", "rgb", (123.7, 116.3, 103.5), (58.4, 57.1, 57.4))
@@ -267,7 +267,7 @@ def test_open_sides_stay_open_where_they_can():
 def test_export_of_two_sizes_to_every_format(tmp_path):
     """Preparation and mean in standard operators; the saved file exports as well, also where Keras comes in late."""
     from export import export
-    from export.models import open_file
+    from export.opening import open_file
 
     members = [member(replace(CAFFE, resize=24, crop=(20, 20))), member(TORCH, seed=1, activation=None)]
     for average in ("probabilities", "logits"):
@@ -288,7 +288,7 @@ def test_export_of_two_sizes_to_every_format(tmp_path):
     np.testing.assert_array_equal(open_file(saved).model(x), model(x))
     code = f"""
 from pathlib import Path
-from export.models import expand_names, open_file
+from export.opening import expand_names, open_file
 expand_names(({str(saved)!r},))
 print(open_file(Path({str(saved)!r})).model.name)
 """
@@ -312,14 +312,14 @@ def test_the_jax_backend_gives_the_same_answers(tmp_path):
     code = (
         f"FIELDS = {[astuple(TORCH), astuple(gray)]}"
         + """
-import keras, kerascnn, kerascnn.preprocessing, numpy as np
+import keras, kerascnn, kerascnn.photos.preprocessing, numpy as np
 assert keras.backend.backend() == "jax"
 model = keras.saving.load_model("model.keras")
 data = np.load("x.npz")
 np.testing.assert_allclose(np.asarray(model(data["x"])), data["y"], atol=1e-5)
 columns = [model.get_layer(name) for name in ("small", "small_2")]
 for column, fields in zip(columns, FIELDS):
-    column.kerascnn_preprocessing = kerascnn.preprocessing.Preprocessing(*fields)
+    column.kerascnn_preprocessing = kerascnn.photos.preprocessing.Preprocessing(*fields)
 again = kerascnn.applications.ensemble(columns, average="logits")
 np.testing.assert_allclose(np.asarray(again(data["x"])), data["y"], atol=1e-5)
 """

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kerascnn import applications
-from kerascnn.drop_path import FractalJoin, GlobalDropPath, single_column
+from kerascnn.layers.drop_path import FractalJoin, GlobalDropPath, single_column
 
 
 @pytest.fixture(autouse=True)
@@ -222,7 +222,7 @@ def test_saved_models_load_and_have_columns(network, tmp_path):
 
 
 def test_exports_hold_the_full_network_and_no_random_numbers(network):
-    from export.graph import trace
+    from export.tracing.graph import trace
 
     operations = [node.op for node in trace(network).frozen.graph_def.node]
     assert operations.count("Conv2D") == 35

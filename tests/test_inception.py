@@ -8,7 +8,7 @@ import pytest
 
 import kerascnn
 from kerascnn import applications
-from kerascnn.auxiliary import AuxiliaryModel
+from kerascnn.layers.auxiliary import AuxiliaryModel
 
 
 @pytest.fixture(autouse=True)

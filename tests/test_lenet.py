@@ -13,7 +13,7 @@ import kerascnn
 from kerascnn import applications
 from kerascnn.analysis import count_connections, count_parameters
 from kerascnn.applications.lenet import C3_TABLE
-from kerascnn.lenet_layers import (
+from kerascnn.layers.lenet import (
     DistanceLoss,
     PartialConv2D,
     RadialBasis,
@@ -225,7 +225,7 @@ def test_exported_graphs_hold_standard_operators(tmp_path):
     import onnxruntime
 
     from export.formats.onnx import write_onnx
-    from export.graph import trace
+    from export.tracing.graph import trace
 
     model = applications.lenet5_1998(classifier_activation=None)
     for weight in model.trainable_weights:  # so large that every path shows in the outputs, as first weights do not

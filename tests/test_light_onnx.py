@@ -15,7 +15,7 @@ import pytest
 from keras import layers
 
 import kerascnn
-from kerascnn.layers import LocalResponseNormalization
+from kerascnn.layers.normalization import LocalResponseNormalization
 
 onnx = pytest.importorskip("onnx", reason="the ONNX zoo's graphs come with the onnx package")
 

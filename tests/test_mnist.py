@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import kerascnn
-from kerascnn.lenet_layers import DistanceLoss
+from kerascnn.layers.lenet import DistanceLoss
 
 NETWORKS = ("lenet5", "lenet5_1998", "lenet_caffe", "ciresan_mlp", "ciresan_mnist", "ciresan_gtsrb")
 

@@ -11,8 +11,10 @@ import keras
 import numpy as np
 import pytest
 
-from kerascnn import applications, blocks, detection
+from kerascnn import applications
 from kerascnn.applications import overfeat
+from kerascnn.building import blocks
+from kerascnn.photos import detection
 
 # name: (side of the window, stride of the windows, how many offsets the last pool has)
 NETWORKS = {"overfeat_fast": (231, 32, 2), "overfeat_accurate": (221, 36, 3)}

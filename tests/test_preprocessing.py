@@ -12,7 +12,7 @@ from PIL import Image
 
 import kerascnn
 from kerascnn import weights
-from kerascnn.preprocessing import NORMALIZATIONS, Preprocessing, find_preprocessing
+from kerascnn.photos.preprocessing import NORMALIZATIONS, Preprocessing, find_preprocessing
 
 KERAS = {
     "vgg16": keras.applications.vgg16,

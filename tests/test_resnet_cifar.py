@@ -16,8 +16,8 @@ from safetensors.numpy import save_file
 import kerascnn
 from kerascnn import applications, weights
 from kerascnn.data import CIFAR10_CLASSES
-from kerascnn.layers import ChannelPadding
-from kerascnn.recursion import deep_graphs
+from kerascnn.keras_graph import deep_graphs
+from kerascnn.layers.normalization import ChannelPadding
 from kerascnn.weights import WeightsError
 from kerascnn.weights.mappings import resnet_cifar
 

@@ -12,9 +12,9 @@ import pytest
 
 import kerascnn
 from kerascnn import applications
-from kerascnn.building import ResidualOptions
+from kerascnn.building.network import ResidualOptions
+from kerascnn.layers.stochastic_depth import StochasticDepth, StochasticDepthModel
 from kerascnn.registry import builders, variants
-from kerascnn.stochastic_depth import StochasticDepth, StochasticDepthModel
 
 # one of each kind of unit
 KINDS = ("resnet20_cifar", "resnet50", "resnet18_v2", "seresnet18", "wide_resnet16_4_cifar")
@@ -264,7 +264,7 @@ def operators(model, folder):
 
     from export.formats.onnx import write_onnx
     from export.formats.tflite import write_tflite
-    from export.graph import trace
+    from export.tracing.graph import trace
 
     traced = trace(model)
     write_onnx(traced, folder / "model.onnx")

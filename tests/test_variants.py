@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import kerascnn
-from kerascnn.recursion import deep_graphs
+from kerascnn.keras_graph import deep_graphs
 from kerascnn.registry import variants
 from kerascnn.weights.conversion import following_normalization
 from tests.parity.seeding import values
@@ -153,7 +153,7 @@ LOGITS = """
 import sys
 import keras
 import numpy as np
-from kerascnn import building
+from kerascnn.building import network as building
 building.INITIALIZER = "zeros"  # seeded weights follow, and JAX compiles random numbers anew for each shape
 from tests.test_variants import logits
 assert keras.backend.backend() == sys.argv[1]

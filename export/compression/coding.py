@@ -12,8 +12,8 @@ from export.compression import recipe
 from export.errors import ExportError, RequestError
 from export.job import COMPRESSION_PHOTOS, Job, Photos
 from export.manifest import digest
-from export.models import LoadedModel, origin_of
-from export.progress import Progress
+from export.opening import LoadedModel, origin_of
+from export.report.progress import Progress
 from kerascnn.weights import WeightsError, container
 from kerascnn.weights.headers import Header
 
@@ -87,7 +87,7 @@ def compress_job(job: Job, folder: Path, images: np.ndarray, score: Score | None
 
 def _answers(job: Job, images: np.ndarray) -> np.ndarray:
     """The logarithms of the probabilities that the model gives images now."""
-    from export.runtimes import open_keras
+    from export.checking.runtimes import open_keras
 
     logits = open_keras(job.loaded.model).predict_with_logits(job.to_model(images)).logits
     logits = logits.reshape(len(images), -1).astype(np.float64)

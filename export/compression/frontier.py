@@ -117,7 +117,7 @@ def sweep(
 def draw(rows: Sequence[Row], path: Path) -> None:
     """A line for each sparsity: bytes against top-1 accuracy or, without labels, agreement with the original."""
     if path.suffix.lower() == ".html":
-        from export.reporting.compression import frontier
+        from export.report.compression import frontier
 
         path.write_text(frontier([asdict(row) for row in rows]), encoding="utf-8")
         return

@@ -73,7 +73,7 @@ def log_probabilities(model: keras.Model) -> Callable[[Any], Any]:
     """
     import tensorflow as tf
 
-    from kerascnn.logits import ending
+    from kerascnn.surgery.logits import ending
 
     try:
         logits = ending(model) == "logits"

@@ -13,7 +13,7 @@ from export.compression.networks import check_model, check_photos, log_probabili
 from export.compression.sequence import cluster_in_sequence
 from export.compression.states import Recorder, Score, Step, coded_bytes
 from export.errors import RequestError
-from export.progress import Progress, Silent
+from export.report.progress import Progress, Silent
 
 if TYPE_CHECKING:
     import keras
@@ -129,7 +129,7 @@ def copy(model: keras.Model) -> keras.Model:
     """The same network with weights of its own."""
     import keras
 
-    from kerascnn.recursion import deep_graphs
+    from kerascnn.keras_graph import deep_graphs
 
     with deep_graphs():
         twin = keras.models.clone_model(model)

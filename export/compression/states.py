@@ -15,7 +15,7 @@ from kerascnn.weights import container
 if TYPE_CHECKING:
     import keras
 
-    from export.evaluation import Accuracy
+    from export.checking.accuracy import Accuracy
 
 Score = Callable[["keras.Model"], "Accuracy"]
 

@@ -2,7 +2,7 @@
 
 The kernels of convolutions and dense layers get 15 steps a channel, depthwise ones, for which LiteRT has no four bits,
 255; activations stay in float32 and get a range for each image while running. Rounded to the nearest step, SqueezeNet's
-weights are of no use, so they come here on steps chosen for the photos (`export/rounding.py`). The quantizer's recipes
+weights are of no use, so they come here on steps chosen for the photos (`quantization/rounding.py`). Its recipes
 in blocks and with Hadamard rotations return a convolutional network as it was, and those with two bits one that answers
 NaN, without a word; they are not used.
 """

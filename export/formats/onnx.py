@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.errors import ExportError, RequestError
 from export.formats import onnx_int8
-from export.quantization import check_calibration, prepare
+from export.quantization.preparation import check_calibration, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from export.freezing import FrozenGraph
-    from export.graph import TracedModel
+    from export.tracing.freezing import FrozenGraph
+    from export.tracing.graph import TracedModel
 
 OPSETS = range(9, 19)
 PRECISIONS = ("float32", "int8")

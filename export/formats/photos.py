@@ -1,4 +1,4 @@
-"""Reading and preparing photos inside the graph, as `kerascnn.preprocessing.Preprocessing.load` does outside of it.
+"""Reading and preparing photos inside the graph, as `Preprocessing.load` does outside of it.
 
 What both do alike, to the bit: decoding JPEG and PNG (of 8 bits), turning a photo upright (EXIF), gray, the size after
 resizing, the crop, and the normalisation. Pillow resizes in two passes and rounds to whole levels in between; here one
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from kerascnn.preprocessing import Preprocessing
+    from kerascnn.photos.preprocessing import Preprocessing
 
 # A file of a few kilobytes can decode to gigabytes. The largest photos that telephones take by default are smaller.
 MAX_PIXELS = 50_000_000

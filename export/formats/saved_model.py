@@ -11,8 +11,8 @@ from serving.contract import DEFAULT_SIGNATURE, EXTRA, LABELS_FILE
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from export.graph import TracedModel
-    from kerascnn.preprocessing import Preprocessing
+    from export.tracing.graph import TracedModel
+    from kerascnn.photos.preprocessing import Preprocessing
 
 
 def write_saved_model(
@@ -39,7 +39,7 @@ def write_saved_model(
 
     from export.formats.signatures import photo_signatures
     from export.formats.warmup import write_warmup
-    from serving.operators import problems
+    from serving.contract.operators import problems
 
     module = tf.Module()
     module.weights = traced.variables

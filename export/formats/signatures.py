@@ -12,8 +12,8 @@ from serving.contract import BYTES_SIGNATURE, NOT_READABLE, TOP, UINT8_SIGNATURE
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from export.graph import TracedModel
-    from kerascnn.preprocessing import Preprocessing
+    from export.tracing.graph import TracedModel
+    from kerascnn.photos.preprocessing import Preprocessing
 
 _CPU = "/CPU:0"
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from export.errors import ExportError, RequestError
 from export.formats import int4
-from export.quantization import check_calibration, prepare
-from export.rounding import round_kernels
+from export.quantization.preparation import check_calibration, prepare
+from export.quantization.rounding import round_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from export.graph import TracedModel
+    from export.tracing.graph import TracedModel
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8")
 RANGED = ("int8", "int8-io", "int16x8")  # whose activations get fixed ranges, from calibration images

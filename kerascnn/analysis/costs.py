@@ -8,8 +8,8 @@ from typing import Any
 from keras import layers
 
 from kerascnn.analysis.calls import Call, Graph, Shape
-from kerascnn.ensembling import PhotoPreparation
-from kerascnn.lenet_layers import PartialConv2D, RadialBasis
+from kerascnn.layers.ensembling import PhotoPreparation
+from kerascnn.layers.lenet import PartialConv2D, RadialBasis
 
 BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1}
 

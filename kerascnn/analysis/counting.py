@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-from kerascnn.lenet_layers import PartialConv2D, RadialBasis, TrainableSubsampling, units
+from kerascnn.layers.lenet import PartialConv2D, RadialBasis, TrainableSubsampling, units
 
 
 @dataclass(frozen=True)

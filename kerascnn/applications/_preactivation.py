@@ -10,8 +10,8 @@ from typing import Literal
 from keras import KerasTensor, layers
 
 from kerascnn.applications._residual import padded
-from kerascnn.blocks import add, bn_relu, conv
-from kerascnn.stochastic_depth import Join
+from kerascnn.building.blocks import add, bn_relu, conv
+from kerascnn.layers.stochastic_depth import Join
 
 
 def basic(

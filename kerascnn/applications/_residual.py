@@ -11,10 +11,10 @@ from typing import Literal
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.blocks import add, conv_bn_relu, max_pool
-from kerascnn.building import DATA_FORMAT, Network
-from kerascnn.layers import ChannelPadding
-from kerascnn.stochastic_depth import Join
+from kerascnn.building.blocks import add, conv_bn_relu, max_pool
+from kerascnn.building.network import DATA_FORMAT, Network
+from kerascnn.layers.normalization import ChannelPadding
+from kerascnn.layers.stochastic_depth import Join
 
 # residual units in conv2_x, conv3_x, conv4_x, conv5_x, by the network's depth
 UNITS: Mapping[int, tuple[int, int, int, int]] = {

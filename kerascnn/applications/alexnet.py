@@ -7,9 +7,9 @@ from typing import Unpack
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.blocks import conv, max_pool
-from kerascnn.building import DATA_FORMAT, ModelOptions, Network
-from kerascnn.layers import AdaptiveAveragePooling2D, LocalResponseNormalization
+from kerascnn.building.blocks import conv, max_pool
+from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
+from kerascnn.layers.normalization import AdaptiveAveragePooling2D, LocalResponseNormalization
 from kerascnn.registry import register
 
 

@@ -7,8 +7,8 @@ from typing import Unpack
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.blocks import average_pool, concatenate, conv_bn_relu, max_pool
-from kerascnn.building import DATA_FORMAT, ModelOptions, Network
+from kerascnn.building.blocks import average_pool, concatenate, conv_bn_relu, max_pool
+from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
 from kerascnn.registry import register
 
 # filters of the 1x1, 3x3 reduce, 3x3, double 3x3 reduce, double 3x3 and pool projection (0: none), Figure 5

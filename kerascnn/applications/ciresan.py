@@ -11,9 +11,9 @@ from typing import Unpack
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.blocks import max_pool
-from kerascnn.building import DATA_FORMAT, ModelOptions, Network
-from kerascnn.lenet_layers import scaled_tanh
+from kerascnn.building.blocks import max_pool
+from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
+from kerascnn.layers.lenet import scaled_tanh
 from kerascnn.registry import register
 
 HIDDEN = (2500, 2000, 1500, 1000, 500)

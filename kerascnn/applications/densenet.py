@@ -7,8 +7,8 @@ from typing import Unpack
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.blocks import bn_relu, concatenate, conv, conv_bn_relu, max_pool
-from kerascnn.building import DATA_FORMAT, ModelOptions, Network
+from kerascnn.building.blocks import bn_relu, concatenate, conv, conv_bn_relu, max_pool
+from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
 from kerascnn.registry import register
 
 # growth rate k, dense layers in each of the four blocks, Table 1; 161 is the authors' (their code and README)

@@ -7,8 +7,8 @@ from typing import Unpack
 import keras
 
 from kerascnn.applications.densenet import dense_layer, transition
-from kerascnn.blocks import bn_relu, conv
-from kerascnn.building import ModelOptions, Network, dropout_rate
+from kerascnn.building.blocks import bn_relu, conv
+from kerascnn.building.network import ModelOptions, Network, dropout_rate
 from kerascnn.registry import register
 
 

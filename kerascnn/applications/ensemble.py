@@ -14,12 +14,12 @@ import keras
 import numpy as np
 from keras import layers
 
-from kerascnn.auxiliary import inference_model
-from kerascnn.building import head_dtype
-from kerascnn.ensembling import PhotoPreparation, WeightedMean
-from kerascnn.logits import ending, without_softmax
-from kerascnn.preprocessing import Preprocessing
-from kerascnn.recursion import deep_graphs
+from kerascnn.building.network import head_dtype
+from kerascnn.keras_graph import deep_graphs
+from kerascnn.layers.auxiliary import inference_model
+from kerascnn.layers.ensembling import PhotoPreparation, WeightedMean
+from kerascnn.photos.preprocessing import Preprocessing
+from kerascnn.surgery.logits import ending, without_softmax
 
 Size = tuple[int, int]
 
@@ -199,7 +199,7 @@ def _input(columns: list[_Column]) -> tuple[Any, list[Any], Preprocessing | None
             raise ValueError(
                 f"The members take different inputs, and how photos are prepared for {one.model.name} is not known (a "
                 "saved file does not keep it). Set its attribute kerascnn_preprocessing, such as "
-                'kerascnn.preprocessing.Preprocessing.named("torch", (224, 224, 3)).'
+                'kerascnn.photos.preprocessing.Preprocessing.named("torch", (224, 224, 3)).'
             )
         if one.shape[2] not in (1, 3):
             raise ValueError(

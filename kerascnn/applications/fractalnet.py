@@ -1,7 +1,7 @@
 """FractalNet: very deep networks without residuals (Larsson et al. 2016, arXiv:1605.07648).
 
 A block is a fractal of C columns: a convolution beside two fractals of C - 1 columns in a row, joined by means, so that
-column c is 2^(c - 1) convolutions deep. `kerascnn.drop_path.single_column(model)` is the deepest column alone.
+column c is 2^(c - 1) convolutions deep. `kerascnn.layers.drop_path.single_column(model)` is the deepest column alone.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Unpack
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.blocks import batch_norm, conv, conv_bn_relu, max_pool
-from kerascnn.building import ModelOptions, Network
-from kerascnn.drop_path import FractalJoin, GlobalDropPath, Mode, check
+from kerascnn.building.blocks import batch_norm, conv, conv_bn_relu, max_pool
+from kerascnn.building.network import ModelOptions, Network
+from kerascnn.layers.drop_path import FractalJoin, GlobalDropPath, Mode, check
 from kerascnn.registry import register
 
 DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4)  # of the blocks' convolutions (section 4)

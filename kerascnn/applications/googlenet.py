@@ -9,9 +9,9 @@ from typing import Unpack
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.blocks import average_pool, concatenate, conv, conv_bn_relu, max_pool
-from kerascnn.building import DATA_FORMAT, ModelOptions, Network
-from kerascnn.layers import LocalResponseNormalization
+from kerascnn.building.blocks import average_pool, concatenate, conv, conv_bn_relu, max_pool
+from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
+from kerascnn.layers.normalization import LocalResponseNormalization
 from kerascnn.registry import register
 
 # filters of the 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5 and pool projection convolutions, Table 1
@@ -39,7 +39,7 @@ def googlenet(*, aux_logits: bool = False, **options: Unpack[ModelOptions]) -> k
 
     Args:
         aux_logits: True adds the two auxiliary classifiers of section 5 for training, see
-            `kerascnn.auxiliary.AuxiliaryModel`; at inference and in exported files they do not exist.
+            `kerascnn.layers.auxiliary.AuxiliaryModel`; at inference and in exported files they do not exist.
         **options: see `kerascnn.building.ModelOptions`.
     """
     net = Network("googlenet", options)

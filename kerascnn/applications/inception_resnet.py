@@ -9,10 +9,10 @@ from typing import Unpack
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.blocks import average_pool, batch_norm, concatenate, conv, conv_bn_relu, max_pool
-from kerascnn.building import Network, ResidualOptions
+from kerascnn.building.blocks import average_pool, batch_norm, concatenate, conv, conv_bn_relu, max_pool
+from kerascnn.building.network import Network, ResidualOptions
+from kerascnn.layers.stochastic_depth import Join
 from kerascnn.registry import register
-from kerascnn.stochastic_depth import Join
 
 Unit = Callable[..., KerasTensor]
 

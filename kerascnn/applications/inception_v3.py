@@ -9,8 +9,8 @@ from typing import Unpack
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.blocks import average_pool, concatenate, conv_bn_relu, max_pool
-from kerascnn.building import DATA_FORMAT, ModelOptions, Network
+from kerascnn.building.blocks import average_pool, concatenate, conv_bn_relu, max_pool
+from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
 from kerascnn.registry import register
 
 Unit = Callable[..., KerasTensor]
@@ -28,7 +28,7 @@ def inception_v3(
 
     Args:
         aux_logits: True adds the auxiliary classifier of Figure 8 for training, see
-            `kerascnn.auxiliary.AuxiliaryModel`; at inference and in exported files it does not exist.
+            `kerascnn.layers.auxiliary.AuxiliaryModel`; at inference and in exported files it does not exist.
         bn_scale: False leaves out the scale (gamma) of batch normalisation, as the authors' code and keras.applications
             do: 17,216 parameters fewer. True (the default) keeps it.
         pool_counts_padding: False (the default) averages over the pixels within the map, as the authors' code does;

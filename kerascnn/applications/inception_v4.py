@@ -8,8 +8,8 @@ from typing import Unpack
 import keras
 from keras import KerasTensor
 
-from kerascnn.blocks import average_pool, concatenate, conv_bn_relu, max_pool
-from kerascnn.building import ModelOptions, Network
+from kerascnn.building.blocks import average_pool, concatenate, conv_bn_relu, max_pool
+from kerascnn.building.network import ModelOptions, Network
 from kerascnn.registry import register
 
 unit = partial(conv_bn_relu, epsilon=1e-3)

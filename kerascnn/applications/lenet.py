@@ -10,9 +10,9 @@ from typing import Unpack
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.blocks import average_pool, conv, max_pool
-from kerascnn.building import DATA_FORMAT, ModelOptions, Network, head_dtype
-from kerascnn.lenet_layers import (
+from kerascnn.building.blocks import average_pool, conv, max_pool
+from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network, head_dtype
+from kerascnn.layers.lenet import (
     PartialConv2D,
     RadialBasis,
     TrainableSubsampling,

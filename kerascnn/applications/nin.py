@@ -13,8 +13,8 @@ import keras
 import numpy as np
 from keras import KerasTensor, layers
 
-from kerascnn.blocks import average_pool, conv, max_pool
-from kerascnn.building import DATA_FORMAT, ModelOptions, Network, head_dtype
+from kerascnn.building.blocks import average_pool, conv, max_pool
+from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network, head_dtype
 from kerascnn.registry import register
 
 

@@ -1,6 +1,6 @@
 """OverFeat: a classifier that is a convolution, applied to images of any size (Sermanet et al. 2013, arXiv:1312.6229).
 
-`kerascnn.detection` has what the paper does with the maps of scores: evaluation over scales, and bounding boxes.
+`kerascnn.photos.detection` has what the paper does with the maps of scores: evaluation over scales, and bounding boxes.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Literal, Unpack
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.blocks import conv, max_pool
-from kerascnn.building import DATA_FORMAT, ModelOptions, Network, head_dtype
+from kerascnn.building.blocks import conv, max_pool
+from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network, head_dtype
 from kerascnn.registry import register
 
 Dense = Literal["fine"] | bool

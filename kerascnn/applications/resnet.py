@@ -9,9 +9,9 @@ import keras
 from keras import KerasTensor
 
 from kerascnn.applications._residual import basic, bottleneck, resnet
-from kerascnn.building import ModelOptions, Network, ResidualOptions
+from kerascnn.building.network import ModelOptions, Network, ResidualOptions
+from kerascnn.layers.stochastic_depth import Join
 from kerascnn.registry import register
-from kerascnn.stochastic_depth import Join
 
 Widening = Literal["A", "B"] | None
 

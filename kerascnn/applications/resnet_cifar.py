@@ -8,8 +8,8 @@ from typing import Literal, Unpack
 import keras
 
 from kerascnn.applications._residual import Shortcut, basic, stages
-from kerascnn.blocks import conv_bn_relu
-from kerascnn.building import ModelOptions, Network, ResidualOptions
+from kerascnn.building.blocks import conv_bn_relu
+from kerascnn.building.network import ModelOptions, Network, ResidualOptions
 from kerascnn.registry import register
 
 Widening = Literal["A", "B"] | None

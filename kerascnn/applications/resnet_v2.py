@@ -9,8 +9,8 @@ from keras import KerasTensor, layers
 
 from kerascnn.applications._preactivation import basic, bottleneck
 from kerascnn.applications._residual import UNITS
-from kerascnn.blocks import bn_relu, conv, max_pool
-from kerascnn.building import DATA_FORMAT, Network, ResidualOptions
+from kerascnn.building.blocks import bn_relu, conv, max_pool
+from kerascnn.building.network import DATA_FORMAT, Network, ResidualOptions
 from kerascnn.registry import register
 
 Stem = Literal["paper", "timm", "keras", "pytorchcv"] | None

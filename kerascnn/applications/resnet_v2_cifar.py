@@ -9,10 +9,10 @@ from keras import KerasTensor
 
 from kerascnn.applications._preactivation import basic, bottleneck
 from kerascnn.applications._residual import Unit, stages
-from kerascnn.blocks import bn_relu, conv
-from kerascnn.building import Network, ResidualOptions
+from kerascnn.building.blocks import bn_relu, conv
+from kerascnn.building.network import Network, ResidualOptions
+from kerascnn.layers.stochastic_depth import Join
 from kerascnn.registry import register
-from kerascnn.stochastic_depth import Join
 
 
 @register

@@ -8,9 +8,9 @@ import keras
 from keras import KerasTensor
 
 from kerascnn.applications._residual import Unit, bottleneck, resnet
-from kerascnn.building import Network, ResidualOptions
+from kerascnn.building.network import Network, ResidualOptions
+from kerascnn.layers.stochastic_depth import Join
 from kerascnn.registry import register
-from kerascnn.stochastic_depth import Join
 
 
 @register

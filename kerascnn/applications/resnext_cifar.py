@@ -8,8 +8,8 @@ import keras
 
 from kerascnn.applications._residual import stages
 from kerascnn.applications.resnext import aggregated
-from kerascnn.blocks import conv_bn_relu
-from kerascnn.building import Network, ResidualOptions
+from kerascnn.building.blocks import conv_bn_relu
+from kerascnn.building.network import Network, ResidualOptions
 from kerascnn.registry import register
 
 

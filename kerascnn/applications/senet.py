@@ -10,10 +10,10 @@ import keras
 from keras import KerasTensor, layers
 
 from kerascnn.applications._residual import UNITS, Unit, basic, bottleneck, stages
-from kerascnn.blocks import conv, conv_bn_relu, max_pool
-from kerascnn.building import DATA_FORMAT, Network, ResidualOptions
+from kerascnn.building.blocks import conv, conv_bn_relu, max_pool
+from kerascnn.building.network import DATA_FORMAT, Network, ResidualOptions
+from kerascnn.layers.stochastic_depth import Join
 from kerascnn.registry import register
-from kerascnn.stochastic_depth import Join
 
 Padding = Literal[0, 1] | None
 

@@ -8,8 +8,8 @@ from typing import Literal, Unpack
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.blocks import add, concatenate, conv, conv_bn_relu, max_pool
-from kerascnn.building import DATA_FORMAT, ModelOptions, Network, head_dtype
+from kerascnn.building.blocks import add, concatenate, conv, conv_bn_relu, max_pool
+from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network, head_dtype
 from kerascnn.registry import register
 
 Bypass = Literal["simple", "complex"]

@@ -10,7 +10,7 @@ from typing import Literal, Unpack
 import keras
 
 from kerascnn.applications.resnet_cifar import stack
-from kerascnn.building import Network, ResidualOptions
+from kerascnn.building.network import Network, ResidualOptions
 from kerascnn.registry import register
 
 

@@ -11,8 +11,8 @@ from typing import Unpack
 import keras
 from keras import layers
 
-from kerascnn.blocks import batch_norm, conv, max_pool
-from kerascnn.building import DATA_FORMAT, ModelOptions, Network
+from kerascnn.building.blocks import batch_norm, conv, max_pool
+from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
 from kerascnn.registry import register
 
 WIDTHS = (64, 128, 256, 512, 512)

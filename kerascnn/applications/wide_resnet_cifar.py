@@ -9,8 +9,8 @@ import keras
 
 from kerascnn.applications._preactivation import basic
 from kerascnn.applications._residual import stages
-from kerascnn.blocks import bn_relu, conv
-from kerascnn.building import Network, ResidualOptions, dropout_rate
+from kerascnn.building.blocks import bn_relu, conv
+from kerascnn.building.network import Network, ResidualOptions, dropout_rate
 from kerascnn.registry import register
 
 

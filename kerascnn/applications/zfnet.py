@@ -7,9 +7,9 @@ from typing import Literal, Unpack
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.blocks import conv, max_pool
-from kerascnn.building import DATA_FORMAT, ModelOptions, Network
-from kerascnn.layers import LocalResponseNormalization
+from kerascnn.building.blocks import conv, max_pool
+from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
+from kerascnn.layers.normalization import LocalResponseNormalization
 from kerascnn.registry import register
 
 Normalization = Literal["after_pool", "pytorchcv"]

@@ -12,7 +12,7 @@ import numpy as np
 
 from kerascnn import registry
 from kerascnn.data import CIFAR10_CLASSES, imagenet_classes
-from kerascnn.preprocessing import Preprocessing
+from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.registry import WeightsRecord
 from kerascnn.scoring.files import schema
 

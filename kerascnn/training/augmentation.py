@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import KerasTensor, layers, ops
 
-from kerascnn.preprocessing import Preprocessing
+from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.training.recipes import Augmentation
 
 # Principal components of ImageNet's RGB values on a scale of 0 to 1, as fb.resnet.torch has them.

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kerascnn.preprocessing import Preprocessing
+from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.training import catalogue, photos
 from kerascnn.training.photos import Photos
 from kerascnn.training.recipes import Augmentation

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from kerascnn import registry
-from kerascnn.building import BuildFacts
+from kerascnn.building.network import BuildFacts
 
 
 def replace_head(name: str, weights: str, classes: int, **options: Any) -> keras.Model:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import keras
 
 from kerascnn import registry
-from kerascnn.preprocessing import Preprocessing
+from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.training import checkpoints, distribution, schedules
 from kerascnn.training.batches import Batches, Validation
 from kerascnn.training.callbacks import History, Keeper, Row, read_history

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from kerascnn import registry
-from kerascnn.preprocessing import Preprocessing
+from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.registry import WeightsRecord
 from kerascnn.training import augmentation, schedules
 from kerascnn.training.data import AnyImages

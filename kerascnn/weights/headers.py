@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from kerascnn import registry
-from kerascnn.preprocessing import Preprocessing
+from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.registry import BuildFacts, WeightsRecord
 from kerascnn.weights.sources import WeightsError
 from kerascnn.weights.tensors import ENTRIES

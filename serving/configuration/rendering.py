@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from serving.configuration import batching, dashboard, messages
-from serving.configuration import models as model_config
+from serving.artifacts import ServedModel
+from serving.configuration import batching, dashboard, messages, model_config
 from serving.configuration.flags import server_flags
-from serving.models import ServedModel
 
 TFS_VERSION = "2.20.0"  # the newest release of the image; see serving/README.md about exports of TensorFlow 2.21
 METRICS_PATH = "/monitoring/prometheus/metrics"

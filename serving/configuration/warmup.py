@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from serving.contract.warmup import read_warmup
 from serving.findings import Finding
-from serving.warmup import read_warmup
 
 
 def batch_sizes(version: Path) -> dict[str, set[int]]:

@@ -16,8 +16,8 @@ import click
 from serving.errors import RequestError
 
 if TYPE_CHECKING:
-    from serving.development.models import Table
     from serving.development.server import Listening
+    from serving.development.version_table import Table
 
 _PORT = click.IntRange(0, 65535)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from serving.development.models import ModelConfig, Policy
+from serving.development.version_table import ModelConfig, Policy
 from serving.errors import RequestError
 
 _LATEST = Policy()
@@ -18,7 +18,7 @@ def from_folder(folder: Path) -> list[ModelConfig]:
     Raises:
         RequestError: there is none.
     """
-    from serving.models import find_models
+    from serving.artifacts import find_models
 
     return [ModelConfig(model.name, model.base_path) for model in find_models(folder)]
 
@@ -64,7 +64,7 @@ def _model(config: Any, models: Path | None, where: str) -> ModelConfig:
 
 
 def _base_path(config: Any, models: Path | None, where: str) -> Path:
-    from serving.configuration.models import MODELS
+    from serving.configuration.model_config import MODELS
 
     path = Path(config.base_path)
     if models is not None and path.is_relative_to(MODELS):

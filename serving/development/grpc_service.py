@@ -22,8 +22,8 @@ from tensorflow_serving.apis import (
 
 from serving.contract import DEFAULT_SIGNATURE
 from serving.development import configuration, limits, messages, prediction
-from serving.development.models import Table
 from serving.development.statuses import Code, StatusError, invalid
+from serving.development.version_table import Table
 from serving.errors import RequestError
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataResponse
     from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse
 
-    from serving.development.models import Table
+    from serving.development.version_table import Table
 
 SIGNATURE_DEF = "signature_def"
 

@@ -8,10 +8,10 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from serving.contract import BYTES_SIGNATURE
-from serving.development.models import State
+from serving.development.version_table import State
 
 if TYPE_CHECKING:
-    from serving.development.models import Table
+    from serving.development.version_table import Table
 
 HEADERS = {
     # Everything is in the page itself; a class name or a model's name can bring nothing else in.

@@ -20,7 +20,7 @@ from serving.development import examples, json_mapping, json_replies, limits, me
 from serving.development.statuses import HTTP_STATUS, Code, StatusError, invalid
 
 if TYPE_CHECKING:
-    from serving.development.models import Table, Version
+    from serving.development.version_table import Table, Version
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.development.batching import Batching
-from serving.development.models import ModelConfig, Table
 from serving.development.servable import Servable
+from serving.development.version_table import ModelConfig, Table
 from serving.development.warmup import warm_up
 from serving.errors import RequestError
 

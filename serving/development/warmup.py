@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from serving.contract.warmup import MOST, read_warmup
 from serving.development.prediction import predict, to_array
 from serving.development.servable import Servable
 from serving.development.statuses import StatusError, invalid
-from serving.warmup import MOST, read_warmup
 
 
 def warm_up(servable: Servable, folder: Path, *, all_sizes: bool) -> int:

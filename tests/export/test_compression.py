@@ -32,7 +32,7 @@ from export.compression import (  # noqa: E402  # noqa: E402
     sweep,
 )
 from export.compression.sequence import cluster_in_sequence  # noqa: E402
-from export.plan import Compression, make_plan  # noqa: E402
+from export.request import Compression, make_plan  # noqa: E402
 from kerascnn import create_model  # noqa: E402
 from kerascnn.weights import container  # noqa: E402
 
@@ -269,7 +269,7 @@ def test_an_export_with_compression(tmp_path: Path, photos: Path) -> None:
     # The artifact was made from what the coded file holds.
     again = create_model("lenet5", weights=target / made["path"])
     assert max(len(np.unique(kernel)) for kernel in kernels(again).values()) <= 32
-    from export.runtimes import open_tflite
+    from export.checking.runtimes import open_tflite
 
     images = np.random.default_rng(1).uniform(-1, 1, (2, 32, 32, 1)).astype(np.float32)
     [file] = target.glob("*.tflite")

@@ -3,8 +3,9 @@
 import keras
 import pytest
 
-from export import models, pipeline
-from export.plan import make_plan
+from export import opening as models
+from export import stages as pipeline
+from export.request import make_plan
 from kerascnn.registry import variants
 
 

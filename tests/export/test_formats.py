@@ -16,7 +16,7 @@ from export.errors import ExportError, RequestError  # noqa: E402
 from export.formats.onnx import write_onnx  # noqa: E402
 from export.formats.saved_model import write_saved_model  # noqa: E402
 from export.formats.tflite import write_tflite  # noqa: E402
-from export.graph import trace  # noqa: E402
+from export.tracing.graph import trace  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,10 +15,10 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 import export
-import export.pipeline
+import export.stages
 from export import ExportError, RequestError
-from export.runtimes import open_artifact
-from kerascnn.preprocessing import Preprocessing
+from export.checking.runtimes import open_artifact
+from kerascnn.photos.preprocessing import Preprocessing
 
 CLASSES = ("red", "green", "blue")
 SIDE = 24
@@ -227,7 +227,9 @@ import os, signal, sys
 import numpy as np
 from pathlib import Path
 from tests.export.test_pipeline import tiny
-from export import pipeline, models, plan
+from export import stages as pipeline
+from export import opening as models
+from export import request as plan
 model = tiny()
 loaded = models.LoadedModel(model, models.Origin("tiny"), None, None)
 class Killer:

@@ -10,13 +10,13 @@ import pytest
 keras = pytest.importorskip("keras")
 pytest.importorskip("tensorflow")
 
-from export import quantization  # noqa: E402
-from export.activations import runner  # noqa: E402
-from export.equalization import equalize  # noqa: E402
+from export.checking.runtimes import open_tflite  # noqa: E402
 from export.formats.tflite import write_tflite  # noqa: E402
-from export.graph import FrozenGraph, TracedModel, trace  # noqa: E402
-from export.rounding import LEVELS, round_kernels  # noqa: E402
-from export.runtimes import open_tflite  # noqa: E402
+from export.quantization import preparation as quantization  # noqa: E402
+from export.quantization.equalization import equalize  # noqa: E402
+from export.quantization.rounding import LEVELS, round_kernels  # noqa: E402
+from export.tracing.activations import runner  # noqa: E402
+from export.tracing.graph import FrozenGraph, TracedModel, trace  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable

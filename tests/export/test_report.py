@@ -10,8 +10,8 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 import export
+from export.checking.disagreements import disagreements, summary
 from export.compression.frontier import Row, draw
-from export.disagreements import disagreements, summary
 from export.images import find_images
 from tests import pages
 
@@ -112,7 +112,7 @@ def test_the_page_in_a_browser(exported, browser):
 def disputed(exported, photos, tmp_path_factory):
     """The page of the same export, had the float16 file answered otherwise on two photos, and after a compression."""
     needs_report()
-    from export.reporting.page import html
+    from export.report.page import html
 
     manifest = copy.deepcopy(exported[1])
     source = find_images(photos)
@@ -206,7 +206,7 @@ def test_the_frontier_of_a_sweep_in_a_browser(browser, tmp_path):
 
 def test_an_export_without_the_extra_says_how_to_get_the_report(photos, tmp_path, monkeypatch, capsys):
     from export import cli
-    from export.reporting import page
+    from export.report import page
 
     monkeypatch.setattr(page, "available", lambda: False)
     manifest = export.export(small(), tmp_path / "small", formats=["tflite"])

@@ -5,14 +5,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from export.benchmarking import artifact_bytes, measure_latency
-from export.errors import ExportError
-from export.evaluation import accuracy, evaluate
-from export.formats.onnx import write_onnx
-from export.formats.saved_model import write_saved_model
-from export.formats.tflite import write_tflite
-from export.graph import trace
-from export.runtimes import (
+from export.checking.accuracy import accuracy, evaluate
+from export.checking.latency import artifact_bytes, measure_latency
+from export.checking.parity import synthetic_images
+from export.checking.runtimes import (
     Runtime,
     TensorSpec,
     expected_specs,
@@ -21,7 +17,11 @@ from export.runtimes import (
     open_saved_model,
     open_tflite,
 )
-from export.verification import synthetic_images
+from export.errors import ExportError
+from export.formats.onnx import write_onnx
+from export.formats.saved_model import write_saved_model
+from export.formats.tflite import write_tflite
+from export.tracing.graph import trace
 
 SHAPE = (16, 16, 3)
 CLASSES = 7

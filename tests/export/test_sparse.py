@@ -19,13 +19,14 @@ tf = pytest.importorskip("tensorflow")
 pytest.importorskip("ai_edge_litert")
 
 import export  # noqa: E402
-from export import ExportError, RequestError, sizes  # noqa: E402
+from export import ExportError, RequestError  # noqa: E402
+from export.checking import sizes  # noqa: E402
+from export.checking.runtimes import open_tflite  # noqa: E402
 from export.compression import prune  # noqa: E402
 from export.formats.sparsity import encode_sparse_kernels  # noqa: E402
 from export.formats.tflite import write_tflite  # noqa: E402
-from export.graph import trace  # noqa: E402
-from export.plan import Compression, Item, make_plan  # noqa: E402
-from export.runtimes import open_tflite  # noqa: E402
+from export.request import Compression, Item, make_plan  # noqa: E402
+from export.tracing.graph import trace  # noqa: E402
 from kerascnn import create_model  # noqa: E402
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="export runs on TensorFlow")

@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
-from export import models
-from export.verification import synthetic_images
+from export import opening as models
+from export.checking.parity import synthetic_images
 from kerascnn import applications
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from keras import layers
 
+from export.checking.parity import Parity, clear_margin, synthetic_images, verify
+from export.checking.runtimes import Prediction, Runtime, TensorSpec, expected_specs, open_artifact, open_keras
 from export.formats.onnx import write_onnx
 from export.formats.saved_model import write_saved_model
 from export.formats.tflite import PRECISIONS, write_tflite
-from export.graph import trace
-from export.runtimes import Prediction, Runtime, TensorSpec, expected_specs, open_artifact, open_keras
-from export.verification import Parity, clear_margin, synthetic_images, verify
+from export.tracing.graph import trace
 
 SHAPE = (24, 24, 3)
 CLASSES = 10

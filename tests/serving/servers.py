@@ -40,8 +40,8 @@ def write_colours(version: Path, strength: float = 5.0) -> None:
     import numpy as np
 
     from export.formats.saved_model import write_saved_model
-    from export.graph import trace
-    from kerascnn.preprocessing import Preprocessing
+    from export.tracing.graph import trace
+    from kerascnn.photos.preprocessing import Preprocessing
 
     images = keras.Input((16, 16, 3))
     pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.MaxPooling2D()(images))

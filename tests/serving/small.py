@@ -14,7 +14,7 @@ def photo(height: int = 40, width: int = 50, seed: int = 0):
     """A Pillow image of soft coloured shapes, as photos have them."""
     from PIL import Image
 
-    from export.verification import synthetic_images
+    from export.checking.parity import synthetic_images
 
     pixels = synthetic_images((None, height, width, 3), 1, seed=seed, low=0.0, high=255.0)[0]
     return Image.fromarray(np.round(pixels).astype(np.uint8))
@@ -41,7 +41,7 @@ def small_model(channels: int = 3, activation: str | None = "softmax", top: bool
 
 def small_preprocessing(channels: int = 3):
     """Every step that there is: the short side, a crop, the channel order, mean and deviation."""
-    from kerascnn.preprocessing import Preprocessing
+    from kerascnn.photos.preprocessing import Preprocessing
 
     if channels == 1:
         return Preprocessing(20, (SIDE, SIDE), "bicubic", "gray", (127.5,), (127.5,))
@@ -50,10 +50,10 @@ def small_preprocessing(channels: int = 3):
 
 def write_model(folder, model, preprocessing=None, labels=None, output_name: str = "probabilities"):
     """Write the SavedModel of `model` into `folder`, check it as an export does, and load it."""
+    from export.checking.photo_signatures import check_photo_signatures
+    from export.checking.runtimes import open_saved_model
     from export.formats.saved_model import write_saved_model
-    from export.graph import trace
-    from export.photo_checks import check_photo_signatures
-    from export.runtimes import open_saved_model
+    from export.tracing.graph import trace
 
     write_saved_model(trace(model, output_name=output_name), folder, preprocessing=preprocessing, labels=labels)
     runtime = open_saved_model(folder)

@@ -21,11 +21,10 @@ from typing import Any
 import pytest
 import yaml
 
-from serving.configuration import batching, flags, messages, rendering
-from serving.configuration import models as model_config
+from serving.artifacts import ServedModel, find_models
+from serving.configuration import batching, flags, messages, model_config, rendering
 from serving.contract import BATCH_SIZES
 from serving.errors import RequestError
-from serving.models import ServedModel, find_models
 from tests.serving.exported import put_model
 
 STATUS = {
@@ -256,7 +255,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_ssl_config_holds_the_very_files(folder: Path, certificate: tuple[Path, Path]) -> None:
     """The script for gRPC's TLS: what it prints is read back by the message as the PEM text of the files."""
-    from serving.validation import check_files
+    from serving.operations.validation import check_files
 
     key, crt = certificate
     script = ["bash", folder / "tfs/write_ssl_config.sh"]

@@ -27,8 +27,8 @@ pytest.importorskip("uvicorn")
 from serving.client import BadRequestError, Client, NotFoundError, OverloadedError
 from serving.development import configuration, limits
 from serving.development.batching import Batching, read_batching
-from serving.development.models import ModelConfig, Policy, State, Table
 from serving.development.statuses import Code, StatusError
+from serving.development.version_table import ModelConfig, Policy, State, Table
 from serving.errors import RequestError
 from tests.serving.servers import running, write_colours
 

@@ -11,10 +11,11 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
-from serving import doctor, operators
+from serving.contract import operators
 from serving.errors import RequestError
 from serving.findings import Finding
-from serving.memory import Memory, estimate_memory
+from serving.operations import doctor
+from serving.operations.memory import Memory, estimate_memory
 from tests.serving.small import CLASSES, small_model, small_preprocessing
 from tests.serving.test_versions import write_config
 

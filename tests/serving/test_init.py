@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from serving import findings, init
+import serving
+from serving import findings
+from serving.artifacts import find_models
 from serving.cli import COMMANDS
-from serving.configuration import messages, publishing
+from serving.configuration import init, messages, publishing
 from serving.errors import RequestError, ServingError
-from serving.models import find_models
-from serving.validation import validate
+from serving.operations.validation import validate
 from tests.serving.exported import put_model
 
 
@@ -251,7 +252,7 @@ class TestFailures:
 class TestReadme:
     """serving/README.md speaks of commands and files that exist."""
 
-    TEXT = (Path(init.__file__).parent / "README.md").read_text(encoding="utf-8")
+    TEXT = (Path(serving.__file__).parent / "README.md").read_text(encoding="utf-8")
 
     def test_commands(self) -> None:
         named = set(re.findall(r"python -m serving (\w+)", self.TEXT))

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from serving.artifacts import find_models
 from serving.configuration import rendering, schemas
-from serving.models import find_models
 from tests.serving.exported import put_model
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving import loadtest
 from serving.client.images import to_bytes
 from serving.errors import RequestError
-from serving.loadtest import Sample
+from serving.operations import loadtest
+from serving.operations.loadtest import Sample
 
 
 def test_latencies_are_those_of_the_right_answers() -> None:

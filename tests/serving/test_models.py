@@ -2,8 +2,8 @@
 
 import pytest
 
+from serving.artifacts import find_models
 from serving.errors import RequestError
-from serving.models import find_models
 
 
 def version(folder):

@@ -16,10 +16,9 @@ from PIL import Image, ImageOps
 
 import export
 from export.formats import photos
-from kerascnn.preprocessing import Preprocessing
-from serving import operators
-from serving.contract import BATCH_SIZES
-from serving.warmup import answer, read_warmup
+from kerascnn.photos.preprocessing import Preprocessing
+from serving.contract import BATCH_SIZES, operators
+from serving.contract.warmup import answer, read_warmup
 from tests.serving.small import CLASSES, SIDE, encoded, photo, small_model, small_preprocessing, write_model
 
 TORCH = Preprocessing(256, (224, 224), "bilinear", "rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))

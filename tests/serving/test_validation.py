@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from serving.artifacts import ServedModel, find_models
 from serving.configuration import rendering
 from serving.errors import RequestError
-from serving.models import ServedModel, find_models
-from serving.validation import check_files, validate
+from serving.operations.validation import check_files, validate
 from tests.serving.exported import put_model, put_warmup
 
 

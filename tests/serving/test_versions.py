@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from serving import labels, versions
-from serving.configuration import messages
-from serving.configuration import models as model_config
+from serving.artifacts import find_models, read_model
+from serving.configuration import messages, model_config
 from serving.errors import RequestError, ServingError
-from serving.folders import digest
-from serving.models import find_models, read_model
+from serving.operations import labels, versions
+from serving.operations.folders import digest
 from tests.serving.exported import put_model
 
 
@@ -270,7 +269,7 @@ class TestAdding:
 
     def test_a_full_disk_leaves_nothing(self, real, exported_folder, monkeypatch):
         models, config = real
-        from serving import adding
+        from serving.operations import adding
 
         def full(source, target):
             target.mkdir()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kerascnn.preprocessing import Preprocessing
+from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.training import catalogue
 from kerascnn.training.data import LazyImages, open_data
 from kerascnn.training.recipes import Augmentation

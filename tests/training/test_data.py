@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kerascnn.preprocessing import Preprocessing
+from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.training.batches import Batches, Validation
 from kerascnn.training.data import Images, LazyImages, open_data
 from kerascnn.training.recipes import Augmentation

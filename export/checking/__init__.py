@@ -1,0 +1,1 @@
+"""Run artifacts in their own runtimes, and compare them with the Keras model."""

@@ -1,0 +1,41 @@
+"""How large an artifact is and how long it takes to answer."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from export.checking.runtimes import Runtime
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds to answer one image, after warm-up. `threads` is None where the runtime takes what it wants."""
+
+    median_ms: float
+    p90_ms: float
+    runs: int
+    threads: int | None
+
+
+def measure_latency(runtime: Runtime, image: np.ndarray, runs: int = 20, warm_up: int = 3) -> Latency:
+    """Time `runs` answers of the unmodified artifact to one `image`, float32 [H, W, C] or [1, H, W, C]."""
+    batch = image if image.ndim == 4 else image[None]
+    for _ in range(warm_up):
+        runtime.predict(batch[:1])
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        runtime.predict(batch[:1])
+        times.append((time.perf_counter() - start) * 1000)
+    return Latency(float(np.median(times)), float(np.percentile(times, 90)), runs, runtime.threads)
+
+
+def artifact_bytes(path: Path) -> int:
+    """The size of a file, or of all files in a folder (a SavedModel)."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size

@@ -1,0 +1,336 @@
+"""From what `--model` and `--weights` say to a Keras model, and what is known of it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export.errors import ExportError, RequestError
+from export.untrained import calm_branches
+
+if TYPE_CHECKING:
+    import keras
+
+    from kerascnn.photos.preprocessing import Preprocessing
+    from kerascnn.registry import WeightsRecord
+    from kerascnn.weights.headers import Header
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model comes from, as the manifest tells it.
+
+    trained: False for random weights; None for a model of the user's own, of which nothing is known.
+    weights: name, SHA-256, address and licence of published weights; file name and SHA-256 of a saved model.
+    """
+
+    name: str
+    variant: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    trained: bool | None = None
+    weights: Mapping[str, Any] | None = None
+
+    @property
+    def stem(self) -> str:
+        """What the artifacts' names begin with; an untrained network says so there."""
+        return f"{self.name}_untrained" if self.trained is False else self.name
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to export. `labels` and `preprocessing` are None where they are not known."""
+
+    model: keras.Model
+    origin: Origin
+    preprocessing: Preprocessing | None
+    labels: tuple[str, ...] | None
+
+
+def expand_names(specs: tuple[str, ...]) -> list[str]:
+    """Names and .keras paths, with patterns such as `resnet*` replaced by the variants that they match.
+
+    Raises:
+        RequestError: a name is unknown, a pattern matches nothing, a file does not exist, or two have one name.
+    """
+    from kerascnn.registry import list_models, variant
+
+    if not specs:
+        raise RequestError("No model was named. Give --model NAME (see --list), a pattern, or a .keras file.")
+    names: dict[str, None] = {}
+    for spec in specs:
+        if spec.endswith((".keras", ".h5", ".kdc")) or "/" in spec:
+            _check_file(Path(spec))
+            names[spec] = None
+            continue
+        found = list_models(spec)
+        if not found and any(mark in spec for mark in "*?["):
+            raise RequestError(f"No model matches the pattern {spec!r}; --list shows them all.")
+        if not found:
+            try:
+                variant(spec)
+            except ValueError as error:
+                raise RequestError(f"{error} A model of your own is given as the path of its .keras file.") from None
+        names.update(dict.fromkeys(found))
+    folders = [Path(name).stem for name in names]
+    for folder in folders:
+        if folders.count(folder) > 1:
+            raise RequestError(f"Two of the models would go to a folder named {folder}. Export them one by one.")
+    return list(names)
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise RequestError(f"There is no model file {path}.")
+    if path.suffix not in (".keras", ".kdc"):
+        raise RequestError(f"{path} is not a .keras or .kdc file; save the model with model.save('NAME.keras').")
+    if path.suffix == ".kdc":
+        _header(path)
+
+
+def _header(path: str | Path) -> Header:
+    """What a .kdc file says of its network."""
+    from kerascnn.weights import WeightsError, container
+
+    try:
+        return container.read_header(path)
+    except (WeightsError, OSError) as error:
+        raise RequestError(str(error)) from error
+
+
+def check_builder_options(name: str, weights: str, input_size: tuple[int, int] | None, classes: int | None) -> None:
+    """Refuse what the builder or the weights could not do, without building anything.
+
+    Raises:
+        RequestError: the weights do not exist or have other classes; the size is too small; an option for a file.
+    """
+    from kerascnn.registry import variant
+
+    if name.endswith((".keras", ".kdc")):
+        given = {"--weights": weights != "auto", "--input-size": input_size, "--classes": classes}
+        for option, value in given.items():
+            if value:
+                raise RequestError(f"{option} is for models by name; {name} brings its own.")
+        return
+    row = variant(name)
+    if input_size and min(input_size) < row.min_size:
+        raise RequestError(
+            f"{name} cannot take an input of {input_size[0]}x{input_size[1]}: nothing would be left after its strides. "
+            f"The smallest that works is {row.min_size}x{row.min_size}."
+        )
+    record = _choose(name, weights).record
+    if record and classes not in (None, record.classes):
+        raise RequestError(
+            f"The weights {record.full_name} have {record.classes:,} classes, so --classes {classes} cannot be had "
+            "from them. Fine-tune a new head, save it as a .keras file and export that; or give --weights none."
+        )
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Weights that were asked for: what the builder is given, and the record of published ones.
+
+    Random weights have neither, a file of the user's own has no record.
+    """
+
+    source: str | None = None
+    record: WeightsRecord | None = None
+    demanded: bool = True
+
+
+def _choose(name: str, weights: str) -> _Weights:
+    from kerascnn.registry import variant
+
+    if weights == "none":
+        return _Weights()
+    if weights == "auto":
+        record = next(filter(_readable, variant(name).weights), None)
+        return _Weights(record.name if record else None, record, demanded=False)
+    from kerascnn.weights import find
+
+    try:
+        return _Weights(weights, find(name, weights))
+    except (ValueError, FileNotFoundError) as error:
+        raise RequestError(str(error)) from error
+
+
+def _readable(record: WeightsRecord) -> bool:
+    """Whether the package that reads such a file is installed."""
+    package = {"torch": "torch", "safetensors": "safetensors"}.get(record.format)
+    return package is None or importlib.util.find_spec(package) is not None
+
+
+def weights_state(name: str, weights: str) -> tuple[str, bool | None]:
+    """Which weights an export would take, in words, and whether that makes it trained (None: not known)."""
+    if name.endswith(".keras"):
+        return "the weights in the file", None
+    if name.endswith(".kdc"):
+        return "the weights in the file", _header(name).trained
+    chosen = _choose(name, weights)
+    if chosen.source is None:
+        return "UNTRAINED, random weights", False
+    if chosen.record is None:
+        return chosen.source, None
+    from kerascnn.weights.sources import location
+
+    if Path(chosen.source).is_file():
+        return f"{chosen.record.full_name} from {chosen.source}", chosen.record.trained
+    where = "from the cache" if location(chosen.record).exists() else f"to be fetched from {chosen.record.url}"
+    if chosen.record.packaged:
+        where = "which come with kerascnn"
+    return f"{chosen.record.full_name}, {where}", True
+
+
+def build(
+    name: str,
+    *,
+    weights: str = "auto",
+    input_size: tuple[int, int] | None = None,
+    classes: int | None = None,
+    warn: Callable[[str], None],
+) -> LoadedModel:
+    """Build a variant with the weights that were asked for.
+
+    Args:
+        name: the variant, or the path of a .kdc file, which brings its own weights.
+        weights: `auto` (published weights where they can be had, else random ones), `none`, a name or a path.
+        input_size: (height, width), the variant's own by default.
+        classes: number of classes, the variant's own by default.
+        warn: told when the model is untrained.
+
+    Raises:
+        RequestError: what was asked for does not fit.
+        ExportError: published weights that were demanded could not be fetched or are damaged.
+    """
+    import keras
+
+    from kerascnn import registry
+
+    title = name
+    if name.endswith(".kdc"):
+        title, name, weights = Path(name).stem, _header(name).variant, name
+    row = registry.variant(name)
+    chosen = _fetched(_choose(name, weights), warn)
+    trained = chosen.record.trained if chosen.record else None if chosen.source else False
+    if trained is False:
+        warn(f"{title} is exported UNTRAINED: its weights are random, and its answers mean nothing.")
+    options: dict[str, Any] = {}
+    record = chosen.record
+    crop = (record.preprocessing or {}).get("crop") if record and record.input_shape is None else None
+    size = input_size or crop
+    if size:
+        options["input_shape"] = (*size, row.input_shape[2])
+    if classes is not None:
+        options["classes"] = classes
+    keras.utils.set_random_seed(0)  # an untrained export is the same every time
+    try:
+        model = registry.create_model(name, weights=chosen.source, **options)
+    except (ValueError, TypeError, ImportError) as error:
+        raise RequestError(str(error)) from error
+    if chosen.source is None:
+        calm_branches(model)
+    height, width = model.inputs[0].shape[1:3]
+    # A file of the user's own does not tell how its photos were prepared.
+    known = chosen.record is not None or chosen.source is None
+    preprocessing = model.kerascnn_preprocessing if known else None
+    if record:
+        options |= dict(record.options)
+    origin = Origin(title, name, options, trained, _weights_entry(record, chosen.source))
+    return LoadedModel(model, origin, preprocessing and preprocessing.for_size(height, width), _labels(record))
+
+
+def _fetched(chosen: _Weights, warn: Callable[[str], None]) -> _Weights:
+    """The same, once published weights are in the cache; random ones where they were not demanded and not to be had."""
+    from kerascnn.weights import WeightsError, WeightsUnavailable, fetch
+
+    if chosen.record is None or Path(chosen.source or "").is_file():
+        return chosen
+    try:
+        fetch(chosen.record)
+    except WeightsUnavailable as error:
+        if chosen.demanded:
+            raise ExportError(str(error)) from error
+        warn(str(error))
+        return _Weights()
+    except WeightsError as error:
+        raise ExportError(str(error)) from error
+    return chosen
+
+
+def origin_of(model: keras.Model) -> tuple[Origin, tuple[str, ...] | None]:
+    """What is known of a model that came from Python, and its class names where its head has kept them."""
+    record = getattr(model, "kerascnn_weights", None)
+    if record is None:
+        return Origin(model.name), _shared_labels(model)
+    labels = _labels(record) if model.outputs[0].shape[-1] == record.classes else None
+    weights = _weights_entry(record)
+    return Origin(model.name, record.variant, record.options, trained=record.trained, weights=weights), labels
+
+
+def _shared_labels(model: keras.Model) -> tuple[str, ...] | None:
+    """The class names of an ensemble's members, where each has kept its head and they are the same."""
+    records = getattr(model, "kerascnn_members", {}).values()
+    found = {_labels(record) if record and record.classes == model.outputs[0].shape[-1] else None for record in records}
+    return found.pop() if len(found) == 1 else None
+
+
+def _weights_entry(record: WeightsRecord | None, source: str | None = None) -> dict[str, Any] | None:
+    from kerascnn.weights import cache_folder
+    from kerascnn.weights.sources import sha256
+
+    path = Path(source) if source else Path()
+    if record is None:
+        return {"file": path.name, "sha256": sha256(path)} if source else None
+    if record.format == "kdc":
+        made_from = {"name": record.source, "url": record.url, "licence": record.licence}
+        return {"file": record.file, "sha256": record.sha256} | {key: text for key, text in made_from.items() if text}
+    if not path.is_file():
+        path = cache_folder() / record.file
+    digest = record.sha256
+    if len(digest) < 64 and path.is_file():  # some publishers print less than all of it
+        digest = sha256(path)
+    return {"name": record.full_name, "sha256": digest, "url": record.url, "licence": record.licence}
+
+
+def _labels(record: WeightsRecord | None) -> tuple[str, ...] | None:
+    from kerascnn.data import CIFAR10_CLASSES, imagenet_classes
+
+    if record is not None and isinstance(record.labels, tuple):
+        return record.labels
+    if record is not None and record.labels == "cifar10":
+        return CIFAR10_CLASSES
+    if record is None or record.labels != "imagenet":
+        return None
+    return tuple(name for _, name in imagenet_classes())
+
+
+def open_file(path: Path) -> LoadedModel:
+    """Load a saved Keras model.
+
+    Raises:
+        RequestError: Keras cannot read the file.
+    """
+    import keras
+
+    import kerascnn.applications  # noqa: F401  (registers every layer that saved models may hold)
+    from kerascnn.keras_graph import deep_graphs
+    from kerascnn.weights.sources import sha256
+
+    try:
+        with deep_graphs():
+            model = keras.saving.load_model(path, compile=False)
+    except Exception as error:  # zip, JSON, HDF5 and Keras each raise their own kinds
+        raise RequestError(
+            f"{path} cannot be loaded as a Keras model ({first_line(error)}). Save it with model.save('NAME.keras'); "
+            "layers of your own need keras.saving.register_keras_serializable."
+        ) from error
+    origin = Origin(path.stem, weights={"file": path.name, "sha256": sha256(path)})
+    return LoadedModel(model, origin, None, None)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, for a sentence of ours."""
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__

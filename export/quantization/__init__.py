@@ -1,0 +1,1 @@
+"""Prepare a network for few bits: ranges, equalized channels, rounding."""

@@ -1,0 +1,1 @@
+"""From a Keras model to the TensorFlow graph that the formats are written from."""

@@ -1,0 +1,39 @@
+"""What the layers of a frozen graph see when it runs on calibration images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from export.tracing.graph import FrozenGraph
+
+BATCH = 4  # the activations of a VGG take 60 MB an image
+
+
+def runner(frozen: FrozenGraph, input_name: str, names: Sequence[str]) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """A function from float32 images [n, H, W, C] to the outputs of the nodes `names`, by name."""
+    import tensorflow as tf
+
+    def call(images: tf.Tensor) -> list[tf.Tensor]:
+        fed = {f"{name}:0": tf.constant(value) for name, value in frozen.kernels.items()} | {f"{input_name}:0": images}
+        return tf.import_graph_def(frozen.graph_def, fed, [f"{name}:0" for name in names], name="")
+
+    function = tf.function(call, autograph=False, input_signature=[tf.TensorSpec(None, tf.float32)])
+    return lambda images: {
+        name: value.numpy() for name, value in zip(names, function(tf.constant(images)), strict=True)
+    }
+
+
+def batches(images: np.ndarray) -> Iterator[np.ndarray]:
+    """`images` in batches whose activations fit in memory."""
+    for start in range(0, len(images), BATCH):
+        yield images[start : start + BATCH]
+
+
+def transposed(node: Any) -> bool:
+    """Whether a layer is a matrix product that transposes one of its inputs."""
+    return node.op == "MatMul" and (node.attr["transpose_a"].b or node.attr["transpose_b"].b)

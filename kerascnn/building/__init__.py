@@ -1,0 +1,1 @@
+"""What every builder shares: options, blocks, heads, and the network under construction."""

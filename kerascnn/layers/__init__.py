@@ -1,0 +1,28 @@
+"""Layers and model classes that Keras lacks. Importing this package registers all of them with Keras.
+
+A saved model that holds such layers loads without `custom_objects` once this package is imported.
+"""
+
+from kerascnn.layers.auxiliary import AuxiliaryModel
+from kerascnn.layers.drop_path import FractalJoin, GlobalDropPath
+from kerascnn.layers.ensembling import PhotoPreparation, WeightedMean
+from kerascnn.layers.lenet import DistanceLoss, PartialConv2D, RadialBasis, TrainableSubsampling
+from kerascnn.layers.normalization import AdaptiveAveragePooling2D, ChannelPadding, LocalResponseNormalization
+from kerascnn.layers.stochastic_depth import StochasticDepth, StochasticDepthModel
+
+__all__ = [
+    "AdaptiveAveragePooling2D",
+    "AuxiliaryModel",
+    "ChannelPadding",
+    "DistanceLoss",
+    "FractalJoin",
+    "GlobalDropPath",
+    "LocalResponseNormalization",
+    "PartialConv2D",
+    "PhotoPreparation",
+    "RadialBasis",
+    "StochasticDepth",
+    "StochasticDepthModel",
+    "TrainableSubsampling",
+    "WeightedMean",
+]

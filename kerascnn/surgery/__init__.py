@@ -1,0 +1,1 @@
+"""Models made from models: without the softmax, fully convolutional, without auxiliary classifiers."""

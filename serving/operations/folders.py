@@ -1,0 +1,98 @@
+"""What a server would pass over, or stumble on, among the folders of a model; found without loading anything."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from serving.artifacts import (
+    BASE_PATHS,
+    ServedModel,
+    find_base_path,
+    find_versions,
+    is_name,
+    is_saved_model,
+    parse_version,
+    read_manifest,
+)
+from serving.contract import EXTRA, MANIFEST_FILE
+from serving.findings import Finding
+
+
+def find_intended_base_path(folder: Path) -> Path | None:
+    """Like `find_base_path`; also a folder whose versions are all unfinished, and None where nothing was intended."""
+    found = find_base_path(folder)
+    if found is not None or folder.name.startswith(".") or not folder.is_dir():
+        return found
+    return (
+        folder if any(parse_version(child.name) is not None and child.is_dir() for child in folder.iterdir()) else None
+    )
+
+
+def check(name: str, base_path: Path) -> Iterator[Finding]:
+    """What is wrong with the names of a model and of its versions, and with what lies in their folders."""
+    if not is_name(name):
+        what = f"A model cannot be served as {name!r}: letters, digits, '.', '_' and '-', a letter or digit first."
+        yield Finding("error", str(base_path), what, "Rename its folder.")
+    versions = find_versions(base_path)
+    unused = versions[-1] + 1 if versions else 1
+    count = 0
+    for child in sorted(base_path.iterdir()):
+        if not child.is_dir() or child.name.startswith("."):
+            continue
+        version = parse_version(child.name)
+        if version is None and is_saved_model(child):
+            what = "The folder of a version is named by a whole number such as 1; a server passes over this one."
+            yield Finding("error", str(child), what, f"Rename it to {unused}.")
+            count += 1
+        elif version is not None and not is_saved_model(child):
+            what = "It holds no saved_model.pb, and a server tries to load it all the same."
+            yield Finding("error", str(child), what, "Remove it, or add the version again with: serving promote.")
+            count += 1
+    if not versions and not count:
+        what = "It holds no version: a folder named 1, 2, … with a saved_model.pb in it."
+        yield Finding("error", str(base_path), what, "Export the model again, with --saved-model.")
+    if base_path.name == BASE_PATHS[0] and (other := base_path.with_name(BASE_PATHS[1])).is_dir():
+        yield Finding(
+            "warning", str(other), f"It is not served: {base_path.name} lies beside it.", "Remove one of them."
+        )
+
+
+def check_manifest(model: ServedModel) -> Iterator[Finding]:
+    """Whether each version is what its manifest describes, and what that says of the weights."""
+    for version in model.versions:
+        folder = model.path(version)
+        entry = _described(model, version)
+        if entry is not None and entry["sha256"] != digest(folder):
+            what = "Its files are not those that were exported: the checksum in the manifest is another one."
+            yield Finding("error", str(folder), what, "Copy the version again, or export it again.")
+    if model.manifest is not None and (model.manifest.get("weights") or {}).get("trained") is False:
+        what = "The weights are random: the answers mean nothing."
+        yield Finding("warning", str(model.path(model.versions[-1])), what, "Export it with trained weights.")
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of the lines `SHA-256  path` of a version's files, as its manifest has it.
+
+    The manifest that `promote` puts into the folder is left out: it cannot hold its own checksum.
+    """
+    lines = []
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = file.relative_to(folder).as_posix()
+        if name != f"{EXTRA}/{MANIFEST_FILE}":
+            with file.open("rb") as opened:
+                lines.append(f"{hashlib.file_digest(opened, 'sha256').hexdigest()}  {name}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _described(model: ServedModel, version: int) -> dict[str, Any] | None:
+    """The entry of a version in the manifest that it came with; None where there is none."""
+    manifest = read_manifest(model.path(version) / EXTRA / MANIFEST_FILE)
+    paths = [f"{name}/1" for name in BASE_PATHS]
+    if manifest is None and model.base_path.name in BASE_PATHS:
+        manifest = read_manifest(model.base_path.parent / MANIFEST_FILE)
+        paths = [f"{model.base_path.name}/{version}"]
+    entries = (manifest or {}).get("artifacts") or []
+    return next((entry for entry in entries if entry.get("path") in paths and "sha256" in entry), None)
