@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from export.api import export
     from export.errors import ExportError, RequestError
-    from export.stages import export
 
 __all__ = ["ExportError", "RequestError", "export"]
 
@@ -20,7 +20,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(errors, name)
     if name == "export":
-        from export.stages import export
+        from export.api import export
 
         return export
     raise AttributeError(f"module 'export' has no attribute {name!r}")

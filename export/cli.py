@@ -15,7 +15,17 @@ from typing import Any
 import click
 
 from export.errors import ExportError, RequestError
-from export.request import FORMATS, PRECISIONS, Compression, Plan, make_plan
+from export.formats.registry import FORMATS
+from export.request import Compression, Request, read_labels
+
+
+def _more_precisions() -> str:
+    """The precisions beside float32, format by format."""
+    return "; ".join(
+        f"{', '.join(precision.name for precision in format.precisions[1:])} for {format.title}"
+        for format in FORMATS.values()
+        if len(format.precisions) > 1
+    )
 
 
 @click.command(context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]})
@@ -30,7 +40,7 @@ from export.request import FORMATS, PRECISIONS, Compression, Plan, make_plan
     "--quantize",
     metavar="LIST",
     default="",
-    help=f"More precisions, by commas: {', '.join(PRECISIONS[1:])} for TFLite; int8 for ONNX.",
+    help=f"More precisions, by commas: {_more_precisions()}.",
 )
 @click.option(
     "--compress", is_flag=True, help="Share weights first, and write a small .kdc file and sparse TFLite files too."
@@ -78,11 +88,11 @@ def command(**options: Any) -> None:
     if options["listing"]:
         _print_models(options["models"], options["as_json"])
         return
-    jobs = _check(options)
+    request, jobs = _check(options)
     if options["dry_run"]:
-        _print_plan(jobs, options)
+        _print_plan(request, jobs, options)
         return
-    failures = _run(jobs, options)
+    failures = _run(request, jobs, options)
     if failures:
         raise Failure("\n".join(failures))
 
@@ -113,50 +123,37 @@ def _end(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def _check(options: dict[str, Any]) -> list[tuple[str, Path]]:
-    """Everything that can be refused without importing TensorFlow; (model, output folder) for each export."""
+def _check(options: dict[str, Any]) -> tuple[Request, list[tuple[str, Path]]]:
+    """Refuse what can be refused without importing TensorFlow; the request, and (model, output folder) of each."""
     from export import publishing
+    from export.images import find_images
     from export.opening import check_builder_options, expand_names
-    from export.request import check_source, read_labels
 
-    plan = _plan(options)
+    names = expand_names(options["models"])
+    request = Request(
+        formats=[name for name in FORMATS if options["every"] or options[name]],
+        precisions=[name.strip() for name in options["quantize"].split(",") if name.strip()],
+        compression=_compression(options),
+        opset=options["opset"],
+        calibration=find_images(options["calibration_data"]) if options["calibration_data"] else None,
+        evaluation=find_images(options["evaluate"]) if options["evaluate"] else None,
+        labels=read_labels(options["labels"]) if options["labels"] else None,
+        preprocessing=options["preprocessing"],
+        include_preprocessing=options["include_preprocessing"],
+    )
     options["size"] = _size(options["input_size"])
-    jobs = [(name, options["output"] / Path(name).stem) for name in expand_names(options["models"])]
+    jobs = [(name, options["output"] / Path(name).stem) for name in names]
     for name, folder in jobs:
         check_builder_options(name, options["weights"], options["size"], options["classes"])
         publishing.check_target(folder)
-    if plan.needs_calibration and options["calibration_data"] is None:
+    own = next((name for name in names if name.endswith(".keras")), None)
+    if request.compression is not None and own is not None:
         raise RequestError(
-            "int8, int16x8 and int4 need photos to choose their steps with: give --calibration-data DIR or .zip. 100 "
-            "photos like those it will see are plenty."
+            f"{own} cannot be compressed: a .kdc file says which network of kerascnn it holds, and a .keras file does "
+            "not tell. Build it with kerascnn.create_model, load the weights into that, and call "
+            "export.export(model, ..., compress=True)."
         )
-    if plan.compression is not None:
-        own = next((name for name, _ in jobs if name.endswith(".keras")), None)
-        if own is not None:
-            raise RequestError(
-                f"{own} cannot be compressed: a .kdc file says which network of kerascnn it holds, and a .keras file "
-                "does not tell. Build it with kerascnn.create_model, load the weights into that, and call "
-                "export.export(model, ..., compress=True)."
-            )
-        if options["calibration_data"] is None:
-            raise RequestError(
-                "--compress needs photos to measure which weights matter: give --calibration-data DIR or .zip. 100 "
-                "photos like those it will see are plenty."
-            )
-    for what in ("calibration_data", "evaluate"):
-        if options[what] is not None:
-            from export.images import find_images
-
-            find_images(check_source(options[what], "--" + what.replace("_", "-") + " folder"))
-    if options["labels"] is not None:
-        read_labels(options["labels"])
-    return jobs
-
-
-def _plan(options: dict[str, Any]) -> Plan:
-    formats = [name for name in FORMATS if options["every"] or options[name]]
-    extra = [name.strip() for name in options["quantize"].split(",") if name.strip()]
-    return make_plan(formats, extra, opset=options["opset"], compression=_compression(options))
+    return request, jobs
 
 
 def _compression(options: dict[str, Any]) -> Compression | None:
@@ -177,7 +174,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
     return int(sides[0]), int(sides[-1])
 
 
-def _run(jobs: list[tuple[str, Path]], options: dict[str, Any]) -> list[str]:
+def _run(request: Request, jobs: list[tuple[str, Path]], options: dict[str, Any]) -> list[str]:
     """Export one model after another; a sentence for each that failed."""
     from export.quiet import quiet
     from export.report.progress import progress_on
@@ -187,11 +184,11 @@ def _run(jobs: list[tuple[str, Path]], options: dict[str, Any]) -> list[str]:
     # Keras announces downloads on standard output, where the table or the JSON will be.
     with quiet() as (stderr, log), contextlib.redirect_stdout(sys.stderr), progress_on(stderr) as progress:
         progress.step("starting TensorFlow")
-        from export.stages import Rejected
+        from export.api import Rejected
 
         for name, folder in jobs:
             try:
-                manifest = _export(name, folder, options, progress)
+                manifest = _export(request, name, folder, options, progress)
             except Rejected as error:
                 failures.append(f"{name}: {error}")
                 manifest = error.manifest
@@ -214,40 +211,23 @@ def _run(jobs: list[tuple[str, Path]], options: dict[str, Any]) -> list[str]:
     return failures
 
 
-def _export(name: str, folder: Path, options: dict[str, Any], progress: Any) -> dict[str, Any]:
-    from dataclasses import replace
-
-    from export import opening as models
-    from export import stages as pipeline
-    from export.job import find_preprocessing
-    from export.request import read_labels
+def _export(request: Request, name: str, folder: Path, options: dict[str, Any], progress: Any) -> dict[str, Any]:
+    from export import opening
+    from export.api import run
 
     if name.endswith(".keras"):
         progress.step(f"{name}: loading")
-        loaded = models.open_file(Path(name))
+        loaded = opening.open_file(Path(name))
     else:
         progress.step(f"{name}: building, with its weights from the cache or the net")
-        loaded = models.build(
+        loaded = opening.build(
             name,
             weights=options["weights"],
             input_size=options["size"],
             classes=options["classes"],
             warn=progress.warn,
         )
-    if options["preprocessing"] is not None:
-        found = find_preprocessing(loaded.model, options["preprocessing"])
-        loaded = replace(loaded, preprocessing=found)
-    if options["labels"] is not None:
-        loaded = replace(loaded, labels=tuple(read_labels(options["labels"])))
-    return pipeline.run(
-        loaded,
-        folder,
-        _plan(options),
-        calibration=options["calibration_data"],
-        evaluate=options["evaluate"],
-        include_preprocessing=options["include_preprocessing"],
-        progress=progress,
-    )
+    return run(request, loaded, folder, progress)
 
 
 def _print_results(manifests: list[tuple[Path, dict[str, Any]]], as_json: bool) -> None:
@@ -294,17 +274,16 @@ def _print_models(patterns: tuple[str, ...], as_json: bool) -> None:
         print(f"{row.name:{width}}  {side:>9}  {row.parameters:>11,}  {macs:6.2f}  {weights:7}  {row.title}")
 
 
-def _print_plan(jobs: list[tuple[str, Path]], options: dict[str, Any]) -> None:
+def _print_plan(request: Request, jobs: list[tuple[str, Path]], options: dict[str, Any]) -> None:
     from export.opening import weights_state
 
-    plan = _plan(options)
     rows = []
     for name, folder in jobs:
         state, trained = weights_state(name, options["weights"])
         stem = Path(name).stem + ("_untrained" if trained is False else "")
-        files = [item.path(stem) for item in plan.items if not item.optional]
-        files += [f"{stem}.kdc"] if plan.compression else []
-        smaller = [item.path(stem) for item in plan.items if item.optional]
+        files = [item.path(stem) for item in request.items if not item.optional]
+        files += [f"{stem}.kdc"] if request.compression else []
+        smaller = [item.path(stem) for item in request.items if item.optional]
         paths = {"files": files, "files_where_smaller": smaller}
         rows.append({"model": name, "weights": state, **{k: [str(folder / f) for f in v] for k, v in paths.items()}})
     if options["as_json"]:
