@@ -15,6 +15,7 @@ import pytest
 
 import kerascnn
 from kerascnn.layers.lenet import DistanceLoss
+from tests import ROOT
 
 NETWORKS = ("lenet5", "lenet5_1998", "lenet_caffe", "ciresan_mlp", "ciresan_mnist", "ciresan_gtsrb")
 
@@ -85,7 +86,7 @@ JAX = """
 import sys
 from pathlib import Path
 import keras
-from tests.test_mnist import one_step
+from tests.kerascnn.applications.test_mnist import one_step
 assert keras.backend.backend() == "jax"
 for name in sys.argv[2:]:
     first, second = one_step(name, Path(sys.argv[1]))
@@ -106,7 +107,7 @@ def test_a_step_lowers_the_loss_on_jax(names, data):
     environment = {
         **os.environ,
         "KERAS_BACKEND": "jax",
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
         "XLA_FLAGS": "--xla_backend_optimization_level=0",
     }
     done = subprocess.run(
