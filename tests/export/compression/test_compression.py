@@ -11,6 +11,8 @@ import jsonschema
 import numpy as np
 import pytest
 
+from tests import ROOT
+
 keras = pytest.importorskip("keras")
 pytest.importorskip("tensorflow")
 
@@ -39,7 +41,7 @@ from kerascnn.weights import container  # noqa: E402
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="export runs on TensorFlow")
 layers = keras.layers
-SCHEMA = Path(__file__).parents[2] / "docs/manifest.schema.json"
+SCHEMA = ROOT / "docs/manifest.schema.json"
 
 
 def fires() -> keras.Model:

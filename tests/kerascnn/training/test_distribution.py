@@ -8,7 +8,6 @@ import re
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +17,9 @@ from kerascnn.training.batches import Batches, Validation
 from kerascnn.training.callbacks import read_history
 from kerascnn.training.data import Images
 from kerascnn.training.distribution import ALONE, Cluster, cluster
-from tests.training.test_runs import RECIPE
+from tests import ROOT
+from tests.kerascnn.training.test_runs import RECIPE
 
-ROOT = Path(__file__).parents[2]
 TWO = ["10.0.0.1:7000", "10.0.0.2:7000"]
 
 
@@ -120,7 +119,7 @@ if keras.backend.backend() == "tensorflow":
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * int(sys.argv[3])
     )
 from kerascnn.training import Augmentation, Run, changed, distribution, train
-from tests.training.test_runs import RECIPE
+from tests.kerascnn.training.test_runs import RECIPE
 import numpy as np
 assert distribution.replicas() == int(sys.argv[3])
 recipe = RECIPE if keras.backend.backend() == "jax" else changed(RECIPE, augmentation=Augmentation())

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests import ROOT
+
 keras = pytest.importorskip("keras")
 pytest.importorskip("tensorflow")
 
@@ -225,7 +227,7 @@ def test_calibration_photos_of_one_colour_are_pointed_out(tmp_path: Path) -> Non
 def test_lenet_is_coded_39_times_smaller_without_loss(data: Path) -> None:
     """Deep Compression's ratio, on a third of the benchmark's training; accuracy is that of the decoded file."""
     done = subprocess.run(
-        [sys.executable, Path(__file__).parents[2] / "benchmarks/compression_lenet.py", "--length", "0.33"],
+        [sys.executable, ROOT / "benchmarks/compression_lenet.py", "--length", "0.33"],
         capture_output=True,
         text=True,
         env={**os.environ, "KERASCNN_DATA": str(data), "PYTHONPATH": os.pathsep.join(sys.path)},

@@ -6,14 +6,15 @@ import csv
 import sys
 import zipfile
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 
 import keras
 import numpy as np
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
+from tests import ROOT
+
+FOLDER = ROOT / "benchmarks"
 
 
 @pytest.fixture

@@ -233,7 +233,7 @@ def test_exports_hold_the_full_network_and_no_random_numbers(network):
 
 @pytest.mark.slow
 def test_training_on_real_images_lowers_the_loss(data):
-    from tests.test_stochastic_depth import cifar
+    from tests.kerascnn.layers.test_stochastic_depth import cifar
 
     x, y = cifar(data, 16)
     model = applications.fractalnet20_cifar(drop_path_mode="row")

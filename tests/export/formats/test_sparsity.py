@@ -14,6 +14,8 @@ import jsonschema
 import numpy as np
 import pytest
 
+from tests import ROOT
+
 keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("ai_edge_litert")
@@ -31,7 +33,7 @@ from kerascnn import create_model  # noqa: E402
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="export runs on TensorFlow")
 layers = keras.layers
-SCHEMA = Path(__file__).parents[2] / "docs/manifest.schema.json"
+SCHEMA = ROOT / "docs/manifest.schema.json"
 SPARSE = ("sparse-float16", "sparse-dynamic", "sparse-int8")
 
 

@@ -15,6 +15,7 @@ from kerascnn import applications
 from kerascnn.building.network import ResidualOptions
 from kerascnn.layers.stochastic_depth import StochasticDepth, StochasticDepthModel
 from kerascnn.registry import builders, variants
+from tests import ROOT
 
 # one of each kind of unit
 KINDS = ("resnet20_cifar", "resnet50", "resnet18_v2", "seresnet18", "wide_resnet16_4_cifar")
@@ -304,7 +305,7 @@ def test_the_papers_network_averages_where_the_shape_changes():
 OTHER_BACKEND = """
 import sys, keras, numpy as np
 from kerascnn import applications
-from tests.test_stochastic_depth import equal_draws, images
+from tests.kerascnn.layers.test_stochastic_depth import equal_draws, images
 assert keras.backend.backend() == sys.argv[1]
 keras.utils.set_random_seed(0)
 model = applications.resnet20_cifar(survival_probability=0.3, input_shape=(8, 8, 3))
@@ -330,7 +331,7 @@ def test_other_backends_skip_units_too(backend):
     environment = {
         **os.environ,
         "KERAS_BACKEND": backend,
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
     }
     command = [sys.executable, "-c", OTHER_BACKEND, backend]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

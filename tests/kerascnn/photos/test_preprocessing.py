@@ -91,7 +91,7 @@ def test_unknown() -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_torchvision(size: tuple[int, int]) -> None:
     """Every torchvision record gives what torchvision's own transform of those weights gives."""
-    from parity.comparing import torch_packages
+    from tests.parity.comparing import torch_packages
 
     _, torchvision, _ = torch_packages()
     records = [record for record in weights.list_weights() if record.name.startswith("torchvision")]
@@ -111,7 +111,7 @@ def test_torchvision(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_timm(size: tuple[int, int]) -> None:
     """Every timm record gives what timm's own evaluation transform gives."""
-    from parity.comparing import torch_packages
+    from tests.parity.comparing import torch_packages
 
     _, _, timm = torch_packages()
     records = [record for record in weights.list_weights() if record.name.startswith("timm")]

@@ -25,7 +25,7 @@ import sys
 import numpy as np
 import keras
 import kerascnn
-from tests.test_backends import NETWORKS, one_step
+from tests.kerascnn.applications.test_backends import NETWORKS, one_step
 assert keras.backend.backend() == "jax"
 arrays = np.load(sys.argv[1])
 results = {}

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import keras
 import pytest
-from parity import golden, seeding
 from safetensors.numpy import save_file
 
 from kerascnn import create_model, variant, weights
+from tests.parity import golden, seeding
 
 FILES = sorted(golden.FOLDER.glob("*.json"))
 LARGEST = 26_000_000  # parameters of the networks that the default run takes; the others are slow

@@ -13,7 +13,6 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from parity import seeding
 from safetensors.numpy import save_file
 
 import kerascnn
@@ -23,6 +22,7 @@ from kerascnn.weights import WeightsError, readers
 from kerascnn.weights.conversion import adapt_channels, namings
 from kerascnn.weights.loading import _mapping
 from kerascnn.weights.mappings import googlenet, squeezenet
+from tests.parity import seeding
 
 SHAPE = (64, 64, 3)
 Arrays = dict[str, np.ndarray]

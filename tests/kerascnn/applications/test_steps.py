@@ -20,6 +20,7 @@ import pytest
 import kerascnn
 from kerascnn.data import CIFAR10_CLASSES
 from kerascnn.registry import variants
+from tests import ROOT
 
 FAMILIES = ("resnet_cifar", "plain_cifar", "resnet_v2_cifar", "wide_resnet_cifar", "resnext_cifar", "densenet_cifar")
 FAMILIES += ("stochastic_depth", "fractalnet", "nin", "zfnet", "overfeat", "plain")
@@ -96,7 +97,7 @@ JAX = """
 import sys
 from pathlib import Path
 import keras
-from tests.test_steps import step
+from tests.kerascnn.applications.test_steps import step
 assert keras.backend.backend() == "jax"
 first, second = step(sys.argv[2], Path(sys.argv[1]))
 print(f"{sys.argv[2]}: {first:.5f} -> {second:.5f}")
@@ -110,7 +111,7 @@ assert second < first
 )
 def test_a_step_lowers_the_loss_on_jax(network, data):
     pytest.importorskip("jax")
-    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    path = os.pathsep.join([str(ROOT), *sys.path])
     done = subprocess.run(
         [sys.executable, "-c", JAX, str(data), network],
         env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": path},

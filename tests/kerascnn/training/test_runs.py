@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,6 +17,7 @@ from kerascnn.build_info import build_info
 from kerascnn.training import Augmentation, Recipe, Run, Schedule, changed, checkpoints, train
 from kerascnn.training.callbacks import read_history
 from kerascnn.training.results import write
+from tests import ROOT
 
 # 160 images: 10 steps an epoch
 RECIPE = Recipe(
@@ -198,7 +198,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from kerascnn.training import Run, train
-from tests.training.test_runs import RECIPE, weights
+from tests.kerascnn.training.test_runs import RECIPE, weights
 import numpy as np
 result = train(Run("lenet5", RECIPE, Path(sys.argv[1]), Path(sys.argv[2]), every=0.0))
 np.save(Path(sys.argv[2]) / "weights.npy", weights(result))
@@ -209,7 +209,7 @@ np.save(Path(sys.argv[2]) / "weights.npy", weights(result))
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_a_process_that_is_killed_at_any_moment(digits, tmp_path, backend):
     """SIGKILL wherever it happens to be, again and again, until the run is through: the same weights."""
-    root = Path(__file__).parents[2]
+    root = ROOT
     environment = {
         **os.environ,
         "KERAS_BACKEND": backend,

@@ -16,6 +16,7 @@ import pytest
 import kerascnn
 from kerascnn.build_info import build_info
 from kerascnn.layers.lenet import DistanceLoss
+from tests import ROOT
 
 NETWORKS = ("lenet5", "lenet5_1998", "lenet_caffe", "ciresan_mlp", "ciresan_mnist", "ciresan_gtsrb")
 
@@ -86,7 +87,7 @@ JAX = """
 import sys
 from pathlib import Path
 import keras
-from tests.test_mnist import one_step
+from tests.kerascnn.applications.test_mnist import one_step
 assert keras.backend.backend() == "jax"
 for name in sys.argv[2:]:
     first, second = one_step(name, Path(sys.argv[1]))
@@ -107,7 +108,7 @@ def test_a_step_lowers_the_loss_on_jax(names, data):
     environment = {
         **os.environ,
         "KERAS_BACKEND": "jax",
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
         "XLA_FLAGS": "--xla_backend_optimization_level=0",
     }
     done = subprocess.run(

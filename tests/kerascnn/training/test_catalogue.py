@@ -14,7 +14,7 @@ from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.training import catalogue
 from kerascnn.training.data import LazyImages, open_data
 from kerascnn.training.recipes import Augmentation
-from tests.training.conftest import bars
+from tests.kerascnn.training.conftest import bars
 
 SIZE = Preprocessing.default((24, 24, 3))
 

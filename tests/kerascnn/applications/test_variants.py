@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import zlib
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,6 +17,7 @@ import kerascnn
 from kerascnn.keras_graph import deep_graphs
 from kerascnn.registry import variants
 from kerascnn.weights.conversion import following_normalization
+from tests import ROOT
 from tests.parity.seeding import values
 
 FAMILIES: dict[str, list[str]] = {}
@@ -155,7 +155,7 @@ import keras
 import numpy as np
 from kerascnn.building import network as building
 building.INITIALIZER = "zeros"  # seeded weights follow, and JAX compiles random numbers anew for each shape
-from tests.test_variants import logits
+from tests.kerascnn.applications.test_variants import logits
 assert keras.backend.backend() == sys.argv[1]
 np.savez(sys.argv[2], **{name: logits(name) for name in sys.argv[3:]})
 """
@@ -187,7 +187,7 @@ def test_other_backends_give_the_same_logits(names, tmp_path):
         environment = {
             **os.environ,
             "KERAS_BACKEND": backend,
-            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
             "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiles in a third of the time
         }
         command = [sys.executable, "-c", LOGITS, backend, str(tmp_path / f"{backend}.npz"), *names]

@@ -13,8 +13,9 @@ from PIL import Image
 from kerascnn.data import CIFAR10_CLASSES
 from kerascnn.scoring import Network, score
 from kerascnn.scoring.files import find_photos
+from tests import ROOT
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "score_folder.py"
+SCRIPT = ROOT / "examples" / "score_folder.py"
 WITHOUT_RAY = """
 import runpy, sys
 sys.modules["ray"] = None

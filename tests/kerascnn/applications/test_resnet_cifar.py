@@ -10,7 +10,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from parity import seeding
 from safetensors.numpy import save_file
 
 import kerascnn
@@ -21,6 +20,7 @@ from kerascnn.keras_graph import deep_graphs
 from kerascnn.layers.normalization import ChannelPadding
 from kerascnn.weights import WeightsError
 from kerascnn.weights.mappings import resnet_cifar
+from tests.parity import seeding
 
 
 @pytest.fixture(autouse=True)

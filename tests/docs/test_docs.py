@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib.util
 import re
 import shutil
-from pathlib import Path
 
 import keras
 import pytest
 
 from kerascnn.registry import read_families, variants
+from tests import ROOT
 
-ROOT = Path(__file__).parents[1]
 QUICK = ("lenet5_1998", "resnet20_cifar", "squeezenet")  # figures that take a second each
 
 spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")

@@ -6,13 +6,13 @@ import zipfile
 import keras
 import numpy as np
 import pytest
-from parity import seeding
 from safetensors.numpy import save_file
 
 from kerascnn import applications, weights
 from kerascnn.data import CIFAR10_CLASSES
 from kerascnn.weights import WeightsError
 from kerascnn.weights.mappings import nin
+from tests.parity import seeding
 
 
 @pytest.fixture(autouse=True)
