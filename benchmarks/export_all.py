@@ -31,8 +31,8 @@ def measure(name: str) -> dict[str, Any]:
     from export.api import Rejected, run
     from export.errors import ExportError
     from export.opening import build
-    from export.quiet import quiet
     from export.request import Request
+    from kerascnn.console import quiet
 
     start = time.perf_counter()
     with quiet(), tempfile.TemporaryDirectory() as folder:
