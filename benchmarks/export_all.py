@@ -31,8 +31,8 @@ def measure(name: str) -> dict[str, Any]:
     from export import opening as models
     from export import stages as pipeline
     from export.errors import ExportError
-    from export.quiet import quiet
     from export.request import make_plan
+    from kerascnn.console import quiet
 
     start = time.perf_counter()
     with quiet(), tempfile.TemporaryDirectory() as folder:

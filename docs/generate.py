@@ -5,8 +5,14 @@
     python docs/generate.py resnet vgg  the figures of these families, and all pages
     python docs/generate.py --check     writes nothing; says what is not current, and exits with 1 if anything is
 
-Numbers come from kerascnn/variants.toml, options from the builders' docstrings, figures from the built networks, and
-the words from docs/architectures/text.
+Numbers and words come from the families' records (kerascnn/applications/*.toml), options from the builders' docstrings,
+and figures from the built networks. The table [page] of a family has:
+
+    title     of its page
+    group     of the index page, one of docs/architectures/index.toml
+    place     its order within that group
+    figures   variants to draw, which may have options: `googlenet(aux_logits=True)`
+    idea      what the page says first, in Markdown
 """
 
 from __future__ import annotations
@@ -16,8 +22,7 @@ import ast
 import inspect
 import re
 import sys
-import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,9 +31,9 @@ ROOT = Path(__file__).parents[1]
 HOME = ROOT / "docs" / "architectures"
 sys.path.insert(0, str(ROOT))
 
-from kerascnn.registry import PublishedError, Variant, variants  # noqa: E402
+from kerascnn.registry import PublishedError, Variant, read_families, read_toml, variants  # noqa: E402
 
-NOTICE = "<!-- Written by `python docs/generate.py`. The words are in text/, the numbers in kerascnn/variants.toml. -->"
+NOTICE = "<!-- Written by `python docs/generate.py` from kerascnn/applications. -->"
 
 LEGEND = (
     "Drawn from the built network: a card is a stage, with the maps that leave it, its parameters and "
@@ -40,34 +45,37 @@ LEGEND = (
 
 
 def families() -> dict[str, list[Variant]]:
-    """The variants of each family, in the order of text/index.toml.
+    """The variants of each family, in the order of the index page.
 
     Raises:
-        LookupError: a family of the registry has no text or no place in the index, or the other way round.
+        LookupError: a family has no words, or a group that the index does not have.
     """
-    found: dict[str, list[Variant]] = {}
+    by_family: dict[str, list[Variant]] = {}
     for row in variants().values():
-        found.setdefault(row.family, []).append(row)
-    order = [family for group in index()["groups"] for family in group["families"]]
-    texts = {path.stem for path in (HOME / "text").glob("*.toml")} - {"index"}
-    for name, there in (("text/index.toml", order), ("text/FAMILY.toml", texts)):
-        if missing := sorted(set(found) - set(there)):
-            raise LookupError(f"docs/architectures/{name} says nothing of {', '.join(missing)}.")
-        if extra := sorted(set(there) - set(found)):
-            raise LookupError(f"docs/architectures/{name} has {', '.join(extra)}, which the registry does not.")
-    return {family: found[family] for family in order}
+        by_family.setdefault(row.family, []).append(row)
+    groups = list(index()["groups"])
+    for family in by_family:
+        if missing := {"title", "group", "place", "figures", "idea"} - read(family).keys():
+            raise LookupError(f"[page] of applications/{family}.toml lacks {', '.join(sorted(missing))}.")
+        if read(family)["group"] not in groups:
+            raise LookupError(
+                f"[page] of applications/{family}.toml has the group {read(family)['group']!r}, which "
+                f"docs/architectures/index.toml does not. It has {', '.join(groups)}."
+            )
+    order = sorted(by_family, key=lambda name: (groups.index(read(name)["group"]), read(name)["place"], name))
+    return {family: by_family[family] for family in order}
 
 
 @cache
-def index() -> dict[str, Any]:
-    """The words of the index page, and the order of the families."""
-    return read("index")
+def index() -> Mapping[str, Any]:
+    """The words of the index page: title, intro, and the groups of families in their order."""
+    return read_toml(HOME / "index.toml")
 
 
-@cache
-def read(name: str) -> dict[str, Any]:
-    """One file of words: title, figures (variants, which may have options: `googlenet(aux_logits=True)`) and idea."""
-    return tomllib.loads((HOME / "text" / f"{name}.toml").read_text(encoding="utf-8"))
+def read(family: str) -> Mapping[str, Any]:
+    """The words of a family's page."""
+    words: Mapping[str, Any] = read_families()[family].get("page", {})
+    return words
 
 
 def figures(chosen: Sequence[str] = ()) -> dict[str, Path]:
@@ -242,10 +250,10 @@ def index_page() -> str:
     """Every network in the order of the lectures."""
     parts = [NOTICE, f"# {index()['title']}", index()["intro"].strip()]
     by_family = families()
-    for group in index()["groups"]:
+    for name, group in index()["groups"].items():
         parts += [f"## {group['title']}", group["words"].strip()]
         lines = []
-        for family in group["families"]:
+        for family in (family for family in by_family if read(family)["group"] == name):
             pictures = {_parse(figure)[0]: figure for figure in reversed(read(family)["figures"])}
             for row in by_family[family]:
                 picture = ""

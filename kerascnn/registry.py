@@ -1,7 +1,14 @@
 """The variants: a frozen record of each, and the builders that make them.
 
-The records come from `variants.toml`, their weights from `weights/sources.toml`; both are read without importing
-Keras. A builder joins them with `@register`.
+Each family has a file of records, `applications/FAMILY.toml`, with these tables:
+
+    [page]                   words of the family's page in docs/architectures (docs/generate.py explains them)
+    [defaults]               fields of `Variant` that its variants share, unless they have their own
+    [variants.NAME]          fields of `Variant`
+    [weights.VARIANT.NAME]   fields of `WeightsRecord`
+    [recipes.NAME]           fields of `kerascnn.training.recipes.Recipe`
+
+The files are read once and without importing Keras. A builder joins its record with `@register`.
 """
 
 from __future__ import annotations
@@ -16,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -39,18 +46,30 @@ class PublishedError:
 class WeightsRecord:
     """One set of trained weights: where it comes from, what it needs, what it must hash to.
 
-    aliases: other names, such as "imagenet" for weights that the paper's own authors published.
-    file: its name in the cache.
-    sha256: in full, or as many of its first digits as the publisher prints; "" where nobody publishes it.
-    md5: where the publisher gives that instead; "" otherwise.
-    bytes: None where the publisher does not say.
-    options: the builder options that these weights were trained with, where they differ from the paper's.
-    preprocessing: the fields of `kerascnn.photos.preprocessing.Preprocessing`; None where a file does not know it.
-    labels: the name of a set of classes, or the classes' names.
-    input_shape: of the network, where a file says it.
-    trained: False for random weights that were put into a file, None where nobody knows.
-    packaged: the file comes with kerascnn, in `kerascnn/data/weights`, with a manifest of the same name beside it.
-    errors: as their publisher measured them, or None.
+    Attributes:
+        variant: The network that they are for.
+        name: Their name among the weights of that network.
+        url: Where they are; "" for packaged ones.
+        source: Where these facts were read.
+        licence: Of the weights, where their publisher states it.
+        preprocessing: The fields of `kerascnn.photos.preprocessing.Preprocessing`. A record may name a profile of
+            photos/profiles.toml instead. None where a file does not know it.
+        file: Its name in the cache; the last part of the URL where a record leaves it out.
+        format: How the file is read, which its ending tells.
+        aliases: Other names; "imagenet" marks the weights of the paper's own authors, also where somebody else
+            converted them.
+        sha256: In full, or as many of its first digits as the publisher prints, as torch's file names do; "" where
+            nobody publishes it, as for timm's files on the Hugging Face hub.
+        md5: Where the publisher gives that instead; "" otherwise.
+        bytes: Size of the file; None where the publisher does not say.
+        classes: Number of classes.
+        labels: The name of a set of classes, or the classes' names.
+        options: The builder options that these weights were trained with, where they differ from the paper's.
+        errors: As their publisher measured them, for one crop, or None.
+        input_shape: Of the network, where a file says it.
+        trained: False for random weights that were put into a file, None where nobody knows.
+        packaged: The file comes with kerascnn, in `kerascnn/data/weights`, with a manifest of the same name beside it
+            that says how they were trained.
     """
 
     variant: str
@@ -90,7 +109,29 @@ class OptionCounts:
 
 @dataclass(frozen=True)
 class Variant:
-    """What is known of one network; `variants.toml` explains the fields."""
+    """What is known of one network. Tests hold the code against it.
+
+    Attributes:
+        name: The builder's name.
+        title: What people call it.
+        family: The name of the pair of files that it is from.
+        paper: Where it was published.
+        year: When it was published.
+        input_shape: (height, width, channels) of the paper's images.
+        min_size: The smallest side that the architecture can take.
+        parameters: Trainable weights, as the builder makes them with its default options.
+        macs: Multiply-accumulates of convolutions and dense layers for one image, by the side of the square input.
+        counts_from: Where parameters, statistics and macs were checked: an independent implementation, or arithmetic.
+        stages: Channels and stride of each stage that `features=True` returns.
+        statistics: Moving means and variances of batch normalization, which are not trained.
+        also: Counts under other options.
+        errors: As published.
+        weights: Trained weights that `weights=` can name.
+        classes: How many the network has by default.
+        preprocessing: What the paper does to an image, as the fields of
+            `kerascnn.photos.preprocessing.Preprocessing`. Where it is left out, an untrained network takes ImageNet's
+            mean and scale, or 0 to 1 for one channel.
+    """
 
     name: str
     title: str
@@ -100,56 +141,57 @@ class Variant:
     input_shape: tuple[int, int, int]
     min_size: int
     parameters: int
-    statistics: int
     macs: Mapping[int, int]
-    also: tuple[OptionCounts, ...]
     counts_from: str
     stages: Mapping[str, tuple[int, int]]
-    errors: tuple[PublishedError, ...]
-    weights: tuple[WeightsRecord, ...]
+    statistics: int = 0
+    also: tuple[OptionCounts, ...] = ()
+    errors: tuple[PublishedError, ...] = ()
+    weights: tuple[WeightsRecord, ...] = ()
     classes: int = 1000
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class BuildFacts:
-    """What the builder knows of its model: kept on it as `kerascnn_build`, lost when the model is saved.
-
-    options: the family's own options as built; given: those that the caller gave.
-    top: features, include_top, pooling and classifier_activation, where they are not the defaults.
-    preceding: names of the layers in front of the network (input_tensor), which weights never touch.
-    """
-
-    variant: str
-    options: Mapping[str, Any]
-    given: frozenset[str]
-    preceding: frozenset[str]
-    top: Mapping[str, Any] = field(default_factory=dict)
+HOME = Path(__file__).parent
+Table = Mapping[str, Any]  # of a TOML file
 
 
-def _read_toml(path: str) -> dict[str, Any]:
-    return tomllib.loads(resources.files("kerascnn").joinpath(path).read_text(encoding="utf-8"))
+@cache
+def read_families() -> Mapping[str, Table]:
+    """Read the file of records of every family, by the family's name in alphabetical order."""
+    return {path.stem: read_toml(path) for path in sorted((HOME / "applications").glob("*.toml"))}
+
+
+def read_toml(path: Path) -> Table:
+    """Read one TOML file."""
+    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 @cache
 def variants() -> Mapping[str, Variant]:
-    """Every variant by name, in the order of `variants.toml`."""
-    sources = _read_toml("weights/sources.toml")
-    profiles = sources.pop("preprocessing")
-    found = {}
-    for name, row in _read_toml("variants.toml").items():
-        weights = [_weights(name, key, facts, profiles) for key, facts in sources.get(name, {}).items()]
-        found[name] = _record(name, row, weights)
-    return found
+    """Every variant by name, family by family."""
+    profiles = read_toml(HOME / "photos" / "profiles.toml")
+    records = {}
+    for family, tables in read_families().items():
+        for name, row in tables["variants"].items():
+            weights = tables.get("weights", {}).get(name, {})
+            records[name] = _variant(
+                {"name": name, "family": family, **tables.get("defaults", {}), **row},
+                tuple(_weights(name, key, facts, profiles) for key, facts in weights.items()),
+            )
+    return records
 
 
-def _record(name: str, row: dict[str, Any], weights: list[WeightsRecord]) -> Variant:
-    row["input_shape"] = tuple(row["input_shape"])
-    row["macs"] = {int(side): count for side, count in row["macs"].items()}
-    row["stages"] = {stage: tuple(pair) for stage, pair in row["stages"].items()}
-    row["also"] = tuple(OptionCounts(**counts) for counts in row.get("also", ()))
-    row["errors"] = tuple(PublishedError(**error) for error in row["errors"])
-    return Variant(name=name, weights=tuple(weights), **row)
+def _variant(row: Table, weights: tuple[WeightsRecord, ...]) -> Variant:
+    read = {
+        "input_shape": tuple(row["input_shape"]),
+        "macs": {int(side): count for side, count in row["macs"].items()},
+        "stages": {stage: tuple(pair) for stage, pair in row["stages"].items()},
+        "also": tuple(OptionCounts(**counts) for counts in row.get("also", ())),
+        "errors": tuple(PublishedError(**error) for error in row.get("errors", ())),
+        "weights": weights,
+    }
+    return Variant(**{**row, **read})
 
 
 _FORMATS = {
@@ -163,16 +205,18 @@ _FORMATS = {
 }
 
 
-def _weights(variant: str, name: str, row: dict[str, Any], profiles: Mapping[str, Any]) -> WeightsRecord:
-    file = row.setdefault("file", row["url"].rpartition("/")[2])
-    row["format"] = _FORMATS[file[file.rindex(".") :]]
-    row["preprocessing"] = profiles[row["preprocessing"]]
-    row["aliases"] = tuple(row.get("aliases", ()))
-    if isinstance(row.get("labels"), list):
-        row["labels"] = tuple(row["labels"])
-    if "errors" in row:
-        row["errors"] = PublishedError(**{"source": row["source"], **row["errors"]})
-    return WeightsRecord(variant=variant, name=name, **row)
+def _weights(variant: str, name: str, row: Table, profiles: Table) -> WeightsRecord:
+    file = row.get("file", row["url"].rpartition("/")[2])
+    preprocessing, labels, errors = row["preprocessing"], row.get("labels", "imagenet"), row.get("errors")
+    read = {
+        "file": file,
+        "format": _FORMATS[file[file.rindex(".") :]],
+        "preprocessing": profiles[preprocessing] if isinstance(preprocessing, str) else preprocessing,
+        "aliases": tuple(row.get("aliases", ())),
+        "labels": labels if isinstance(labels, str) else tuple(labels),
+        "errors": PublishedError(**{"source": row["source"], **errors}) if errors else None,
+    }
+    return WeightsRecord(variant=variant, name=name, **{**row, **read})
 
 
 def variant(name: str) -> Variant:
@@ -199,10 +243,10 @@ _builders: dict[str, Callable[..., keras.Model]] = {}
 
 
 def register(builder: Builder) -> Builder:
-    """Make a public builder known under its own name, which must have a row in `variants.toml`."""
+    """Make a public builder known under its own name, which must have a record."""
     name = builder.__name__
     if name not in variants():
-        raise LookupError(f"The builder {name!r} has no row in variants.toml.")
+        raise LookupError(f"The builder {name!r} has no table [variants.{name}] in its family's TOML file.")
 
     @functools.wraps(builder)
     def build(*arguments: Any, **options: Any) -> keras.Model:

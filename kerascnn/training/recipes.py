@@ -1,15 +1,19 @@
-"""The papers' training settings as records, read from `recipes.toml` without importing Keras."""
+"""The papers' training settings as records, read without importing Keras.
+
+A paper's recipe is in its family's file, as `kerascnn.registry` says. Recipes of no paper, for any network of a kind,
+are in `recipes.toml` beside this module.
+"""
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib import resources
 from typing import Any, Literal
+
+from kerascnn.registry import HOME, read_families, read_toml
 
 Kind = Literal["constant", "step", "plateau", "exponential", "polynomial", "cosine", "one_cycle"]
 
@@ -114,14 +118,17 @@ class Recipe:
 
 @cache
 def list_recipes() -> Mapping[str, Recipe]:
-    """Every recipe by name, in the order of `recipes.toml`."""
-    text = resources.files(__package__).joinpath("recipes.toml").read_text(encoding="utf-8")
-    return {name: _recipe(name, row) for name, row in tomllib.loads(text).items()}
+    """Every recipe by name: those of the families, then those of no paper."""
+    tables = [*read_families().values(), read_toml(HOME / "training" / "recipes.toml")]
+    return {name: _recipe(name, row) for table in tables for name, row in table.get("recipes", {}).items()}
 
 
-def _recipe(name: str, row: dict[str, Any]) -> Recipe:
-    schedule, augmentation = Schedule(**_tuples(row.pop("schedule", {}))), _tuples(row.pop("augmentation", {}))
-    return Recipe(name=name, schedule=schedule, augmentation=Augmentation(**augmentation), **_tuples(row))
+def _recipe(name: str, row: Mapping[str, Any]) -> Recipe:
+    own = {
+        "schedule": Schedule(**_tuples(row.get("schedule", {}))),
+        "augmentation": Augmentation(**_tuples(row.get("augmentation", {}))),
+    }
+    return Recipe(name=name, **{**_tuples(row), **own})
 
 
 def _tuples(row: Mapping[str, Any]) -> dict[str, Any]:

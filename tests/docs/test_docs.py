@@ -9,7 +9,7 @@ import shutil
 import keras
 import pytest
 
-from kerascnn.registry import variants
+from kerascnn.registry import read_families, variants
 from tests import ROOT
 
 QUICK = ("lenet5_1998", "resnet20_cifar", "squeezenet")  # figures that take a second each
@@ -27,10 +27,8 @@ def copy(tmp_path, monkeypatch):
     shutil.copytree(generate.HOME, tmp_path / "architectures", ignore=shutil.ignore_patterns("*.svg"))
     monkeypatch.setattr(generate, "HOME", tmp_path / "architectures")
     monkeypatch.setattr(generate, "ROOT", tmp_path)
-    generate.read.cache_clear()
     generate.index.cache_clear()
     yield tmp_path / "architectures"
-    generate.read.cache_clear()
     generate.index.cache_clear()
 
 
@@ -63,9 +61,15 @@ def test_every_option_is_explained():
                 assert words, f"{path.name}: the docstrings say nothing of {option} ({networks})"
 
 
-def test_a_family_without_words_is_named(copy):
-    (copy / "text" / "vgg.toml").unlink()
-    with pytest.raises(LookupError, match=r"text/FAMILY.toml says nothing of vgg\."):
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [({}, "vgg.toml lacks figures, group, idea"), ({"group": "small"}, "'small'.* has digits, larger")],
+)
+def test_a_family_without_words_is_named(words, says, monkeypatch):
+    page = {**generate.read("vgg"), **words} if words else {}
+    files = {**read_families(), "vgg": {**read_families()["vgg"], "page": page}}
+    monkeypatch.setattr(generate, "read_families", lambda: files)
+    with pytest.raises(LookupError, match=says):
         generate.families()
 
 

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from export.checking.accuracy import accuracy, evaluate
-from export.checking.latency import artifact_bytes, measure_latency
+from export.checking.latency import measure_latency
 from export.checking.parity import synthetic_images
 from export.checking.runtimes import (
     Runtime,
@@ -18,6 +18,7 @@ from export.checking.runtimes import (
     open_tflite,
 )
 from export.errors import ExportError
+from export.files import size_of
 from export.formats.onnx import write_onnx
 from export.formats.saved_model import write_saved_model
 from export.formats.tflite import write_tflite
@@ -211,6 +212,6 @@ def test_latency_is_timed_one_image_at_a_time_after_warm_up():
 
 def test_the_size_of_a_saved_model_counts_its_variables(exported):
     _, _, folder = exported
-    whole = artifact_bytes(folder / "saved_model")
-    assert whole > artifact_bytes(folder / "saved_model/1/variables/variables.data-00000-of-00001") > 0
-    assert whole > artifact_bytes(folder / "saved_model/1/saved_model.pb") > 0
+    whole = size_of(folder / "saved_model")
+    assert whole > size_of(folder / "saved_model/1/variables/variables.data-00000-of-00001") > 0
+    assert whole > size_of(folder / "saved_model/1/saved_model.pb") > 0
