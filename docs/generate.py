@@ -347,8 +347,8 @@ def _builders() -> dict[str, tuple[tuple[str, ...], str, dict[str, str]]]:
 
 @cache
 def _options_docstring(name: str) -> str:
-    """Docstring of a class of options in building/network.py."""
-    tree = ast.parse((ROOT / "kerascnn" / "building" / "network.py").read_text(encoding="utf-8"))
+    """Docstring of a class of options in building/options.py."""
+    tree = ast.parse((ROOT / "kerascnn" / "building" / "options.py").read_text(encoding="utf-8"))
     return next(ast.get_docstring(n) or "" for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name)
 
 

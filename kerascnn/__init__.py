@@ -14,10 +14,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from kerascnn import analysis, applications, layers, photos, surgery, weights
+    from kerascnn.factory import create_model
     from kerascnn.layers.auxiliary import inference_model
     from kerascnn.photos import crops, detection
     from kerascnn.photos.preprocessing import decode_predictions, preprocess_input
-    from kerascnn.registry import Variant, create_model, list_models, variant
+    from kerascnn.registry import Variant, list_models, variant
 
 __all__ = [
     "Variant",
@@ -45,7 +46,7 @@ _MODULES = {
 _HOMES = {
     "Variant": "registry",
     "inference_model": "layers.auxiliary",
-    "create_model": "registry",
+    "create_model": "factory",
     "list_models": "registry",
     "variant": "registry",
     "decode_predictions": "photos.preprocessing",

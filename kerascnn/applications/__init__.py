@@ -1,6 +1,6 @@
 """One function a variant: `kerascnn.applications.resnet50()`.
 
-Every builder takes the options of `kerascnn.building.ModelOptions`, and those of its family.
+Every builder takes the options of `kerascnn.building.options.ModelOptions`, and those of its family.
 """
 
 from kerascnn.applications.alexnet import alexnet, alexnet_owt

@@ -8,12 +8,12 @@ import keras
 from keras import KerasTensor, layers
 
 from kerascnn.building.blocks import conv, max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
+from kerascnn.building.network import DATA_FORMAT, Network
+from kerascnn.building.options import ModelOptions, builder
 from kerascnn.layers.normalization import AdaptiveAveragePooling2D, LocalResponseNormalization
-from kerascnn.registry import register
 
 
-@register
+@builder
 def alexnet(*, groups: int | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
     """AlexNet of 2012 (section 3.5), its two GPUs as two groups of channels.
 
@@ -21,7 +21,7 @@ def alexnet(*, groups: int | None = None, **options: Unpack[ModelOptions]) -> ke
 
     Args:
         groups: groups of conv2, conv4 and conv5: 2 as in the paper (the default), or 1 for one tower.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: see `ModelOptions`.
     """
     net = Network("alexnet", options, {"groups": (groups, 2, (1, 2))})
     groups = net.choices["groups"]
@@ -38,11 +38,11 @@ def alexnet(*, groups: int | None = None, **options: Unpack[ModelOptions]) -> ke
     return _classifier(x, net, dropout="outputs")  # section 4.2
 
 
-@register
+@builder
 def alexnet_owt(**options: Unpack[ModelOptions]) -> keras.Model:
     """The one-tower AlexNet of 2014 with torchvision's widths (64-192-384-256-256), without normalisation.
 
-    Options: `kerascnn.building.ModelOptions`. Other sizes than 224 are pooled to 6x6 before fc6, as torchvision does.
+    Options: `ModelOptions`. Other sizes than 224 are pooled to 6x6 before fc6, as torchvision does.
     """
     net = Network("alexnet_owt", options)
     x = net.stage("stem", conv(net.input, 64, 11, strides=4, padding=2, name="conv1"))

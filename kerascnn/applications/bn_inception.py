@@ -8,8 +8,8 @@ import keras
 from keras import KerasTensor, layers
 
 from kerascnn.building.blocks import average_pool, concatenate, conv_bn_relu, max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
-from kerascnn.registry import register
+from kerascnn.building.network import DATA_FORMAT, Network
+from kerascnn.building.options import ModelOptions, builder
 
 # filters of the 1x1, 3x3 reduce, 3x3, double 3x3 reduce, double 3x3 and pool projection (0: none), Figure 5
 MODULES = {
@@ -28,14 +28,14 @@ MODULES = {
 STAGES = {"3b": "stage2", "4d": "stage3", "5b": "stage4"}
 
 
-@register
+@builder
 def bn_inception(*, pool_counts_padding: bool | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
     """BN-Inception (Figure 5): batch normalisation after each convolution, two 3x3 convolutions in place of a 5x5.
 
     Args:
         pool_counts_padding: False (the default) averages over the pixels within the map, as TensorFlow does; True
             counts the zeros around it, as Caffe and the weights trained with Caffe do. The paper does not say.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: see `ModelOptions`.
     """
     net = Network("bn_inception", options, {"pool_counts_padding": (pool_counts_padding, False, (True, False))})
     x = net.stage("stem", conv_bn_relu(net.input, 64, 7, strides=2, padding=3, name="conv1_7x7_s2"))

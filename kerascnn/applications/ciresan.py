@@ -12,14 +12,14 @@ import keras
 from keras import KerasTensor, layers
 
 from kerascnn.building.blocks import max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
+from kerascnn.building.network import DATA_FORMAT, Network
+from kerascnn.building.options import ModelOptions, builder
 from kerascnn.layers.lenet import scaled_tanh
-from kerascnn.registry import register
 
 HIDDEN = (2500, 2000, 1500, 1000, 500)
 
 
-@register
+@builder
 def ciresan_mlp(*, hidden: Sequence[int] | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
     """The deep perceptron of 2010 for MNIST (section 2, table 1): no convolutions, on images of 29x29.
 
@@ -28,7 +28,7 @@ def ciresan_mlp(*, hidden: Sequence[int] | None = None, **options: Unpack[ModelO
     Args:
         hidden: units of each hidden layer: 2500-2000-1500-1000-500 by default; the paper also has 1000-500,
             1500-1000-500, 2000-1500-1000-500 and nine times 1000.
-        **options: see `kerascnn.building.ModelOptions`; the sides in input_shape must be given.
+        **options: see `ModelOptions`; the sides in input_shape must be given.
 
     Raises:
         ValueError: `hidden` is not a list of positive whole numbers, or a side of the input is None.
@@ -48,20 +48,20 @@ def ciresan_mlp(*, hidden: Sequence[int] | None = None, **options: Unpack[ModelO
     return net.finish(one_pixel if net.features_only else _predictions(x, net))
 
 
-@register
+@builder
 def ciresan_mnist(**options: Unpack[ModelOptions]) -> keras.Model:
     """One column of the multi-column network for MNIST (arXiv:1202.2745): 29x29-20C4-MP2-40C5-MP3-150N-10N.
 
-    Options: `kerascnn.building.ModelOptions`.
+    Options: `ModelOptions`.
     """
     return _column("ciresan_mnist", options, ((20, 4, 2), (40, 5, 3)), 150)
 
 
-@register
+@builder
 def ciresan_gtsrb(**options: Unpack[ModelOptions]) -> keras.Model:
     """One column for the 43 German traffic signs (arXiv:1202.2745): 48x48-100C7-MP2-150C4-MP2-250C4-MP2-300N-43N.
 
-    Options: `kerascnn.building.ModelOptions`.
+    Options: `ModelOptions`.
     """
     return _column("ciresan_gtsrb", options, ((100, 7, 2), (150, 4, 2), (250, 4, 2)), 300)
 

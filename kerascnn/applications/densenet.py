@@ -8,8 +8,8 @@ import keras
 from keras import KerasTensor, layers
 
 from kerascnn.building.blocks import bn_relu, concatenate, conv, conv_bn_relu, max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
-from kerascnn.registry import register
+from kerascnn.building.network import DATA_FORMAT, Network
+from kerascnn.building.options import ModelOptions, builder
 
 # growth rate k, dense layers in each of the four blocks, Table 1; 161 is the authors' (their code and README)
 CONFIGURATIONS = {
@@ -21,33 +21,33 @@ CONFIGURATIONS = {
 }
 
 
-@register
+@builder
 def densenet121(**options: Unpack[ModelOptions]) -> keras.Model:
-    """DenseNet-121 (Table 1). Options: `kerascnn.building.ModelOptions`."""
+    """DenseNet-121 (Table 1). Options: `ModelOptions`."""
     return _densenet("densenet121", options)
 
 
-@register
+@builder
 def densenet161(**options: Unpack[ModelOptions]) -> keras.Model:
-    """DenseNet-161, of growth rate 48. Options: `kerascnn.building.ModelOptions`."""
+    """DenseNet-161, of growth rate 48. Options: `ModelOptions`."""
     return _densenet("densenet161", options)
 
 
-@register
+@builder
 def densenet169(**options: Unpack[ModelOptions]) -> keras.Model:
-    """DenseNet-169 (Table 1). Options: `kerascnn.building.ModelOptions`."""
+    """DenseNet-169 (Table 1). Options: `ModelOptions`."""
     return _densenet("densenet169", options)
 
 
-@register
+@builder
 def densenet201(**options: Unpack[ModelOptions]) -> keras.Model:
-    """DenseNet-201 (Table 1). Options: `kerascnn.building.ModelOptions`."""
+    """DenseNet-201 (Table 1). Options: `ModelOptions`."""
     return _densenet("densenet201", options)
 
 
-@register
+@builder
 def densenet264(**options: Unpack[ModelOptions]) -> keras.Model:
-    """DenseNet-264 (Table 1). Options: `kerascnn.building.ModelOptions`."""
+    """DenseNet-264 (Table 1). Options: `ModelOptions`."""
     return _densenet("densenet264", options)
 
 

@@ -8,11 +8,11 @@ import keras
 
 from kerascnn.applications.densenet import dense_layer, transition
 from kerascnn.building.blocks import bn_relu, conv
-from kerascnn.building.network import ModelOptions, Network, dropout_rate
-from kerascnn.registry import register
+from kerascnn.building.network import Network, dropout_rate
+from kerascnn.building.options import ModelOptions, builder
 
 
-@register
+@builder
 def densenet40_k12_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """DenseNet of 40 layers and growth rate 12, without bottlenecks, 10 classes unless `classes` says otherwise.
 
@@ -21,24 +21,24 @@ def densenet40_k12_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions
     Args:
         dropout: the rate of dropout after each convolution but the first, 0 by default; the paper uses 0.2 where it
             trains without augmentation (section 4.2).
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: see `ModelOptions`.
     """
     return _densenet("densenet40_k12_cifar", 40, 12, options, dropout)
 
 
-@register
+@builder
 def densenet100_k12_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """DenseNet of 100 layers and growth rate 12. Options as for `densenet40_k12_cifar`."""
     return _densenet("densenet100_k12_cifar", 100, 12, options, dropout)
 
 
-@register
+@builder
 def densenet100_k24_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """DenseNet of 100 layers and growth rate 24. Options as for `densenet40_k12_cifar`."""
     return _densenet("densenet100_k24_cifar", 100, 24, options, dropout)
 
 
-@register
+@builder
 def densenet100_bc_k12_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """DenseNet-BC of 100 layers and growth rate 12, with bottlenecks and compression by half.
 
@@ -47,13 +47,13 @@ def densenet100_bc_k12_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOpt
     return _densenet("densenet100_bc_k12_cifar", 100, 12, options, dropout, bc=True)
 
 
-@register
+@builder
 def densenet190_bc_k40_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """DenseNet-BC of 190 layers and growth rate 40. Options as for `densenet40_k12_cifar`."""
     return _densenet("densenet190_bc_k40_cifar", 190, 40, options, dropout, bc=True)
 
 
-@register
+@builder
 def densenet250_bc_k24_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """DenseNet-BC of 250 layers and growth rate 24. Options as for `densenet40_k12_cifar`."""
     return _densenet("densenet250_bc_k24_cifar", 250, 24, options, dropout, bc=True)

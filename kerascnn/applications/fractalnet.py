@@ -13,14 +13,14 @@ import keras
 from keras import KerasTensor, layers
 
 from kerascnn.building.blocks import batch_norm, conv, conv_bn_relu, max_pool
-from kerascnn.building.network import ModelOptions, Network
+from kerascnn.building.network import Network
+from kerascnn.building.options import ModelOptions, builder
 from kerascnn.layers.drop_path import FractalJoin, GlobalDropPath, Mode, check
-from kerascnn.registry import register
 
 DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4)  # of the blocks' convolutions (section 4)
 
 
-@register
+@builder
 def fractalnet20_cifar(
     *,
     drop_path: float = 0.15,
@@ -41,7 +41,7 @@ def fractalnet20_cifar(
         dropout: with dropout between convolution and batch normalisation, 0 to 0.4 from the first block to the last.
         pool_before_join: True (the default) pools each column before they join at the end of a block, as the authors'
             network does; False after, as in pytorchcv.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: see `ModelOptions`.
     """
     net = Network("fractalnet20_cifar", options, {"pool_before_join": (pool_before_join, True, (True, False))})
     if not isinstance(dropout, bool):
@@ -54,7 +54,7 @@ def fractalnet20_cifar(
     return net.classifier(x)
 
 
-@register
+@builder
 def fractalnet34(
     *,
     drop_path: float = 0.15,

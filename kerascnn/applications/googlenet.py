@@ -10,9 +10,9 @@ import keras
 from keras import KerasTensor, layers
 
 from kerascnn.building.blocks import average_pool, concatenate, conv, conv_bn_relu, max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
+from kerascnn.building.network import DATA_FORMAT, Network
+from kerascnn.building.options import ModelOptions, builder
 from kerascnn.layers.normalization import LocalResponseNormalization
-from kerascnn.registry import register
 
 # filters of the 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5 and pool projection convolutions, Table 1
 MODULES = {
@@ -31,7 +31,7 @@ AUXILIARY = {"4a": "aux1", "4d": "aux2"}  # section 5
 Conv = Callable[..., KerasTensor]
 
 
-@register
+@builder
 def googlenet(*, aux_logits: bool = False, **options: Unpack[ModelOptions]) -> keras.Model:
     """GoogLeNet (Table 1): convolutions with biases, local response normalisation, no batch normalisation.
 
@@ -40,7 +40,7 @@ def googlenet(*, aux_logits: bool = False, **options: Unpack[ModelOptions]) -> k
     Args:
         aux_logits: True adds the two auxiliary classifiers of section 5 for training, see
             `kerascnn.layers.auxiliary.AuxiliaryModel`; at inference and in exported files they do not exist.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: see `ModelOptions`.
     """
     net = Network("googlenet", options)
     x = net.stage("stem", conv(net.input, 64, 7, strides=2, padding=3, name="conv1_7x7_s2"))
@@ -62,7 +62,7 @@ def googlenet(*, aux_logits: bool = False, **options: Unpack[ModelOptions]) -> k
     return _modules(net, x, conv, auxiliary if net.wants_auxiliary(aux_logits) else None, five=5, pool4=3)
 
 
-@register
+@builder
 def googlenet_bn(*, aux_logits: bool = False, **options: Unpack[ModelOptions]) -> keras.Model:
     """The GoogLeNet of torchvision: batch normalisation everywhere, and 3x3 convolutions in place of the 5x5.
 

@@ -10,14 +10,14 @@ import keras
 from keras import KerasTensor, layers
 
 from kerascnn.building.blocks import average_pool, batch_norm, concatenate, conv, conv_bn_relu, max_pool
-from kerascnn.building.network import Network, ResidualOptions
+from kerascnn.building.network import Network
+from kerascnn.building.options import ResidualOptions, builder
 from kerascnn.layers.stochastic_depth import Join
-from kerascnn.registry import register
 
 Unit = Callable[..., KerasTensor]
 
 
-@register
+@builder
 def inception_resnet_v2(
     *, bn_scale: bool | None = None, pool_counts_padding: bool | None = None, **options: Unpack[ResidualOptions]
 ) -> keras.Model:
@@ -31,7 +31,7 @@ def inception_resnet_v2(
             do: 30,272 parameters fewer. True (the default) keeps it.
         pool_counts_padding: False (the default) averages over the pixels within the map, as the authors' code, Keras
             and timm do; True counts the zeros around it.
-        **options: see `kerascnn.building.ResidualOptions`.
+        **options: see `ResidualOptions`.
     """
     choices = {
         "bn_scale": (bn_scale, True, (True, False)),

@@ -10,13 +10,13 @@ import keras
 from keras import KerasTensor, layers
 
 from kerascnn.building.blocks import average_pool, concatenate, conv_bn_relu, max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
-from kerascnn.registry import register
+from kerascnn.building.network import DATA_FORMAT, Network
+from kerascnn.building.options import ModelOptions, builder
 
 Unit = Callable[..., KerasTensor]
 
 
-@register
+@builder
 def inception_v3(
     *,
     aux_logits: bool = False,
@@ -33,7 +33,7 @@ def inception_v3(
             do: 17,216 parameters fewer. True (the default) keeps it.
         pool_counts_padding: False (the default) averages over the pixels within the map, as the authors' code does;
             True counts the zeros around it, as torchvision and timm do.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: see `ModelOptions`.
     """
     choices = {
         "bn_scale": (bn_scale, True, (True, False)),

@@ -9,20 +9,20 @@ import keras
 from keras import KerasTensor
 
 from kerascnn.building.blocks import average_pool, concatenate, conv_bn_relu, max_pool
-from kerascnn.building.network import ModelOptions, Network
-from kerascnn.registry import register
+from kerascnn.building.network import Network
+from kerascnn.building.options import ModelOptions, builder
 
 unit = partial(conv_bn_relu, epsilon=1e-3)
 
 
-@register
+@builder
 def inception_v4(*, pool_counts_padding: bool | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
     """Inception v4 (Figure 9): 4 A, 7 B and 3 C modules, with the reductions of Figures 7 and 8 between them.
 
     Args:
         pool_counts_padding: False (the default) averages over the pixels within the map, as the authors' code and timm
             do; True counts the zeros around it.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: see `ModelOptions`.
     """
     net = Network("inception_v4", options, {"pool_counts_padding": (pool_counts_padding, False, (True, False))})
     pool = partial(average_pool, size=3, padding=1, count_padding=net.choices["pool_counts_padding"])

@@ -11,7 +11,8 @@ import keras
 from keras import KerasTensor, layers
 
 from kerascnn.building.blocks import average_pool, conv, max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network, head_dtype
+from kerascnn.building.network import DATA_FORMAT, Network, head_dtype
+from kerascnn.building.options import ModelOptions, builder
 from kerascnn.layers.lenet import (
     PartialConv2D,
     RadialBasis,
@@ -20,7 +21,6 @@ from kerascnn.layers.lenet import (
     fan_in_uniform,
     scaled_tanh,
 )
-from kerascnn.registry import register
 
 # Table I: which maps of S2 each of the 16 maps of C3 sees.
 C3_TABLE = (
@@ -33,12 +33,12 @@ C3_TABLE = (
 )
 
 
-@register
+@builder
 def lenet5(**options: Unpack[ModelOptions]) -> keras.Model:
     """LeNet-5 as it is built today: tanh, plain average pooling, every map of C3 on every map of S2, softmax.
 
     61,706 parameters on images of 32x32. A digit of MNIST (28x28) is put in the middle of them, as the paper does.
-    Options: `kerascnn.building.ModelOptions`.
+    Options: `ModelOptions`.
     """
     net = Network("lenet5", options)
     x = net.stage("stem", conv(net.input, 6, 5, activation="tanh", name="c1"))
@@ -52,7 +52,7 @@ def lenet5(**options: Unpack[ModelOptions]) -> keras.Model:
     return net.finish(net.predictions(x))
 
 
-@register
+@builder
 def lenet5_1998(**options: Unpack[ModelOptions]) -> keras.Model:
     """LeNet-5 as the paper has it: 60,000 trained parameters, and 840 fixed ones in its outputs.
 
@@ -64,7 +64,7 @@ def lenet5_1998(**options: Unpack[ModelOptions]) -> keras.Model:
     The bitmaps are drawn after the paper's figure 3. There are only ten: with another number of `classes` the outputs
     have fixed random codes of +1 and -1 instead, which the paper names as the alternative.
 
-    Options: `kerascnn.building.ModelOptions`.
+    Options: `ModelOptions`.
     """
     net = Network("lenet5_1998", options)
     x = net.stage("stem", _convolution(net.input, 6, "c1"))
@@ -80,14 +80,14 @@ def lenet5_1998(**options: Unpack[ModelOptions]) -> keras.Model:
     return net.finish(layers.Activation(net.activation, dtype=head_dtype(), name="classifier_activation")(x))
 
 
-@register
+@builder
 def lenet_caffe(**options: Unpack[ModelOptions]) -> keras.Model:
     """The LeNet of Caffe's MNIST example: 20 and 50 maps without an activation, max pooling, 500 units with ReLU.
 
     431,080 parameters on images of 28x28, with convolutions that do not pad. Some lectures draw it with padding of 2,
     which makes maps of 28, 14 and 7 pixels.
 
-    Options: `kerascnn.building.ModelOptions`.
+    Options: `ModelOptions`.
     """
     net = Network("lenet_caffe", options)
     x = net.stage("stem", conv(net.input, 20, 5, activation=None, name="conv1"))

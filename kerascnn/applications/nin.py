@@ -14,15 +14,15 @@ import numpy as np
 from keras import KerasTensor, layers
 
 from kerascnn.building.blocks import average_pool, conv, max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network, head_dtype
-from kerascnn.registry import register
+from kerascnn.building.network import DATA_FORMAT, Network, head_dtype
+from kerascnn.building.options import ModelOptions, builder
 
 
-@register
+@builder
 def nin(**options: Unpack[ModelOptions]) -> keras.Model:
     """The ImageNet network of the Caffe model zoo; the paper describes only its CIFAR networks (section 4).
 
-    Options: `kerascnn.building.ModelOptions`.
+    Options: `ModelOptions`.
     """
     net = Network("nin", options)
     x = conv(net.input, 96, 11, strides=4, name="conv1")
@@ -40,7 +40,7 @@ def nin(**options: Unpack[ModelOptions]) -> keras.Model:
     return _classifier(x, net, "cccp8")
 
 
-@register
+@builder
 def nin_cifar(*, pool_padding: Literal[0, 1] | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
     """The CIFAR-10 network (section 4.2), 10 classes unless `classes` says otherwise.
 
@@ -48,7 +48,7 @@ def nin_cifar(*, pool_padding: Literal[0, 1] | None = None, **options: Unpack[Mo
         pool_padding: 0 (the default) for pools that begin at the first pixel, as in the authors' networks, and an
             average of the pixels that there are; 1 for one row of zeros all around, which the average counts, as in
             pytorchcv.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: see `ModelOptions`.
     """
     net = Network("nin_cifar", options, {"pool_padding": (pool_padding, 0, (0, 1))})
     x = conv(net.input, 192, 5, padding=2, name="conv1")

@@ -11,13 +11,13 @@ import keras
 from keras import KerasTensor, layers
 
 from kerascnn.building.blocks import conv, max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network, head_dtype
-from kerascnn.registry import register
+from kerascnn.building.network import DATA_FORMAT, Network, head_dtype
+from kerascnn.building.options import ModelOptions, builder
 
 Dense = Literal["fine"] | bool
 
 
-@register
+@builder
 def overfeat_fast(*, dense: Dense | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
     """The fast network (Table 1), on windows of 231x231 pixels.
 
@@ -26,7 +26,7 @@ def overfeat_fast(*, dense: Dense | None = None, **options: Unpack[ModelOptions]
             one for every window of the network's own size that begins at a multiple of 32 pixels; the sides of the
             input may then be None. "fine" for a map of every 16 pixels: the last pool at each of its offsets
             (section 3.3). The weights are the same for all three.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: see `ModelOptions`.
     """
     net = _network("overfeat_fast", options, dense)
     x = net.stage("stem", conv(net.input, 96, 11, strides=4, name="conv1"))
@@ -39,7 +39,7 @@ def overfeat_fast(*, dense: Dense | None = None, **options: Unpack[ModelOptions]
     return _classifier(x, net, pool=("pool5", 2), window=6, widths={"fc6": 3072, "fc7": 4096}, last="fc8")
 
 
-@register
+@builder
 def overfeat_accurate(*, dense: Dense | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
     """The accurate network (Table 3), on windows of 221x221 pixels.
 

@@ -9,49 +9,49 @@ import keras
 
 from kerascnn.applications._residual import Shortcut, basic, stages
 from kerascnn.building.blocks import conv_bn_relu
-from kerascnn.building.network import ModelOptions, Network, ResidualOptions
-from kerascnn.registry import register
+from kerascnn.building.network import Network
+from kerascnn.building.options import ModelOptions, ResidualOptions, builder
 
 Widening = Literal["A", "B"] | None
 
 
-@register
+@builder
 def resnet20_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """ResNet-20 for images of 32x32, 10 classes unless `classes` says otherwise.
 
     Args:
         shortcut: "A" (the paper's, the default) widens a shortcut with channels of zeros, without weights; "B" with a
             projection.
-        **options: see `kerascnn.building.ResidualOptions`.
+        **options: see `ResidualOptions`.
     """
     return _resnet("resnet20_cifar", 20, options, shortcut)
 
 
-@register
+@builder
 def resnet32_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """ResNet-32. Options as for `resnet20_cifar`."""
     return _resnet("resnet32_cifar", 32, options, shortcut)
 
 
-@register
+@builder
 def resnet44_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """ResNet-44. Options as for `resnet20_cifar`."""
     return _resnet("resnet44_cifar", 44, options, shortcut)
 
 
-@register
+@builder
 def resnet56_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """ResNet-56. Options as for `resnet20_cifar`."""
     return _resnet("resnet56_cifar", 56, options, shortcut)
 
 
-@register
+@builder
 def resnet110_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """ResNet-110. Options as for `resnet20_cifar`."""
     return _resnet("resnet110_cifar", 110, options, shortcut)
 
 
-@register
+@builder
 def resnet1202_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """ResNet-1202. Options as for `resnet20_cifar`.
 
@@ -60,33 +60,33 @@ def resnet1202_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOpt
     return _resnet("resnet1202_cifar", 1202, options, shortcut)
 
 
-@register
+@builder
 def plain20_cifar(**options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNet-20 without its shortcuts. Options: `kerascnn.building.ModelOptions`."""
+    """ResNet-20 without its shortcuts. Options: `ModelOptions`."""
     return stack(Network("plain20_cifar", options), 20, None)
 
 
-@register
+@builder
 def plain32_cifar(**options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNet-32 without its shortcuts. Options: `kerascnn.building.ModelOptions`."""
+    """ResNet-32 without its shortcuts. Options: `ModelOptions`."""
     return stack(Network("plain32_cifar", options), 32, None)
 
 
-@register
+@builder
 def plain44_cifar(**options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNet-44 without its shortcuts. Options: `kerascnn.building.ModelOptions`."""
+    """ResNet-44 without its shortcuts. Options: `ModelOptions`."""
     return stack(Network("plain44_cifar", options), 44, None)
 
 
-@register
+@builder
 def plain56_cifar(**options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNet-56 without its shortcuts. Options: `kerascnn.building.ModelOptions`."""
+    """ResNet-56 without its shortcuts. Options: `ModelOptions`."""
     return stack(Network("plain56_cifar", options), 56, None)
 
 
-@register
+@builder
 def plain110_cifar(**options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNet-110 without its shortcuts. Options: `kerascnn.building.ModelOptions`."""
+    """ResNet-110 without its shortcuts. Options: `ModelOptions`."""
     return stack(Network("plain110_cifar", options), 110, None)
 
 

@@ -10,25 +10,25 @@ from keras import KerasTensor, layers
 from kerascnn.applications._preactivation import basic, bottleneck
 from kerascnn.applications._residual import UNITS
 from kerascnn.building.blocks import bn_relu, conv, max_pool
-from kerascnn.building.network import DATA_FORMAT, Network, ResidualOptions
-from kerascnn.registry import register
+from kerascnn.building.network import DATA_FORMAT, Network
+from kerascnn.building.options import ResidualOptions, builder
 
 Stem = Literal["paper", "timm", "keras", "pytorchcv"] | None
 
 
-@register
+@builder
 def resnet18_v2(*, stem: Stem = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """Pre-activation ResNet-18. `stem` and the rest as for `resnet50_v2`."""
     return _resnet_v2("resnet18_v2", UNITS[18], options, stem)
 
 
-@register
+@builder
 def resnet34_v2(*, stem: Stem = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """Pre-activation ResNet-34. `stem` and the rest as for `resnet50_v2`."""
     return _resnet_v2("resnet34_v2", UNITS[34], options, stem)
 
 
-@register
+@builder
 def resnet50_v2(
     *,
     stem: Stem = None,
@@ -52,12 +52,12 @@ def resnet50_v2(
             the last unit of stages 1 to 3, as in keras.applications.
         conv_bias: False for convolutions without bias (the default); True for biases on conv1, the last convolution of
             each unit and the projections, as in keras.applications.
-        **options: see `kerascnn.building.ResidualOptions`.
+        **options: see `ResidualOptions`.
     """
     return _resnet_v2("resnet50_v2", UNITS[50], options, stem, stride_in_last_unit, conv_bias)
 
 
-@register
+@builder
 def resnet101_v2(
     *,
     stem: Stem = None,
@@ -69,7 +69,7 @@ def resnet101_v2(
     return _resnet_v2("resnet101_v2", UNITS[101], options, stem, stride_in_last_unit, conv_bias)
 
 
-@register
+@builder
 def resnet152_v2(
     *,
     stem: Stem = None,
@@ -81,7 +81,7 @@ def resnet152_v2(
     return _resnet_v2("resnet152_v2", UNITS[152], options, stem, stride_in_last_unit, conv_bias)
 
 
-@register
+@builder
 def resnet200_v2(*, stem: Stem = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """Pre-activation ResNet-200 (Table 5). `stem` and the rest as for `resnet50_v2`."""
     return _resnet_v2("resnet200_v2", (3, 24, 36, 3), options, stem)

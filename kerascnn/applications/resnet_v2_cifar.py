@@ -10,12 +10,12 @@ from keras import KerasTensor
 from kerascnn.applications._preactivation import basic, bottleneck
 from kerascnn.applications._residual import Unit, stages
 from kerascnn.building.blocks import bn_relu, conv
-from kerascnn.building.network import Network, ResidualOptions
+from kerascnn.building.network import Network
+from kerascnn.building.options import ResidualOptions, builder
 from kerascnn.layers.stochastic_depth import Join
-from kerascnn.registry import register
 
 
-@register
+@builder
 def resnet110_v2_cifar(
     *,
     shortcut: Literal["A", "B"] | None = None,
@@ -29,7 +29,7 @@ def resnet110_v2_cifar(
             in the network of the first paper. The second does not say which of them its ResNet-110 has.
         stem: "paper" (the default) activates once right after conv1, before the split into branch and shortcut
             (appendix); "pytorchcv" in the first unit's branch.
-        **options: see `kerascnn.building.ResidualOptions`.
+        **options: see `ResidualOptions`.
     """
     choices = {"shortcut": (shortcut, "B", ("A", "B")), "stem": (stem, "paper", ("paper", "pytorchcv"))}
     net = Network("resnet110_v2_cifar", options, choices)
@@ -42,19 +42,19 @@ def resnet110_v2_cifar(
     return _resnet(net, (110 - 2) // 6, unit, activated)
 
 
-@register
+@builder
 def resnet164_v2_cifar(*, stride_in_1x1: bool | None = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """Pre-activation ResNet-164 (Table 3), of bottleneck units, 10 classes unless `classes` says otherwise.
 
     Args:
         stride_in_1x1: False (the default) puts a unit's stride on its 3x3 convolution, as in `resnet50_v2` and
             pytorchcv; True on its first 1x1, as in the authors' code: the same weights, 1 % less work.
-        **options: see `kerascnn.building.ResidualOptions`.
+        **options: see `ResidualOptions`.
     """
     return _bottlenecks("resnet164_v2_cifar", 164, options, stride_in_1x1)
 
 
-@register
+@builder
 def resnet1001_v2_cifar(*, stride_in_1x1: bool | None = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """Pre-activation ResNet-1001 (Table 4). Options as for `resnet164_v2_cifar`.
 

@@ -8,30 +8,30 @@ import keras
 from keras import KerasTensor
 
 from kerascnn.applications._residual import Unit, bottleneck, resnet
-from kerascnn.building.network import Network, ResidualOptions
+from kerascnn.building.network import Network
+from kerascnn.building.options import ResidualOptions, builder
 from kerascnn.layers.stochastic_depth import Join
-from kerascnn.registry import register
 
 
-@register
+@builder
 def resnext50_32x4d(**options: Unpack[ResidualOptions]) -> keras.Model:
     """ResNeXt-50 of cardinality 32, 4 channels a group (Table 1). Options: `ResidualOptions`."""
     return _resnext("resnext50_32x4d", 50, 32, 4, options)
 
 
-@register
+@builder
 def resnext101_32x4d(**options: Unpack[ResidualOptions]) -> keras.Model:
     """ResNeXt-101 of cardinality 32, 4 channels a group (Table 3). Options: `ResidualOptions`."""
     return _resnext("resnext101_32x4d", 101, 32, 4, options)
 
 
-@register
+@builder
 def resnext101_32x8d(**options: Unpack[ResidualOptions]) -> keras.Model:
     """ResNeXt-101 of cardinality 32, 8 channels a group, as torchvision made it. Options: `ResidualOptions`."""
     return _resnext("resnext101_32x8d", 101, 32, 8, options)
 
 
-@register
+@builder
 def resnext101_64x4d(**options: Unpack[ResidualOptions]) -> keras.Model:
     """ResNeXt-101 of cardinality 64, 4 channels a group (Table 4). Options: `ResidualOptions`."""
     return _resnext("resnext101_64x4d", 101, 64, 4, options)

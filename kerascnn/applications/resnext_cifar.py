@@ -9,23 +9,23 @@ import keras
 from kerascnn.applications._residual import stages
 from kerascnn.applications.resnext import aggregated
 from kerascnn.building.blocks import conv_bn_relu
-from kerascnn.building.network import Network, ResidualOptions
-from kerascnn.registry import register
+from kerascnn.building.network import Network
+from kerascnn.building.options import ResidualOptions, builder
 
 
-@register
+@builder
 def resnext29_8x64d_cifar(**options: Unpack[ResidualOptions]) -> keras.Model:
     """ResNeXt-29 of cardinality 8, 64 channels a group, 10 classes unless `classes` says otherwise.
 
     Its units are those of the ImageNet networks, as in the authors' code. The paper's CIFAR results are of
     pre-activated ones, of which that code's page says that they do worse.
 
-    Options: `kerascnn.building.ResidualOptions`.
+    Options: `ResidualOptions`.
     """
     return _resnext("resnext29_8x64d_cifar", 8, options)
 
 
-@register
+@builder
 def resnext29_16x64d_cifar(**options: Unpack[ResidualOptions]) -> keras.Model:
     """ResNeXt-29 of cardinality 16, 64 channels a group. The rest as for `resnext29_8x64d_cifar`."""
     return _resnext("resnext29_16x64d_cifar", 16, options)

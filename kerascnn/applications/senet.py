@@ -11,34 +11,34 @@ from keras import KerasTensor, layers
 
 from kerascnn.applications._residual import UNITS, Unit, basic, bottleneck, stages
 from kerascnn.building.blocks import conv, conv_bn_relu, max_pool
-from kerascnn.building.network import DATA_FORMAT, Network, ResidualOptions
+from kerascnn.building.network import DATA_FORMAT, Network
+from kerascnn.building.options import ResidualOptions, builder
 from kerascnn.layers.stochastic_depth import Join
-from kerascnn.registry import register
 
 Padding = Literal[0, 1] | None
 
 REDUCTION = 16  # r, the ratio of all the paper's models
 
 
-@register
+@builder
 def seresnet18(*, relu_before_se: bool | None = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """SE-ResNet-18, which is not in the paper: its module in ResNet-18.
 
     Args:
         relu_before_se: False squeezes the sum's branch as it is, as the paper's Figure 3 and its Caffe networks do (the
             default); True after a ReLU, as in timm's `legacy_seresnet18` and `legacy_seresnet34`.
-        **options: see `kerascnn.building.ResidualOptions`.
+        **options: see `ResidualOptions`.
     """
     return _se_basic("seresnet18", 18, options, relu_before_se)
 
 
-@register
+@builder
 def seresnet34(*, relu_before_se: bool | None = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """SE-ResNet-34, which is not in the paper: its module in ResNet-34. Options as for `seresnet18`."""
     return _se_basic("seresnet34", 34, options, relu_before_se)
 
 
-@register
+@builder
 def seresnet50(
     *, stride_in_1x1: bool | None = None, pool_padding: Padding = None, **options: Unpack[ResidualOptions]
 ) -> keras.Model:
@@ -49,12 +49,12 @@ def seresnet50(
             default); False on its 3x3, as in timm's `seresnet50`.
         pool_padding: zeros around the map before the stem's pooling: 0 as in the authors' Caffe network, whose last
             window reaches over the far edge instead (the default); 1 as in timm's `seresnet50`.
-        **options: see `kerascnn.building.ResidualOptions`.
+        **options: see `ResidualOptions`.
     """
     return _se_resnet("seresnet50", 50, options, stride_in_1x1, pool_padding)
 
 
-@register
+@builder
 def seresnet101(
     *, stride_in_1x1: bool | None = None, pool_padding: Padding = None, **options: Unpack[ResidualOptions]
 ) -> keras.Model:
@@ -62,7 +62,7 @@ def seresnet101(
     return _se_resnet("seresnet101", 101, options, stride_in_1x1, pool_padding)
 
 
-@register
+@builder
 def seresnet152(
     *, stride_in_1x1: bool | None = None, pool_padding: Padding = None, **options: Unpack[ResidualOptions]
 ) -> keras.Model:
@@ -70,19 +70,19 @@ def seresnet152(
     return _se_resnet("seresnet152", 152, options, stride_in_1x1, pool_padding)
 
 
-@register
+@builder
 def seresnext50_32x4d(*, pool_padding: Padding = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """SE-ResNeXt-50 32x4d (Table 1), strides on the 3x3. `pool_padding` as for `seresnet50`."""
     return _se_resnext("seresnext50_32x4d", 50, options, pool_padding)
 
 
-@register
+@builder
 def seresnext101_32x4d(*, pool_padding: Padding = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """SE-ResNeXt-101 32x4d, strides on the 3x3. `pool_padding` as for `seresnet50`."""
     return _se_resnext("seresnext101_32x4d", 101, options, pool_padding)
 
 
-@register
+@builder
 def senet154(*, pool_padding: Padding = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """SENet-154 (appendix): a 64x4d SE-ResNeXt-152, altered. `pool_padding` as for `seresnet50`.
 

@@ -9,8 +9,8 @@ import keras
 from keras import KerasTensor, layers
 
 from kerascnn.building.blocks import add, concatenate, conv, conv_bn_relu, max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network, head_dtype
-from kerascnn.registry import register
+from kerascnn.building.network import DATA_FORMAT, Network, head_dtype
+from kerascnn.building.options import ModelOptions, builder
 
 Bypass = Literal["simple", "complex"]
 
@@ -18,7 +18,7 @@ Bypass = Literal["simple", "complex"]
 FIRES = {2: (16, 64), 3: (16, 64), 4: (32, 128), 5: (32, 128), 6: (48, 192), 7: (48, 192), 8: (64, 256), 9: (64, 256)}
 
 
-@register
+@builder
 def squeezenet(
     *, bypass: Bypass | None = None, conv10_padding: Literal[0, 1] | None = None, **options: Unpack[ModelOptions]
 ) -> keras.Model:
@@ -29,7 +29,7 @@ def squeezenet(
             around fire 2, 4, 6 and 8), Figure 2.
         conv10_padding: zeros around the last map before its 1x1 convolution: 0 as in Table 1 (the default), or 1 as in
             the authors' Caffe network, which the "imagenet" weights were trained with and therefore use.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: see `ModelOptions`.
     """
     net = _network("squeezenet", options, bypass, conv10_padding)
     x = net.stage("stem", conv(net.input, 96, 7, strides=2, name="conv1"))
@@ -42,7 +42,7 @@ def squeezenet(
     return _classifier(x, net)
 
 
-@register
+@builder
 def squeezenet1_1(
     *, bypass: Bypass | None = None, conv10_padding: Literal[0, 1] | None = None, **options: Unpack[ModelOptions]
 ) -> keras.Model:
@@ -61,7 +61,7 @@ def squeezenet1_1(
     return _classifier(x, net)
 
 
-@register
+@builder
 def squeezenet_cifar(*, bypass: Bypass | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
     """SqueezeNet v1.1 for images of 32x32, 10 classes unless `classes` says otherwise.
 
@@ -71,7 +71,7 @@ def squeezenet_cifar(*, bypass: Bypass | None = None, **options: Unpack[ModelOpt
 
     Args:
         bypass: as for `squeezenet`.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: see `ModelOptions`.
     """
     net = Network("squeezenet_cifar", options, {"bypass": (bypass, None, ("simple", "complex"))})
     x = net.stage("stem", conv_bn_relu(net.input, 64, 3, padding=1, name="conv1"))

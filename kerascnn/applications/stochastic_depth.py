@@ -10,11 +10,11 @@ from typing import Literal, Unpack
 import keras
 
 from kerascnn.applications.resnet_cifar import stack
-from kerascnn.building.network import Network, ResidualOptions
-from kerascnn.registry import register
+from kerascnn.building.network import Network
+from kerascnn.building.options import ResidualOptions, builder
 
 
-@register
+@builder
 def resnet110_stochastic_cifar(
     *, shortcut: Literal["A", "average", "B"] | None = None, **options: Unpack[ResidualOptions]
 ) -> keras.Model:
@@ -26,7 +26,7 @@ def resnet110_stochastic_cifar(
     Args:
         shortcut: "average" (the paper's, the default) averages 2x2 pixels and adds channels of zeros where the shape
             changes; "A" and "B" as for `resnet20_cifar`.
-        **options: see `kerascnn.building.ResidualOptions`; survival_probability is 0.5 by default, None for none.
+        **options: see `ResidualOptions`; survival_probability is 0.5 by default, None for none.
     """
     net = Network(
         "resnet110_stochastic_cifar",

@@ -12,8 +12,8 @@ import keras
 from keras import layers
 
 from kerascnn.building.blocks import batch_norm, conv, max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
-from kerascnn.registry import register
+from kerascnn.building.network import DATA_FORMAT, Network
+from kerascnn.building.options import ModelOptions, builder
 
 WIDTHS = (64, 128, 256, 512, 512)
 
@@ -26,51 +26,51 @@ CONFIGURATIONS = {
 }
 
 
-@register
+@builder
 def vgg11(**options: Unpack[ModelOptions]) -> keras.Model:
-    """VGG-11, configuration A of Table 1. Options: `kerascnn.building.ModelOptions`."""
+    """VGG-11, configuration A of Table 1. Options: `ModelOptions`."""
     return _vgg("vgg11", options)
 
 
-@register
+@builder
 def vgg13(**options: Unpack[ModelOptions]) -> keras.Model:
-    """VGG-13, configuration B of Table 1. Options: `kerascnn.building.ModelOptions`."""
+    """VGG-13, configuration B of Table 1. Options: `ModelOptions`."""
     return _vgg("vgg13", options)
 
 
-@register
+@builder
 def vgg16(**options: Unpack[ModelOptions]) -> keras.Model:
-    """VGG-16, configuration D of Table 1. Options: `kerascnn.building.ModelOptions`."""
+    """VGG-16, configuration D of Table 1. Options: `ModelOptions`."""
     return _vgg("vgg16", options)
 
 
-@register
+@builder
 def vgg19(**options: Unpack[ModelOptions]) -> keras.Model:
-    """VGG-19, configuration E of Table 1. Options: `kerascnn.building.ModelOptions`."""
+    """VGG-19, configuration E of Table 1. Options: `ModelOptions`."""
     return _vgg("vgg19", options)
 
 
-@register
+@builder
 def vgg11_bn(**options: Unpack[ModelOptions]) -> keras.Model:
-    """VGG-11 with batch normalisation after each convolution. Options: `kerascnn.building.ModelOptions`."""
+    """VGG-11 with batch normalisation after each convolution. Options: `ModelOptions`."""
     return _vgg("vgg11_bn", options)
 
 
-@register
+@builder
 def vgg13_bn(**options: Unpack[ModelOptions]) -> keras.Model:
-    """VGG-13 with batch normalisation after each convolution. Options: `kerascnn.building.ModelOptions`."""
+    """VGG-13 with batch normalisation after each convolution. Options: `ModelOptions`."""
     return _vgg("vgg13_bn", options)
 
 
-@register
+@builder
 def vgg16_bn(**options: Unpack[ModelOptions]) -> keras.Model:
-    """VGG-16 with batch normalisation after each convolution. Options: `kerascnn.building.ModelOptions`."""
+    """VGG-16 with batch normalisation after each convolution. Options: `ModelOptions`."""
     return _vgg("vgg16_bn", options)
 
 
-@register
+@builder
 def vgg19_bn(**options: Unpack[ModelOptions]) -> keras.Model:
-    """VGG-19 with batch normalisation after each convolution. Options: `kerascnn.building.ModelOptions`."""
+    """VGG-19 with batch normalisation after each convolution. Options: `ModelOptions`."""
     return _vgg("vgg19_bn", options)
 
 

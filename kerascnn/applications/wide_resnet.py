@@ -8,18 +8,18 @@ import keras
 from keras import KerasTensor
 
 from kerascnn.applications._residual import bottleneck, resnet
-from kerascnn.building.network import Network, ResidualOptions
+from kerascnn.building.network import Network
+from kerascnn.building.options import ResidualOptions, builder
 from kerascnn.layers.stochastic_depth import Join
-from kerascnn.registry import register
 
 
-@register
+@builder
 def wide_resnet50_2(**options: Unpack[ResidualOptions]) -> keras.Model:
     """WRN-50-2-bottleneck: ResNet-50 with the inner width doubled. Options: `ResidualOptions`."""
     return _wide_resnet("wide_resnet50_2", 50, 2, options)
 
 
-@register
+@builder
 def wide_resnet101_2(**options: Unpack[ResidualOptions]) -> keras.Model:
     """ResNet-101 with the inner width doubled, as torchvision made it; not in the paper. Options: `ResidualOptions`."""
     return _wide_resnet("wide_resnet101_2", 101, 2, options)

@@ -10,35 +10,35 @@ import keras
 from kerascnn.applications._preactivation import basic
 from kerascnn.applications._residual import stages
 from kerascnn.building.blocks import bn_relu, conv
-from kerascnn.building.network import Network, ResidualOptions, dropout_rate
-from kerascnn.registry import register
+from kerascnn.building.network import Network, dropout_rate
+from kerascnn.building.options import ResidualOptions, builder
 
 
-@register
+@builder
 def wide_resnet16_4_cifar(*, dropout: float = 0.0, **options: Unpack[ResidualOptions]) -> keras.Model:
     """WRN-16-4 (Table 1): 16 layers, 4 times as wide, 10 classes unless `classes` says otherwise.
 
     Args:
         dropout: the rate of dropout between the convolutions of each unit (section 2.4), 0 by default; the paper uses
             0.3 on CIFAR.
-        **options: see `kerascnn.building.ResidualOptions`.
+        **options: see `ResidualOptions`.
     """
     return _wide_resnet("wide_resnet16_4_cifar", 16, 4, options, dropout)
 
 
-@register
+@builder
 def wide_resnet40_4_cifar(*, dropout: float = 0.0, **options: Unpack[ResidualOptions]) -> keras.Model:
     """WRN-40-4. Options as for `wide_resnet16_4_cifar`."""
     return _wide_resnet("wide_resnet40_4_cifar", 40, 4, options, dropout)
 
 
-@register
+@builder
 def wide_resnet16_8_cifar(*, dropout: float = 0.0, **options: Unpack[ResidualOptions]) -> keras.Model:
     """WRN-16-8. Options as for `wide_resnet16_4_cifar`."""
     return _wide_resnet("wide_resnet16_8_cifar", 16, 8, options, dropout)
 
 
-@register
+@builder
 def wide_resnet28_10_cifar(*, dropout: float = 0.0, **options: Unpack[ResidualOptions]) -> keras.Model:
     """WRN-28-10. Options as for `wide_resnet16_4_cifar`."""
     return _wide_resnet("wide_resnet28_10_cifar", 28, 10, options, dropout)

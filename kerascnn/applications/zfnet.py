@@ -8,14 +8,14 @@ import keras
 from keras import KerasTensor, layers
 
 from kerascnn.building.blocks import conv, max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
+from kerascnn.building.network import DATA_FORMAT, Network
+from kerascnn.building.options import ModelOptions, builder
 from kerascnn.layers.normalization import LocalResponseNormalization
-from kerascnn.registry import register
 
 Normalization = Literal["after_pool", "pytorchcv"]
 
 
-@register
+@builder
 def zfnet(*, normalization: Normalization | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
     """ZFNet (Figure 3): 96-256-384-384-256 filters.
 
@@ -25,12 +25,12 @@ def zfnet(*, normalization: Normalization | None = None, **options: Unpack[Model
         normalization: where the two contrast normalisations across maps are. "after_pool" as in the figure (the
             default), with AlexNet's constants because the paper has none of its own; or "pytorchcv", before the pools
             and with a fifth of AlexNet's alpha.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: see `ModelOptions`.
     """
     return _zfnet("zfnet", (384, 384, 256), normalization, options)
 
 
-@register
+@builder
 def zfnet_wide(*, normalization: Normalization | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
     """ZFNet with 512-1024-512 filters in layers 3 to 5, the best single network of Table 2.
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict, Unpack, get_type_hints
+from typing import Any, Literal
 
 import keras
 from keras import KerasTensor, layers
 
 from kerascnn import registry
+from kerascnn.building.options import ModelOptions
 from kerascnn.keras_graph import deep_graphs
 from kerascnn.layers.auxiliary import AuxiliaryModel
-from kerascnn.layers.stochastic_depth import Join, Mode, Scaling, Survival
+from kerascnn.layers.stochastic_depth import Join, Survival
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.registry import BuildFacts, Variant, WeightsRecord
 
@@ -22,51 +23,6 @@ DATA_FORMAT: Literal["channels_last"] = "channels_last"
 # He et al. 2015 (arXiv:1502.01852) give the variance, 2 / fan-in. Uniform, because drawing as many normal numbers as a
 # large network has weights takes longer than the rest of building it.
 INITIALIZER = "he_uniform"
-
-
-class ModelOptions(TypedDict, total=False):
-    """The options of every builder; names and meaning are those of keras.applications.
-
-    include_top: with the classifier (default) or without.
-    weights: None (random, the default), the name of published weights such as "imagenet", or the path of a file.
-    input_tensor: a Keras tensor to build on, possibly the output of other layers, which stay in the model.
-    input_shape: (height, width, channels); the sides may be None where the architecture allows it.
-    pooling: without the top: None for the last feature map, "avg" or "max" for one vector an image.
-    classes: number of classes, the variant's own by default: ImageNet's 1,000, or CIFAR-10's 10.
-    classifier_activation: activation of the last layer, "softmax" by default, None for logits.
-    name: name of the model.
-    features: True, or names of stages: the model returns a dict of feature maps instead (no top).
-    head: "new" takes weights with another number of classes, and leaves the last layer untrained.
-    input_channels: "adapt" takes RGB weights for one, four or more input channels (see `kerascnn.weights.load`).
-    """
-
-    include_top: bool
-    weights: str | None
-    input_tensor: KerasTensor | None
-    input_shape: tuple[int | None, int | None, int] | None
-    pooling: Literal["avg", "max"] | None
-    classes: int
-    classifier_activation: str | None
-    name: str
-    features: bool | Sequence[str]
-    head: Literal["new"] | None
-    input_channels: Literal["adapt"] | None
-
-
-class ResidualOptions(ModelOptions, total=False):
-    """The options of every residual network: `ModelOptions`, and stochastic depth (Huang et al., arXiv:1603.09382).
-
-    survival_probability: that of the last residual unit in a training step, above 0 and at most 1; it falls to it
-        linearly from 1 at the input. None (the default) for constant depth. No weights and no names depend on it.
-    survival_mode: "batch" (the default) drops a unit for a whole batch, as the paper does, and does not compute it;
-        "row" for each image, which saves no time.
-    survival_scaling: "training" (the default) divides a branch that survives by its probability, so that inference is
-        the plain network, whatever weights it has; "inference" multiplies it there, as the paper does.
-    """
-
-    survival_probability: float | None
-    survival_mode: Mode
-    survival_scaling: Scaling
 
 
 class Network:
@@ -89,7 +45,6 @@ class Network:
     ):
         self.variant: Variant = registry.variant(name)
         choices = choices or {}
-        _check_names(name, options)
         self._weights: str | None = options.get("weights")
         self.record: WeightsRecord | None = _weights_record(self.variant, self._weights)
         options = {**_options_of_file(self.record, options), **options}
@@ -252,16 +207,6 @@ def head_dtype() -> str | None:
     """float32 under a mixed precision policy, where a float16 softmax would lose small probabilities."""
     policy = keras.config.dtype_policy()
     return "float32" if policy.compute_dtype != policy.variable_dtype else None
-
-
-def _check_names(name: str, options: Mapping[str, Any]) -> None:
-    builder = registry.builders()[name]
-    own = inspect.signature(builder).parameters.values()
-    shared = ResidualOptions if get_type_hints(builder)["options"] == Unpack[ResidualOptions] else ModelOptions
-    valid = [*inspect.get_annotations(shared), *(p.name for p in own if p.kind is p.KEYWORD_ONLY)]
-    unknown = [option for option in options if option not in valid]
-    if unknown:
-        raise TypeError(f"{name}() has no option {unknown[0]!r}. Its options are: {', '.join(valid)}.")
 
 
 def _check_values(net: Network) -> None:
