@@ -55,6 +55,7 @@ def main() -> None:
 
     import kerascnn
     from export import compression
+    from kerascnn.photos.preprocessing import find_preprocessing
 
     keras.utils.set_random_seed(0)
     data = Path(os.environ.get("KERASCNN_DATA", "../shared/data"))
@@ -68,7 +69,7 @@ def main() -> None:
         trained = kerascnn.create_model(arguments.network, weights=None, **arguments.options)
         keras.config.set_dtype_policy("float32")
     training, testing = photos(data / "cifar10_train.zip", folder), photos(data / "cifar10_test_5000.zip", folder)
-    normalize = model.kerascnn_preprocessing.normalize
+    normalize = find_preprocessing(model).normalize
     tests = normalize(testing[0])
 
     def accuracy() -> float:

@@ -41,12 +41,13 @@ def main(options: argparse.Namespace) -> None:
     from export.images import find_images, labels_from_folders, load_images
     from kerascnn.data import imagenet_classes
     from kerascnn.photos.crops import ten_crops
+    from kerascnn.photos.preprocessing import find_preprocessing
 
     model = kerascnn.applications.squeezenet(weights="imagenet")
     weights = model.get_weights()
     source = find_images(options.photos)
-    images = load_images(source, source.names, model.kerascnn_preprocessing).images
-    known = model.kerascnn_preprocessing
+    images = load_images(source, source.names, find_preprocessing(model)).images
+    known = find_preprocessing(model)
     whole = load_images(source, source.names, replace(known, crop=None)).images
     wnids = [wnid for wnid, _ in imagenet_classes()]
     labels = np.array(labels_from_folders(source.names, None, wnids, 1000))

@@ -95,9 +95,11 @@ def main() -> None:
 
 
 def _prepared(model: Any, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from kerascnn.photos.preprocessing import find_preprocessing
+
     margin = (model.input_shape[1] - 28) // 2
     images = np.pad(images, [(0, 0), (margin, margin), (margin, margin)])[..., None]
-    return model.kerascnn_preprocessing.normalize(images), labels
+    return find_preprocessing(model).normalize(images), labels
 
 
 def _row(name: str, model: Any, accuracy: float, size: int | None = None) -> dict[str, Any]:

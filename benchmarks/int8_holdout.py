@@ -25,10 +25,11 @@ def main(photos: Path) -> None:
     from export.images import find_images, labels_from_folders, load_images, spread
     from export.tracing.graph import trace
     from kerascnn.data import imagenet_classes
+    from kerascnn.photos.preprocessing import find_preprocessing
 
     model = kerascnn.applications.squeezenet(weights="imagenet")
     source = find_images(photos)
-    images = load_images(source, source.names, model.kerascnn_preprocessing).images
+    images = load_images(source, source.names, find_preprocessing(model)).images
     wnids = [wnid for wnid, _ in imagenet_classes()]
     labels = np.array(labels_from_folders(source.names, None, wnids, 1000))
     reference = open_keras(model).predict_with_logits(images)

@@ -41,6 +41,7 @@ def main(options: argparse.Namespace) -> None:
     from export.images import find_images, labels_from_folders, load_images
     from export.tracing.graph import trace
     from kerascnn.data import imagenet_classes
+    from kerascnn.photos.preprocessing import find_preprocessing
 
     options.folder.mkdir(parents=True, exist_ok=True)
     table = options.folder / "frontier.csv"
@@ -49,7 +50,7 @@ def main(options: argparse.Namespace) -> None:
     model = kerascnn.applications.squeezenet(weights="imagenet")
     source = find_images(options.photos)
     photos, others = (
-        load_images(source, source.names[start::2], model.kerascnn_preprocessing).images
+        load_images(source, source.names[start::2], find_preprocessing(model)).images
         for start in ((1, 0) if options.odd else (0, 1))
     )
     names = source.names[0 if options.odd else 1 :: 2]

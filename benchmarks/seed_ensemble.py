@@ -30,6 +30,7 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
     from kerascnn.applications import ensemble
+    from kerascnn.build_info import carry_over
     from kerascnn.training import Run, changed, recipe, train
     from kerascnn.training.data import open_data
     from kerascnn.training.networks import accuracy_of
@@ -41,8 +42,7 @@ def main() -> None:
     members, errors = [], []
     for seed in range(arguments.seeds):
         result = train(Run(arguments.model, settings, path, arguments.output / f"seed{seed}", seed=seed))
-        result.model.kerascnn_preprocessing = result.preprocessing
-        members.append(result.model)
+        members.append(carry_over(result.model, result.model, preprocessing=result.preprocessing))
         errors.append(1 - result.accuracy)
         print(f"seed {seed}: {errors[-1]:.2%} wrong, {result.seconds:.0f} s", flush=True)
 

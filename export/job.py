@@ -182,11 +182,13 @@ def find_preprocessing(model: keras.Model, given: Preprocessing | str | None) ->
     Raises:
         RequestError: the name is unknown.
     """
+    from kerascnn.build_info import build_info
     from kerascnn.photos import preprocessing
 
     shape = model.inputs[0].shape[1:]
     if given is None:
-        known = getattr(model, "kerascnn_preprocessing", None)
+        info = build_info(model)
+        known = info.preprocessing if info else None
         # It is that of the variant, and the model may have been built for another size.
         return known.for_size(*shape[:2]) if known and None not in shape[:2] else known
     if isinstance(given, preprocessing.Preprocessing):
@@ -196,8 +198,8 @@ def find_preprocessing(model: keras.Model, given: Preprocessing | str | None) ->
             return preprocessing.Preprocessing.named(given, shape)
         return preprocessing.find_preprocessing(given).for_size(*shape[:2])
     except ValueError as error:
-        known = ", ".join(preprocessing.NORMALIZATIONS)
-        raise RequestError(f"There is no preprocessing {given!r}: take one of {known}, or weights. {error}") from None
+        names = ", ".join(preprocessing.NORMALIZATIONS)
+        raise RequestError(f"There is no preprocessing {given!r}: take one of {names}, or weights. {error}") from None
 
 
 def verification_images(job: Job, calibration: np.ndarray | None) -> tuple[np.ndarray, str]:

@@ -207,6 +207,8 @@ def build(
     import keras
 
     from kerascnn import factory, registry
+    from kerascnn.build_info import build_info
+    from kerascnn.data import class_names
 
     title = name
     if name.endswith(".kdc"):
@@ -234,11 +236,13 @@ def build(
     height, width = model.inputs[0].shape[1:3]
     # A file of the user's own does not tell how its photos were prepared.
     known = chosen.record is not None or chosen.source is None
-    preprocessing = model.kerascnn_preprocessing if known else None
+    info = build_info(model)
+    preprocessing = info.preprocessing if known and info else None
     if record:
         options |= dict(record.options)
     origin = Origin(title, name, options, trained, _weights_entry(record, chosen.source))
-    return LoadedModel(model, origin, preprocessing and preprocessing.for_size(height, width), _labels(record))
+    labels = class_names(record.labels) if record else None
+    return LoadedModel(model, origin, preprocessing and preprocessing.for_size(height, width), labels)
 
 
 def _fetched(chosen: _Weights, warn: Callable[[str], None]) -> _Weights:
@@ -261,19 +265,14 @@ def _fetched(chosen: _Weights, warn: Callable[[str], None]) -> _Weights:
 
 def origin_of(model: keras.Model) -> tuple[Origin, tuple[str, ...] | None]:
     """What is known of a model that came from Python, and its class names where its head has kept them."""
-    record = getattr(model, "kerascnn_weights", None)
+    from kerascnn.build_info import BuildInfo, build_info
+
+    info = build_info(model) or BuildInfo()
+    labels, record = info.class_names(model.outputs[0].shape[-1]), info.weights
     if record is None:
-        return Origin(model.name), _shared_labels(model)
-    labels = _labels(record) if model.outputs[0].shape[-1] == record.classes else None
+        return Origin(model.name), labels
     weights = _weights_entry(record)
     return Origin(model.name, record.variant, record.options, trained=record.trained, weights=weights), labels
-
-
-def _shared_labels(model: keras.Model) -> tuple[str, ...] | None:
-    """The class names of an ensemble's members, where each has kept its head and they are the same."""
-    records = getattr(model, "kerascnn_members", {}).values()
-    found = {_labels(record) if record and record.classes == model.outputs[0].shape[-1] else None for record in records}
-    return found.pop() if len(found) == 1 else None
 
 
 def _weights_entry(record: WeightsRecord | None, source: str | None = None) -> dict[str, Any] | None:
@@ -292,18 +291,6 @@ def _weights_entry(record: WeightsRecord | None, source: str | None = None) -> d
     if len(digest) < 64 and path.is_file():  # some publishers print less than all of it
         digest = sha256(path)
     return {"name": record.full_name, "sha256": digest, "url": record.url, "licence": record.licence}
-
-
-def _labels(record: WeightsRecord | None) -> tuple[str, ...] | None:
-    from kerascnn.data import CIFAR10_CLASSES, imagenet_classes
-
-    if record is not None and isinstance(record.labels, tuple):
-        return record.labels
-    if record is not None and record.labels == "cifar10":
-        return CIFAR10_CLASSES
-    if record is None or record.labels != "imagenet":
-        return None
-    return tuple(name for _, name in imagenet_classes())
 
 
 def open_file(path: Path) -> LoadedModel:

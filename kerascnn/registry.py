@@ -145,22 +145,6 @@ class Variant:
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class BuildFacts:
-    """What the builder knows of its model: kept on it as `kerascnn_build`, lost when the model is saved.
-
-    options: the family's own options as built; given: those that the caller gave.
-    top: features, include_top, pooling and classifier_activation, where they are not the defaults.
-    preceding: names of the layers in front of the network (input_tensor), which weights never touch.
-    """
-
-    variant: str
-    options: Mapping[str, Any]
-    given: frozenset[str]
-    preceding: frozenset[str]
-    top: Mapping[str, Any] = field(default_factory=dict)
-
-
 HOME = Path(__file__).parent
 Table = Mapping[str, Any]  # of a TOML file
 

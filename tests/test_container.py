@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import kerascnn
+from kerascnn.build_info import build_info
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.registry import variant
 from kerascnn.weights import WeightsError, container, load
@@ -166,9 +167,9 @@ def test_the_published_squeezenet(filled_cache: Path, tmp_path: Path) -> None:
     assert size == path.stat().st_size < 506_000 < 517_877  # order zero, with codebooks and biases of 16 bits
     read = kerascnn.create_model("squeezenet", weights=str(path))
     assert same(arrays, container.arrays_of(read))
-    assert read.kerascnn_preprocessing == model.kerascnn_preprocessing
-    assert read.kerascnn_build.options["conv10_padding"] == 1
-    assert read.kerascnn_weights.labels == "imagenet"
+    assert build_info(read).preprocessing == build_info(model).preprocessing
+    assert build_info(read).options["conv10_padding"] == 1
+    assert build_info(read).weights.labels == "imagenet"
 
 
 @pytest.fixture(scope="module")
@@ -194,8 +195,8 @@ def test_a_file_says_by_itself_what_it_is(small: keras.Model, file: Path) -> Non
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
     np.testing.assert_array_equal(read(images), small(images))
     assert read.output_shape == (None, 3)
-    assert read.kerascnn_preprocessing == Preprocessing(std=(2.0,))
-    assert read.kerascnn_weights.labels == ("cat", "dog", "Köter")
+    assert build_info(read).preprocessing == Preprocessing(std=(2.0,))
+    assert build_info(read).weights.labels == ("cat", "dog", "Köter")
     assert container.describe(read) == container.read_header(file)
 
 
@@ -232,7 +233,7 @@ def test_a_network_without_top_keeps_that_in_its_file(tmp_path: Path) -> None:
     read = kerascnn.create_model("resnet20_cifar", weights=str(path))
     assert (read.input_shape, read.output_shape) == ((None, None, None, 1), (None, 64))
     assert same(container.arrays_of(model), container.arrays_of(read))
-    assert read.kerascnn_weights.trained is None
+    assert build_info(read).weights.trained is None
 
 
 def test_what_cannot_be_kept_is_not_written(tmp_path: Path) -> None:

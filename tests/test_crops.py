@@ -7,6 +7,7 @@ from keras import layers
 from PIL import Image
 
 from kerascnn import applications
+from kerascnn.build_info import BuildInfo, set_build_info
 from kerascnn.photos.crops import googlenet_crops, predict_crops, predict_scales, ten_crops
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.surgery.convolutional import fully_convolutional
@@ -35,7 +36,7 @@ def classifier(activation="softmax", size=(32, 32), seed=0):
     image = keras.Input((*size, 3))
     x = layers.Conv2D(8, 5, 3, activation="relu")(image)
     model = keras.Model(image, layers.Dense(4, activation)(layers.GlobalAveragePooling2D()(x)))
-    model.kerascnn_preprocessing = READING
+    set_build_info(model, BuildInfo(preprocessing=READING))
     return model
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 import kerascnn
 from kerascnn import applications
 from kerascnn.applications import ensemble
+from kerascnn.build_info import BuildInfo, build_info, set_build_info
 from kerascnn.layers.auxiliary import AuxiliaryModel
 from kerascnn.layers.ensembling import PhotoPreparation, resampling_matrix
 from kerascnn.photos.preprocessing import Preprocessing
@@ -37,7 +38,7 @@ def member(preprocessing=TORCH, *, seed=0, classes=4, activation="softmax", name
     model = keras.Model(
         image, layers.Dense(classes, activation, kernel_initializer="he_normal", name="out")(x), name=name
     )
-    model.kerascnn_preprocessing = preprocessing
+    set_build_info(model, BuildInfo(preprocessing=preprocessing))
     return model
 
 
@@ -50,11 +51,11 @@ def photo(width=50, height=70, seed=0):
 def seen(model, picture):
     """The member's own answer to a photo, in NumPy from its own preprocessing."""
     size = model.inputs[0].shape[1:3]
-    return np.asarray(model(model.kerascnn_preprocessing.for_size(*size).load(picture)[None]))[0]
+    return np.asarray(model(build_info(model).preprocessing.for_size(*size).load(picture)[None]))[0]
 
 
 def answer(model, picture):
-    return np.asarray(model(model.kerascnn_preprocessing.load(picture)[None]))[0]
+    return np.asarray(model(build_info(model).preprocessing.load(picture)[None]))[0]
 
 
 def geometric(probabilities, weights):
@@ -89,7 +90,7 @@ def test_both_means_of_members_that_share_their_input(weights, activations):
     for average, values in expected.items():
         model = ensemble(members, weights, average)
         assert model.input_shape == (None, 32, 32, 3)
-        assert model.kerascnn_preprocessing == TORCH
+        assert build_info(model).preprocessing == TORCH
         np.testing.assert_allclose(np.asarray(model(x)), values, atol=1e-6)
         np.testing.assert_array_equal(kerascnn.preprocess_input(x, model), TORCH.normalize(x))
 
@@ -98,11 +99,11 @@ def test_a_member_that_needs_no_resizing_sees_the_very_pixels_of_its_own_pipelin
     """Other crops, channel orders, means and scales of photos resized alike."""
     members = [member(TORCH), member(CAFFE, seed=1), member(replace(TORCH, std=(1.0,)), seed=2)]
     model = ensemble(members)
-    assert model.kerascnn_preprocessing == Preprocessing(36, (32, 32))
+    assert build_info(model).preprocessing == Preprocessing(36, (32, 32))
     for picture in (photo(), photo(90, 41, 1)):
         for one, column in zip(members, ("small", "small_2", "small_3"), strict=True):
-            pixels = model.kerascnn_preprocessing.load(picture)[None]
-            own = one.kerascnn_preprocessing.load(picture)
+            pixels = build_info(model).preprocessing.load(picture)[None]
+            own = build_info(one).preprocessing.load(picture)
             np.testing.assert_allclose(model.get_layer(f"{column}_preparation")(pixels)[0], own, rtol=1e-5, atol=1e-4)
         np.testing.assert_allclose(answer(model, picture), np.mean([seen(m, picture) for m in members], 0), atol=1e-5)
         assert np.ptp([seen(m, picture) for m in members], axis=0).max() > 0.05  # a wrong view would show
@@ -114,11 +115,11 @@ def test_members_of_other_sizes_see_the_photo_resized():
     squeezing = Preprocessing((28, 28), None, mean=(127.5,), std=(127.5,))
     members = [member(small), member(TORCH, seed=1), member(squeezing, seed=2, size=(28, 28))]
     model = ensemble(members, [1, 2, 1])
-    assert model.kerascnn_preprocessing == Preprocessing(36, (36, 36))
+    assert build_info(model).preprocessing == Preprocessing(36, (36, 36))
     square = photo(64, 64)  # of any other, the member that squeezes sees the centre square
     expected = np.average([seen(m, square) for m in members], axis=0, weights=[1, 2, 1])
     np.testing.assert_allclose(answer(model, square), expected, atol=0.01)
-    assert ensemble([member(squeezing, size=(28, 28)), member(squeezing, size=(20, 24))]).kerascnn_preprocessing == (
+    assert build_info(ensemble([member(squeezing, size=(28, 28)), member(squeezing, size=(20, 24))])).preprocessing == (
         Preprocessing((28, 28), (28, 28))
     )
 
@@ -129,22 +130,22 @@ def test_members_in_gray():
     assert both.input_shape == (None, 28, 28, 3)
     picture = photo(28, 28)
     np.testing.assert_allclose(
-        both.get_layer("small_preparation")(both.kerascnn_preprocessing.load(picture)[None])[0],
+        both.get_layer("small_preparation")(build_info(both).preprocessing.load(picture)[None])[0],
         gray.load(picture),
         atol=0.51 / 78,  # Pillow's gray has whole levels
     )
     bordered = replace(gray, resize=(20, 20), crop=(23, 25))  # as MNIST's digits are for the larger inputs of 1998
     lenets = [member(bordered, channels=1), member(replace(bordered, resize=(10, 10), crop=(13, 13)), channels=1)]
     model = ensemble(lenets)
-    assert model.kerascnn_preprocessing == Preprocessing((20, 20), (20, 20), channel_order="gray")
-    source = model.kerascnn_preprocessing.load(picture)
+    assert build_info(model).preprocessing == Preprocessing((20, 20), (20, 20), channel_order="gray")
+    source = build_info(model).preprocessing.load(picture)
     shrunk = Image.fromarray(source[..., 0].astype("uint8"))
     for name, one in zip(("small_preparation", "small_2_preparation"), lenets, strict=True):
-        own = one.kerascnn_preprocessing.load(shrunk)
+        own = build_info(one).preprocessing.load(shrunk)
         np.testing.assert_allclose(model.get_layer(name)(source[None])[0], own, atol=1.1 / 78)
     sizes = ensemble([member(gray, size=(28, 28), channels=1), member(gray, size=(14, 14), channels=1)])
     assert sizes.input_shape == (None, 28, 28, 1)
-    assert sizes.kerascnn_preprocessing.load(picture).shape == (28, 28, 1)
+    assert build_info(sizes).preprocessing.load(picture).shape == (28, 28, 1)
 
 
 def test_a_member_listed_twice_counts_twice():
@@ -179,7 +180,7 @@ def test_auxiliary_classifiers_stay_out_of_it():
     x = layers.GlobalAveragePooling2D()(image)
     outputs = {name: layers.Dense(4, "softmax", name=name)(x) for name in ("predictions", "aux1")}
     auxiliary = AuxiliaryModel(image, outputs, name="auxiliary")
-    auxiliary.kerascnn_preprocessing = TORCH
+    set_build_info(auxiliary, BuildInfo(preprocessing=TORCH))
     x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
     for average in ("probabilities", "logits"):
         np.testing.assert_allclose(ensemble([auxiliary], average=average)(x), auxiliary(x), atol=1e-6)
@@ -210,7 +211,7 @@ def test_mixed_precision_prepares_and_averages_in_float32():
 
 def unknown(size):
     model = member(size=size)
-    del model.kerascnn_preprocessing
+    set_build_info(model, None)
     return model
 
 
@@ -313,13 +314,14 @@ def test_the_jax_backend_gives_the_same_answers(tmp_path):
         f"FIELDS = {[astuple(TORCH), astuple(gray)]}"
         + """
 import keras, kerascnn, kerascnn.photos.preprocessing, numpy as np
+from kerascnn.build_info import BuildInfo, set_build_info
 assert keras.backend.backend() == "jax"
 model = keras.saving.load_model("model.keras")
 data = np.load("x.npz")
 np.testing.assert_allclose(np.asarray(model(data["x"])), data["y"], atol=1e-5)
 columns = [model.get_layer(name) for name in ("small", "small_2")]
 for column, fields in zip(columns, FIELDS):
-    column.kerascnn_preprocessing = kerascnn.photos.preprocessing.Preprocessing(*fields)
+    set_build_info(column, BuildInfo(preprocessing=kerascnn.photos.preprocessing.Preprocessing(*fields)))
 again = kerascnn.applications.ensemble(columns, average="logits")
 np.testing.assert_allclose(np.asarray(again(data["x"])), data["y"], atol=1e-5)
 """

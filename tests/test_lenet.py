@@ -13,6 +13,7 @@ import kerascnn
 from kerascnn import applications
 from kerascnn.analysis import count_connections, count_parameters
 from kerascnn.applications.lenet import C3_TABLE
+from kerascnn.build_info import build_info
 from kerascnn.layers.lenet import (
     DistanceLoss,
     PartialConv2D,
@@ -204,7 +205,7 @@ def test_larger_images_make_a_map_of_c5():
 @pytest.mark.parametrize(("name", "lowest", "highest"), [("lenet5_1998", -0.1, 1.175), ("ciresan_mlp", -1, 1)])
 def test_digits_are_scaled_as_the_paper_says(name, lowest, highest):
     """And stand unchanged in a field that is larger than they are."""
-    preprocessing = kerascnn.create_model(name).kerascnn_preprocessing
+    preprocessing = build_info(kerascnn.create_model(name)).preprocessing
     digit = np.zeros((28, 28), "uint8")
     digit[0, 0] = digit[27, 27] = digit[5, 9] = 255
     field = preprocessing.load(Image.fromarray(digit))

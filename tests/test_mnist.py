@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import kerascnn
+from kerascnn.build_info import build_info
 from kerascnn.layers.lenet import DistanceLoss
 
 NETWORKS = ("lenet5", "lenet5_1998", "lenet_caffe", "ciresan_mlp", "ciresan_mnist", "ciresan_gtsrb")
@@ -44,7 +45,7 @@ def photos(folder: Path, model: keras.Model, count: int) -> tuple[np.ndarray, np
     with zipfile.ZipFile(folder / "cifar10_test_5000.zip") as file:
         names = sorted(name for name in file.namelist() if name.endswith(".jpg"))
         names = names[:: len(names) // count][:count]
-        images = [model.kerascnn_preprocessing.load(Image.open(io.BytesIO(file.read(name)))) for name in names]
+        images = [build_info(model).preprocessing.load(Image.open(io.BytesIO(file.read(name)))) for name in names]
     classes = sorted({name.split("/")[-2] for name in names})
     return np.stack(images), np.array([classes.index(name.split("/")[-2]) for name in names])
 

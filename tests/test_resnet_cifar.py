@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 import kerascnn
 from kerascnn import applications, weights
+from kerascnn.build_info import build_info
 from kerascnn.data import CIFAR10_CLASSES
 from kerascnn.keras_graph import deep_graphs
 from kerascnn.layers.normalization import ChannelPadding
@@ -139,7 +140,7 @@ def test_akamasters_checkpoint_reaches_its_accuracy(data: Path):
     from PIL import Image
 
     model = applications.resnet20_cifar(weights=str(data / "resnet20_cifar10.th"))
-    assert model.kerascnn_weights.full_name == "resnet20_cifar/akamaster"
+    assert build_info(model).weights.full_name == "resnet20_cifar/akamaster"
     with zipfile.ZipFile(data / "cifar10_test_5000.zip") as archive:
         names = [name for name in archive.namelist() if name.endswith(".jpg")]
         x = [np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB")) for name in names]

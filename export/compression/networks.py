@@ -29,8 +29,11 @@ def kernel_layers(model: keras.Model) -> list[keras.Layer]:
     """
     import keras
 
+    from kerascnn.build_info import build_info
+
     nested = next((layer.name for layer in model.layers if isinstance(layer, keras.Model)), None)
-    if nested and getattr(model, "kerascnn_members", None):
+    info = build_info(model)
+    if nested and info and info.members:
         raise RequestError(
             f"{model.name} is an ensemble. Compress its members one by one, each into a file of its own, and build the "
             "ensemble of those."

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from kerascnn.build_info import BuildInfo, build_info, carry_over, set_build_info
 from kerascnn.building.network import head_dtype
 from kerascnn.keras_graph import deep_graphs
 from kerascnn.layers.auxiliary import inference_model
@@ -33,10 +34,10 @@ def ensemble(
     """One functional model that answers with the mean of its members' answers.
 
     Members with the same input size and preprocessing share that input. Otherwise the ensemble takes photos, RGB from 0
-    to 255 (gray if every member is), and prepares them for each member inside the graph as the member's
-    `kerascnn_preprocessing` says. The photos have the size of the largest picture that a member resizes photos to,
-    before its crop; where all members resize to the same, of the largest crop. `kerascnn_preprocessing` of the ensemble
-    brings photos of any size to that.
+    to 255 (gray if every member is), and prepares them for each member inside the graph as the member's preprocessing
+    (`kerascnn.build_info`) says. The photos have the size of the largest picture that a member resizes photos to,
+    before its crop; where all members resize to the same, of the largest crop. The ensemble's own preprocessing brings
+    photos of any size to that.
 
     The members' layers and weights are shared, not copied; with average="logits" the last layer of a member that ends
     in a softmax is the exception.
@@ -71,8 +72,9 @@ def ensemble(
         mean = layers.Activation("softmax", dtype=head_dtype(), name="predictions")(mean)
     with deep_graphs():
         model = keras.Model(image, mean, name=name or "ensemble")
-    model.kerascnn_preprocessing = preprocessing
-    model.kerascnn_members = {one.name: getattr(one.model, "kerascnn_weights", None) for one in columns}
+    known = {one.name: build_info(one.model) for one in columns}
+    records = {member: info.weights if info else None for member, info in known.items()}
+    set_build_info(model, BuildInfo(preprocessing=preprocessing, members=records))
     return model
 
 
@@ -168,7 +170,8 @@ def _columns(models: list[keras.Model]) -> list[_Column]:
             name = f"{model.name}_{count}"
         taken.add(name)
         shape = tuple(model.inputs[0].shape[1:])
-        known = getattr(model, "kerascnn_preprocessing", None)
+        info = build_info(model)
+        known = info.preprocessing if info else None
         if known is not None and None not in shape[:2]:
             known = known.for_size(*shape[:2])
         columns.append(_Column(model, inference_model(model), name, shape, known))
@@ -198,8 +201,8 @@ def _input(columns: list[_Column]) -> tuple[Any, list[Any], Preprocessing | None
         if one.preprocessing is None:
             raise ValueError(
                 f"The members take different inputs, and how photos are prepared for {one.model.name} is not known (a "
-                "saved file does not keep it). Set its attribute kerascnn_preprocessing, such as "
-                'kerascnn.photos.preprocessing.Preprocessing.named("torch", (224, 224, 3)).'
+                "saved file does not keep it). Note it with kerascnn.build_info.set_build_info(model, BuildInfo("
+                'preprocessing=kerascnn.photos.preprocessing.Preprocessing.named("torch", (224, 224, 3)))).'
             )
         if one.shape[2] not in (1, 3):
             raise ValueError(
@@ -262,8 +265,4 @@ def _answer(column: _Column, x: Any, average: str) -> Any:
 def _nested(column: _Column, network: keras.Model) -> keras.Model:
     """The network as a layer with a name of its own; the caller's model keeps its name and its graph."""
     with deep_graphs():
-        nested = keras.Model(network.inputs[0], network.outputs[0], name=column.name)
-    for attribute, value in vars(column.model).items():
-        if attribute.startswith("kerascnn_"):  # what the builder noted
-            setattr(nested, attribute, value)
-    return nested
+        return carry_over(column.model, keras.Model(network.inputs[0], network.outputs[0], name=column.name))

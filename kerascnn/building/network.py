@@ -10,12 +10,13 @@ import keras
 from keras import KerasTensor, layers
 
 from kerascnn import registry
+from kerascnn.build_info import BuildInfo, carry_over, set_build_info
 from kerascnn.building.options import ModelOptions
 from kerascnn.keras_graph import deep_graphs
 from kerascnn.layers.auxiliary import AuxiliaryModel
 from kerascnn.layers.stochastic_depth import Join, Survival
 from kerascnn.photos.preprocessing import Preprocessing
-from kerascnn.registry import BuildFacts, Variant, WeightsRecord
+from kerascnn.registry import Variant, WeightsRecord
 
 # The package is channels_last whatever keras.json says: the papers' tables, the weights and TFLite all are.
 DATA_FORMAT: Literal["channels_last"] = "channels_last"
@@ -144,12 +145,9 @@ class Network:
             model = AuxiliaryModel(self._inputs, {"predictions": x, **auxiliary}, name=self.name)
         else:
             model = self._survival.model()(self._inputs, outputs, name=self.name)
-        model.kerascnn_build = self._facts()
+        set_build_info(model, self._info())
         if self._weights is not None:
             self._load(model, x)
-        preprocessing = self._preprocessing()
-        model.kerascnn_preprocessing = preprocessing and preprocessing.for_channels(self.input.shape[-1])
-        model.kerascnn_weights = self.record
         return model
 
     def _preprocessing(self) -> Preprocessing | None:
@@ -158,7 +156,7 @@ class Network:
         known = self.record or (self.variant if self.variant.preprocessing else None)
         return Preprocessing.from_record(known) if known else Preprocessing.default(self.variant.input_shape)
 
-    def _facts(self) -> BuildFacts:
+    def _info(self) -> BuildInfo:
         preceding = keras.Model(self._inputs, self.input).layers
         chosen: dict[str, Any] = {
             "features": self.features or None,
@@ -168,8 +166,15 @@ class Network:
         top: dict[str, Any] = {option: value for option, value in chosen.items() if value is not None}
         if self.activation != "softmax":
             top["classifier_activation"] = self.activation
-        return BuildFacts(
-            self.variant.name, dict(self.choices), self._given, frozenset(layer.name for layer in preceding), top
+        preprocessing = self._preprocessing()
+        return BuildInfo(
+            variant=self.variant.name,
+            options=dict(self.choices),
+            given=self._given,
+            preceding=frozenset(layer.name for layer in preceding),
+            top=top,
+            preprocessing=preprocessing and preprocessing.for_channels(self.input.shape[-1]),
+            weights=self.record,
         )
 
     def _load(self, model: keras.Model, x: KerasTensor) -> None:
@@ -177,8 +182,7 @@ class Network:
 
         whole = model
         if self.features:  # the model may end before the last stage; the weights belong to all of it
-            whole = keras.Model(self._inputs, x, name=self.name)
-            whole.kerascnn_build = model.kerascnn_build
+            whole = carry_over(model, keras.Model(self._inputs, x, name=self.name))
         assert self._weights is not None
         weights.load(
             whole, self._weights, variant=self.variant.name, head=self.head, input_channels=self.input_channels

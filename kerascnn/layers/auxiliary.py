@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from kerascnn.build_info import carry_over
+
 
 @keras.saving.register_keras_serializable(package="kerascnn")
 class AuxiliaryModel(keras.Model):
@@ -80,8 +82,4 @@ def inference_model(model: keras.Model) -> keras.Model:
     """The network without its auxiliary classifiers, sharing its layers and weights; other models as they are."""
     if not isinstance(model, AuxiliaryModel):
         return model
-    inference = keras.Model(model.input, model.predictions, name=model.name)
-    for attribute, value in vars(model).items():
-        if attribute.startswith("kerascnn_"):  # what the builder noted
-            setattr(inference, attribute, value)
-    return inference
+    return carry_over(model, keras.Model(model.input, model.predictions, name=model.name))

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
+from kerascnn.build_info import carry_over
+
 Mode = Literal["batch", "row"]
 
 
@@ -150,11 +152,7 @@ def single_column(model: keras.Model, column: int | None = None) -> keras.Model:
             (tensor,) = sources
     for layer in reversed(layers):
         tensor = layer(tensor)
-    single = keras.Model(model.inputs[0], tensor, name=f"{model.name}_column{column}")
-    for attribute, value in vars(model).items():
-        if attribute.startswith("kerascnn_"):  # what the builder noted
-            setattr(single, attribute, value)
-    return single
+    return carry_over(model, keras.Model(model.inputs[0], tensor, name=f"{model.name}_column{column}"))
 
 
 def check(rate: Any, mode: Any, name: str, most: float | None = None) -> None:

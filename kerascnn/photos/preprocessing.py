@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from kerascnn import registry
+from kerascnn.build_info import build_info
 from kerascnn.data import imagenet_classes
 from kerascnn.registry import Variant, WeightsRecord
 
@@ -184,14 +185,14 @@ def find_preprocessing(source: keras.Model | str | WeightsRecord | Preprocessing
             names = [record.full_name for row in registry.variants().values() for record in row.weights]
             raise ValueError(f"{source!r} does not name one set of weights. The known ones are: {', '.join(names)}.")
         return Preprocessing.from_record(records[0])
-    known = getattr(source, "kerascnn_preprocessing", None)
-    if known is None:
+    info = build_info(source)
+    if info is None or info.preprocessing is None:
         raise ValueError(
             f"How images for the model {getattr(source, 'name', source)!r} are prepared is not known: it was not built "
             "by kerascnn in this process (a saved file does not keep it). Give the name of the weights it was trained "
             'from, such as "squeezenet/imagenet".'
         )
-    return known
+    return info.preprocessing
 
 
 def decode_predictions(probabilities: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:

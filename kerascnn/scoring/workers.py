@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerascnn import factory, registry
-from kerascnn.data import CIFAR10_CLASSES, imagenet_classes
+from kerascnn.data import class_names
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.registry import WeightsRecord
 from kerascnn.scoring.files import schema
@@ -67,7 +67,7 @@ class Scorer:
 
     def __init__(self, network: Network):
         self.network = network
-        self.labels = labels_of(network.record)
+        self.labels = class_names(network.record.labels)
 
     @functools.cached_property
     def built(self) -> tuple[keras.Model, Preprocessing]:
@@ -115,12 +115,3 @@ def _loaded(data: bytes, preprocessing: Preprocessing) -> tuple[np.ndarray | Non
             return preprocessing.load(image), None
     except UNREADABLE as error:
         return None, reason(error)
-
-
-def labels_of(record: WeightsRecord) -> tuple[str, ...] | None:
-    """The class names of weights, where they are known."""
-    if isinstance(record.labels, tuple):
-        return record.labels
-    if record.labels == "cifar10":
-        return CIFAR10_CLASSES
-    return tuple(name for _, name in imagenet_classes()) if record.labels == "imagenet" else None

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from kerascnn.build_info import BuildInfo, build_info, set_build_info
+
 
 def fully_convolutional(model: keras.Model) -> keras.Model:
     """The same network for images of any size: its fully connected layers as convolutions (Simonyan & Zisserman 2014,
@@ -51,8 +53,9 @@ def fully_convolutional(model: keras.Model) -> keras.Model:
     for conv, layer in copies:
         matrix, *bias = layer.get_weights()
         conv.set_weights([matrix.reshape(conv.kernel.shape), *bias])
-    for attribute in ("kerascnn_preprocessing", "kerascnn_weights"):
-        setattr(dense, attribute, getattr(model, attribute, None))
+    # No longer the variant, whose layers are of other kinds.
+    info = build_info(model) or BuildInfo()
+    set_build_info(dense, BuildInfo(preprocessing=info.preprocessing, weights=info.weights))
     return dense
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from kerascnn import factory
-from kerascnn.building.network import BuildFacts
+from kerascnn.build_info import build_info
 
 
 def replace_head(name: str, weights: str, classes: int, **options: Any) -> keras.Model:
@@ -88,8 +88,8 @@ def head_of(model: keras.Model) -> Sequence[Any]:
     Raises:
         ValueError: the model was built without its top, and has no head.
     """
-    facts: BuildFacts | None = getattr(model, "kerascnn_build", None)
-    if facts is not None and facts.top.get("include_top", True) is False:
+    info = build_info(model)
+    if info is not None and info.top.get("include_top", True) is False:
         raise ValueError(f"{model.name} was built with include_top=False, and has no head to keep.")
     found = []
     for output in model.outputs:

@@ -10,8 +10,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from kerascnn import registry
+from kerascnn.build_info import build_info
 from kerascnn.photos.preprocessing import Preprocessing
-from kerascnn.registry import BuildFacts, WeightsRecord
+from kerascnn.registry import WeightsRecord
 from kerascnn.weights.sources import WeightsError
 from kerascnn.weights.tensors import ENTRIES
 
@@ -88,31 +89,31 @@ def describe(model: keras.Model, *, labels: tuple[str, ...] | None = None, train
     Raises:
         ValueError: it was not built by kerascnn in this process, or has more than one input or output.
     """
-    facts: BuildFacts | None = getattr(model, "kerascnn_build", None)
-    if facts is None:
+    info = build_info(model)
+    if info is None or info.variant is None:
         raise ValueError(
             f"What the model {model.name!r} is made of is not known: it was not built by kerascnn in this process (a "
             "saved file does not keep it). Build it with kerascnn.create_model and load the weights into that."
         )
-    if "features" in facts.top:
+    if "features" in info.top:
         raise ValueError(f"{model.name!r} was built with features=, and is no classifier. Build it without.")
-    before = [layer.name for layer in model.layers if layer.name in facts.preceding]
+    before = [layer.name for layer in model.layers if layer.name in info.preceding]
     if len(model.inputs) != 1 or len(model.outputs) != 1 or len(before) != 1:
         raise ValueError(
             f"A .kdc file holds a network with one image input and one output; {model.name!r} has more, or layers in "
             "front of it. Build it without input_tensor and features; a network with auxiliary classifiers goes "
             "through kerascnn.inference_model(model)."
         )
-    record: WeightsRecord | None = getattr(model, "kerascnn_weights", None)
-    top = facts.top.get("include_top", True)
-    classes = model.outputs[0].shape[-1] if top else registry.variant(facts.variant).classes
+    record = info.weights
+    top = info.top.get("include_top", True)
+    classes = model.outputs[0].shape[-1] if top else registry.variant(info.variant).classes
     known = record.labels if record is not None and top and record.classes == classes else None
     return Header(
-        variant=facts.variant,
-        options={**facts.options, **facts.top},
+        variant=info.variant,
+        options={**info.options, **info.top},
         classes=classes,
         input_shape=tuple(model.inputs[0].shape[1:]),
-        preprocessing=getattr(model, "kerascnn_preprocessing", None),
+        preprocessing=info.preprocessing,
         labels=labels or (known if isinstance(known, tuple) or known in LABEL_SETS else None),
         trained=trained if trained is not None or record is None else record.trained,
         origin=_origin(record),

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from kerascnn import registry
-from kerascnn.registry import BuildFacts, WeightsRecord
+from kerascnn.build_info import BuildInfo, build_info
+from kerascnn.registry import WeightsRecord
 from kerascnn.weights import readers, sources
 from kerascnn.weights.readers import SUFFIXES, Checkpoint
 from kerascnn.weights.sources import WeightsError
@@ -119,10 +120,10 @@ def load(
         WeightsUnavailable: the weights could not be fetched.
         ImportError: the package that reads such files is not installed.
     """
-    facts: BuildFacts | None = getattr(model, "kerascnn_build", None)
-    variant = variant or (facts.variant if facts else model.name)
+    info = build_info(model)
+    variant = variant or (info and info.variant) or model.name
     record = find(variant, source)
-    _check_options(record, facts)
+    _check_options(record, info)
     own_file = record is not None and record.format == "kdc" and not record.packaged
     named = record is not None and not own_file and (source == record.name or source in record.aliases)
     path = sources.fetch(record) if named and record else Path(source)
@@ -132,12 +133,12 @@ def load(
         container.check(path)
     checkpoint = _read_deep_compression(path) if path.suffix == ".net" else readers.read(path)
     mapping = _mapping(registry.variant(variant).family)
-    layers = _own_layers(model, facts)
-    return _fit_and_set(model, layers, checkpoint, mapping, record, facts, head, input_channels, by_order)
+    layers = _own_layers(model, info)
+    return _fit_and_set(model, layers, checkpoint, mapping, record, info, head, input_channels, by_order)
 
 
-def _own_layers(model: keras.Model, facts: BuildFacts | None) -> list[Layer]:
-    preceding = facts.preceding if facts else ()
+def _own_layers(model: keras.Model, info: BuildInfo | None) -> list[Layer]:
+    preceding = info.preceding if info else ()
     return [layer for layer in model.layers if layer.weights and layer.name not in preceding]
 
 
@@ -146,9 +147,9 @@ def _mapping(family: str) -> ModuleType | None:
     return importlib.import_module(name) if importlib.util.find_spec(name) else None
 
 
-def _check_options(record: WeightsRecord | None, facts: BuildFacts | None) -> None:
+def _check_options(record: WeightsRecord | None, info: BuildInfo | None) -> None:
     for option, needed in (record.options if record else {}).items():
-        built = facts.options.get(option, needed) if facts else needed
+        built = info.options.get(option, needed) if info else needed
         if record and built != needed:
             raise WeightsError(
                 f"The weights {record.full_name!r} were trained with {option}={needed!r}, but the model was built with "
@@ -162,7 +163,7 @@ def _fit_and_set(
     checkpoint: Checkpoint,
     mapping: ModuleType | None,
     record: WeightsRecord | None,
-    facts: BuildFacts | None,
+    info: BuildInfo | None,
     head: str | None,
     input_channels: str | None,
     by_order: bool,
@@ -186,7 +187,7 @@ def _fit_and_set(
             "Nothing was loaded."
         )
     if record is None:
-        _check_usual_options(mapping, naming, facts, checkpoint.path)
+        _check_usual_options(mapping, naming, info, checkpoint.path)
     lacking = [name for name in _constant(mapping, "HEAD", HEAD) if name not in own]
     may_be_left = [f"{prefix}." for prefix in candidates[naming](lacking).values() if prefix]
     new = _last_layers(model) if head == "new" else ()
@@ -242,14 +243,14 @@ def _constant(mapping: ModuleType | None, name: str, default: Any) -> Any:
     return getattr(mapping, name, default)
 
 
-def _check_usual_options(mapping: ModuleType | None, naming: str, facts: BuildFacts | None, path: Path) -> None:
+def _check_usual_options(mapping: ModuleType | None, naming: str, info: BuildInfo | None, path: Path) -> None:
     """Refuse a file of one's own whose naming tells that it was trained in another form than the model's."""
     for option, usual in _constant(mapping, "OPTIONS", {}).get(naming, {}).items():
-        if facts and option not in facts.given and facts.options.get(option, usual) != usual:
+        if info and option not in info.given and info.options.get(option, usual) != usual:
             raise WeightsError(
                 f"{path} follows the naming of {naming}, whose networks have {option}={usual!r}; the model was built "
-                f"with {option}={facts.options[option]!r}. Give {option}={usual!r} to the builder, or "
-                f"{option}={facts.options[option]!r} if the weights were trained so. Nothing was loaded."
+                f"with {option}={info.options[option]!r}. Give {option}={usual!r} to the builder, or "
+                f"{option}={info.options[option]!r} if the weights were trained so. Nothing was loaded."
             )
 
 

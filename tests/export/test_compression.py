@@ -34,6 +34,7 @@ from export.compression import (  # noqa: E402  # noqa: E402
 from export.compression.sequence import cluster_in_sequence  # noqa: E402
 from export.request import Compression, make_plan  # noqa: E402
 from kerascnn import create_model  # noqa: E402
+from kerascnn.build_info import build_info  # noqa: E402
 from kerascnn.weights import container  # noqa: E402
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="export runs on TensorFlow")
@@ -370,7 +371,7 @@ def test_squeezenet_on_photos_it_was_not_compressed_on(
     model = create_model("squeezenet", weights="imagenet", input_shape=(227, 227, 3))
     source = find_images(data / "imagenet_sample_250.zip")
     images, others = (
-        load_images(source, source.names[start::2], model.kerascnn_preprocessing).images for start in (0, 1)
+        load_images(source, source.names[start::2], build_info(model).preprocessing).images for start in (0, 1)
     )
     original = copy(model)
     compress(model, images, target_bytes=target, tuning_steps=0)

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 
 import export
 from export.formats import photos
+from kerascnn.build_info import BuildInfo, build_info, set_build_info
 from kerascnn.photos.preprocessing import Preprocessing
 from serving.contract import BATCH_SIZES, operators
 from serving.contract.warmup import answer, read_warmup
@@ -248,11 +249,11 @@ class TestTheThreeAgree:
         import kerascnn
 
         model = kerascnn.create_model("squeezenet", weights="imagenet")
-        loaded = write_model(tmp_path, model, model.kerascnn_preprocessing)
+        loaded = write_model(tmp_path, model, build_info(model).preprocessing)
         with zipfile.ZipFile(data / "imagenet_sample_250.zip") as archive:
             names = sorted(name for name in archive.namelist() if name.lower().endswith((".jpg", ".jpeg")))[::12][:20]
             files = [archive.read(name) for name in names]
-        inputs = np.stack([model.kerascnn_preprocessing.load(Image.open(io.BytesIO(file))) for file in files])
+        inputs = np.stack([build_info(model).preprocessing.load(Image.open(io.BytesIO(file))) for file in files])
         expected = model.predict(inputs, verbose=0)
         answer = call(loaded, "serving_bytes", files)
         best = np.take_along_axis(expected, answer["top_ids"], axis=1)
@@ -317,7 +318,7 @@ class TestOtherNetworks:
         from export.job import find_preprocessing
 
         model = small_model()
-        model.kerascnn_preprocessing = TORCH
+        set_build_info(model, BuildInfo(preprocessing=TORCH))
         found = find_preprocessing(model, None)
         assert (found.resize, found.crop) == (round(256 / 224 * SIDE), (SIDE, SIDE))
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import kerascnn
+from kerascnn.build_info import build_info
 from kerascnn.training.data import open_data
 from kerascnn.training.networks import accuracy_of
 from kerascnn.training.recipes import Augmentation
@@ -47,10 +48,10 @@ def test_they_load_without_a_network(name, offline):
     record = PACKAGED[name]
     model = kerascnn.create_model(record.variant, weights=record.name)
     assert fetch(record) == location(record)
-    assert model.kerascnn_weights is record
+    assert build_info(model).weights is record
     assert model.output_shape[-1] == record.classes == len(manifest(record)["classes"])
     side = model.input_shape[1]
-    assert model.kerascnn_preprocessing.crop == (side, side)
+    assert build_info(model).preprocessing.crop == (side, side)
     images = np.zeros((2, *model.input_shape[1:]), "float32")
     np.testing.assert_allclose(np.sum(model(images), axis=1), 1, rtol=1e-5)
 
@@ -69,7 +70,7 @@ def test_the_manifest_says_how_they_were_made(name):
 
 def measured(record, data: Path, count: int | None) -> float:
     model = kerascnn.create_model(record.variant, weights=record.name)
-    size = model.kerascnn_preprocessing
+    size = build_info(model).preprocessing
     if record.variant == "lenet5":
         _, test = open_data(data / "mnist.npz", None, size, Augmentation())
     else:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import kerascnn
+from kerascnn.build_info import build_info
 from kerascnn.training import Augmentation, Recipe, Run, Schedule, changed, checkpoints, train
 from kerascnn.training.callbacks import read_history
 from kerascnn.training.results import write
@@ -167,7 +168,7 @@ def test_the_file_is_the_network(digits, tmp_path):
     result = train(Run("lenet5", changed(RECIPE, epochs=1), digits, tmp_path, half=True))
     path, manifest = write(Run("lenet5", RECIPE, digits, tmp_path, half=True), result, ["command"])
     model = kerascnn.create_model("lenet5", weights=str(path))
-    assert model.kerascnn_preprocessing == result.preprocessing
+    assert build_info(model).preprocessing == result.preprocessing
     images = np.random.default_rng(0).normal(size=(3, 32, 32, 1)).astype("float32")
     np.testing.assert_array_equal(model(images), result.model(images))
     assert path.stat().st_size < 150_000
