@@ -1,4 +1,4 @@
-"""The command line: arguments → a plan; progress, table, exit codes.
+"""The command line: arguments → a request and the models that it is for; progress, table, exit codes.
 
 Exit codes: 0 all done; 1 something failed; 2 what was asked for cannot be done as asked.
 """
@@ -6,22 +6,71 @@ Exit codes: 0 all done; 1 something failed; 2 what was asked for cannot be done 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import click
 
+from export import printing
 from export.errors import ExportError, RequestError
+from export.formats.format import OPSET
 from export.formats.registry import FORMATS
+from export.images import find_images
 from export.request import Compression, Request, read_labels
 from kerascnn.console import SETTINGS, input_size_option, quiet_with_log, run_command
 
+if TYPE_CHECKING:
+    from export.opening import LoadedModel
+    from export.report.progress import Progress
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_Job = tuple[str, Path]  # what --model says, and the folder that it is exported to
+
+
+class Options(TypedDict):
+    """What the command line was called with."""
+
+    models: tuple[str, ...]
+    formats: list[str]
+    quantize: str
+    compress: bool
+    prune: float | None
+    bits: int | None
+    target_bytes: int | None
+    weights: str
+    calibration_data: Path | None
+    evaluate: Path | None
+    input_size: tuple[int, int] | None
+    classes: int | None
+    labels: Path | None
+    preprocessing: str | None
+    include_preprocessing: bool
+    output: Path
+    opset: int
+    listing: bool
+    dry_run: bool
+    as_json: bool
+
+
+def _format_options(command: _Command) -> _Command:
+    """Add an option for each format, and one for all of them; the command gets their names as `formats`."""
+
+    def collect(ctx: click.Context, param: click.Parameter, given: bool) -> None:
+        names = ctx.params.setdefault("formats", [])
+        if given:
+            names += list(FORMATS) if param.name == "all" else [param.name]
+
+    options = [(format.option, format.help) for format in FORMATS.values()]
+    for option, text in reversed([*options, ("--all", "Write all formats.")]):
+        command = click.option(option, is_flag=True, expose_value=False, callback=collect, help=text)(command)
+    return command
+
 
 def _more_precisions() -> str:
-    """The precisions beside float32, format by format."""
+    """List the precisions beside float32, format by format."""
     return "; ".join(
         f"{', '.join(precision.name for precision in format.precisions[1:])} for {format.title}"
         for format in FORMATS.values()
@@ -33,16 +82,8 @@ def _more_precisions() -> str:
 @click.option(
     "--model", "models", multiple=True, metavar="NAME|PATTERN|FILE.keras|FILE.kdc", help="What to export; repeatable."
 )
-@click.option("--saved-model", is_flag=True, help="Write a SavedModel (TensorFlow Serving).")
-@click.option("--tflite", is_flag=True, help="Write a TFLite file (LiteRT: phones, edge devices).")
-@click.option("--onnx", is_flag=True, help="Write an ONNX file.")
-@click.option("--all", "every", is_flag=True, help="Write all three formats.")
-@click.option(
-    "--quantize",
-    metavar="LIST",
-    default="",
-    help=f"More precisions, by commas: {_more_precisions()}.",
-)
+@_format_options
+@click.option("--quantize", metavar="LIST", default="", help=f"More precisions, by commas: {_more_precisions()}.")
 @click.option(
     "--compress", is_flag=True, help="Share weights first, and write a small .kdc file and sparse TFLite files too."
 )
@@ -71,13 +112,13 @@ def _more_precisions() -> str:
     help="How photos are prepared for a .keras file: the weights it was fine-tuned "
     "from, such as squeezenet/imagenet, or none, unit, tf, torch, caffe.",
 )
-@click.option("--include-preprocessing", is_flag=True, help="Artifacts take RGB 0 to 255 and normalise it themselves.")
+@click.option("--include-preprocessing", is_flag=True, help="Artifacts take RGB 0 to 255 and normalize it themselves.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True, metavar="DIR")
-@click.option("--opset", type=int, default=17, show_default=True, help="ONNX operator set.")
+@click.option("--opset", type=int, default=OPSET, show_default=True, help="ONNX operator set.")
 @click.option("--list", "listing", is_flag=True, help="List the models and their published weights.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (the manifests) instead of tables.")
-def command(**options: Any) -> None:
+def command(**options: Unpack[Options]) -> None:
     """Export Keras image models to SavedModel, TFLite and ONNX, each file verified against the model.
 
     \b
@@ -85,13 +126,15 @@ def command(**options: Any) -> None:
     python -m export --model 'resnet*' --all --output artifacts
     python -m export --model squeezenet --compress --tflite --calibration-data photos.zip
     python -m export --model finetuned.keras --tflite --labels labels.txt
+
+    In a folder that has an export.py of its own, call kerascnn-export instead of python -m export.
     """
     if options["listing"]:
-        _print_models(options["models"], options["as_json"])
+        printing.print_models(options["models"], options["as_json"])
         return
     request, jobs = _check(options)
     if options["dry_run"]:
-        _print_plan(request, jobs, options)
+        printing.print_plan(request, jobs, options["weights"], options["as_json"])
         return
     failures = _run(request, jobs, options)
     if failures:
@@ -113,15 +156,19 @@ class Failure(Exception):
     """One or more of the models failed; the message has a paragraph for each."""
 
 
-def _check(options: dict[str, Any]) -> tuple[Request, list[tuple[str, Path]]]:
-    """Refuse what can be refused without importing TensorFlow; the request, and (model, output folder) of each."""
+def _check(options: Options) -> tuple[Request, list[_Job]]:
+    """Refuse what can be refused without importing TensorFlow."""
     from export import publishing
-    from export.images import find_images
-    from export.opening import check_builder_options, expand_names
+    from export.opening import check_builder_options, check_compressible, expand_names
 
-    names = expand_names(options["models"])
+    jobs = [(name, options["output"] / Path(name).stem) for name in expand_names(options["models"])]
+    for name, folder in jobs:
+        check_builder_options(name, options["weights"], options["input_size"], options["classes"])
+        publishing.check_target(folder)
+        if options["compress"]:
+            check_compressible(name)
     request = Request(
-        formats=[name for name in FORMATS if options["every"] or options[name]],
+        formats=options["formats"],
         precisions=[name.strip() for name in options["quantize"].split(",") if name.strip()],
         compression=_compression(options),
         opset=options["opset"],
@@ -131,31 +178,26 @@ def _check(options: dict[str, Any]) -> tuple[Request, list[tuple[str, Path]]]:
         preprocessing=options["preprocessing"],
         include_preprocessing=options["include_preprocessing"],
     )
-    jobs = [(name, options["output"] / Path(name).stem) for name in names]
-    for name, folder in jobs:
-        check_builder_options(name, options["weights"], options["input_size"], options["classes"])
-        publishing.check_target(folder)
-    own = next((name for name in names if name.endswith(".keras")), None)
-    if request.compression is not None and own is not None:
-        raise RequestError(
-            f"{own} cannot be compressed: a .kdc file says which network of kerascnn it holds, and a .keras file does "
-            "not tell. Build it with kerascnn.create_model, load the weights into that, and call "
-            "export.export(model, ..., compress=True)."
-        )
     return request, jobs
 
 
-def _compression(options: dict[str, Any]) -> Compression | None:
-    given = {"sparsity": options["prune"], "bits": options["bits"], "target_bytes": options["target_bytes"]}
-    given = {name: value for name, value in given.items() if value is not None}
-    if given and not options["compress"]:
-        option = {"sparsity": "--prune", "bits": "--bits", "target_bytes": "--target-bytes"}[next(iter(given))]
+def _compression(options: Options) -> Compression | None:
+    given = {"--prune": options["prune"], "--bits": options["bits"], "--target-bytes": options["target_bytes"]}
+    option = next((option for option, value in given.items() if value is not None), None)
+    if option is not None and not options["compress"]:
         raise RequestError(f"{option} says how to compress. Add --compress.")
-    return Compression(**given) if options["compress"] else None
+    if not options["compress"]:
+        return None
+    bits = Compression.bits if options["bits"] is None else options["bits"]
+    return Compression(options["prune"], bits, options["target_bytes"])
 
 
-def _run(request: Request, jobs: list[tuple[str, Path]], options: dict[str, Any]) -> list[str]:
-    """Export one model after another; a sentence for each that failed."""
+def _run(request: Request, jobs: list[_Job], options: Options) -> list[str]:
+    """Export one model after another.
+
+    Returns:
+        A sentence for each that failed.
+    """
     from export.report.progress import progress_on
 
     os.environ["KERAS_BACKEND"] = "tensorflow"  # SavedModel, TFLite and ONNX all come from TensorFlow's graph
@@ -167,11 +209,11 @@ def _run(request: Request, jobs: list[tuple[str, Path]], options: dict[str, Any]
         progress_on(stderr) as progress,
     ):
         progress.step("starting TensorFlow")
-        from export.api import Rejected
+        from export.api import Rejected, run
 
         for name, folder in jobs:
             try:
-                manifest = _export(request, name, folder, options, progress)
+                manifest = run(request, _open(name, options, progress), folder, progress)
             except Rejected as error:
                 failures.append(f"{name}: {error}")
                 manifest = error.manifest
@@ -190,91 +232,21 @@ def _run(request: Request, jobs: list[tuple[str, Path]], options: dict[str, Any]
                     f"details are in {log}."
                 ) from error
             manifests.append((folder, manifest))
-    _print_results(manifests, options["as_json"])
+    printing.print_results(manifests, options["as_json"])
     return failures
 
 
-def _export(request: Request, name: str, folder: Path, options: dict[str, Any], progress: Any) -> dict[str, Any]:
+def _open(name: str, options: Options, progress: Progress) -> LoadedModel:
     from export import opening
-    from export.api import run
 
     if name.endswith(".keras"):
         progress.step(f"{name}: loading")
-        loaded = opening.open_file(Path(name))
-    else:
-        progress.step(f"{name}: building, with its weights from the cache or the net")
-        loaded = opening.build(
-            name,
-            weights=options["weights"],
-            input_size=options["input_size"],
-            classes=options["classes"],
-            warn=progress.warn,
-        )
-    return run(request, loaded, folder, progress)
-
-
-def _print_results(manifests: list[tuple[Path, dict[str, Any]]], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps([{"folder": str(folder), **manifest} for folder, manifest in manifests], default=list))
-        return
-    from rich.console import Console
-
-    from export.report import text as report
-
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    for folder, manifest in manifests:
-        console.print(report.terminal_table(manifest))
-        for note in report.notes(manifest):
-            console.print(f"  {note}", style="bold yellow" if note.startswith(("UNTRAINED", "NOT")) else "dim")
-        if not (folder / "report.html").exists():
-            console.print("  For report.html, with charts: pip install 'kerascnn\\[report]'.", style="dim")
-        console.print(f"  Written to {folder}/\n")
-
-
-def _print_models(patterns: tuple[str, ...], as_json: bool) -> None:
-    from export.opening import expand_names
-    from kerascnn.registry import list_models, variants
-
-    names = [name for name in (expand_names(patterns) if patterns else list_models()) if name in variants()]
-    rows = [variants()[name] for name in names]
-    if as_json:
-        fields = ("name", "title", "year", "input_shape", "min_size", "parameters", "macs")
-        print(
-            json.dumps(
-                [
-                    {**{f: getattr(row, f) for f in fields}, "weights": [record.name for record in row.weights]}
-                    for row in rows
-                ]
-            )
-        )
-        return
-    width = max(len(row.name) for row in rows)
-    print(f"{'model':{width}}  {'input':>9}  {'parameters':>11}  {'GMACs':>6}  weights  title")
-    for row in rows:
-        side = f"{row.input_shape[0]}x{row.input_shape[1]}"
-        macs = row.macs[row.input_shape[0]] / 1e9
-        weights = ", ".join(record.name for record in row.weights) or "-"
-        print(f"{row.name:{width}}  {side:>9}  {row.parameters:>11,}  {macs:6.2f}  {weights:7}  {row.title}")
-
-
-def _print_plan(request: Request, jobs: list[tuple[str, Path]], options: dict[str, Any]) -> None:
-    from export.opening import weights_state
-
-    rows = []
-    for name, folder in jobs:
-        state, trained = weights_state(name, options["weights"])
-        stem = Path(name).stem + ("_untrained" if trained is False else "")
-        files = [item.path(stem) for item in request.items if not item.optional]
-        files += [f"{stem}.kdc"] if request.compression else []
-        smaller = [item.path(stem) for item in request.items if item.optional]
-        paths = {"files": files, "files_where_smaller": smaller}
-        rows.append({"model": name, "weights": state, **{k: [str(folder / f) for f in v] for k, v in paths.items()}})
-    if options["as_json"]:
-        print(json.dumps(rows))
-        return
-    for row in rows:
-        print(f"{row['model']}: {row['weights']}")
-        for path in row["files"]:
-            print(f"  would write {path}")
-        for path in row["files_where_smaller"]:
-            print(f"  would write {path}, where it is smaller than the dense file")
+        return opening.open_file(Path(name))
+    progress.step(f"{name}: building, with its weights from the cache or the net")
+    return opening.build(
+        name,
+        weights=options["weights"],
+        input_size=options["input_size"],
+        classes=options["classes"],
+        warn=progress.warn,
+    )

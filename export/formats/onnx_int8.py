@@ -31,7 +31,7 @@ def quantize(model: onnx.ModelProto, calibration: np.ndarray) -> onnx.ModelProto
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with tempfile.TemporaryDirectory(prefix="kerascnn-") as folder:
-        floats, prepared, quantized = (Path(folder) / f"{name}.onnx" for name in ("floats", "prepared", "quantized"))
+        floats, prepared, quantized = (Path(folder) / name for name in ("floats", "prepared", "quantized"))
         onnx.save(model, floats)
         quant_pre_process(floats, prepared, skip_symbolic_shape=True)  # the symbolic step needs sympy, and adds nothing
         ready = onnx.load(prepared)
