@@ -60,7 +60,7 @@ def print_models(patterns: tuple[str, ...], as_json: bool) -> None:
 
 def print_plan(request: Request, jobs: Sequence[tuple[str, Path]], weights: str, as_json: bool) -> None:
     """Print which files an export would write, from which weights."""
-    from export.opening import weights_state
+    from export.choosing import weights_state
 
     rows = []
     for name, folder in jobs:
