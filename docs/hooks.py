@@ -74,13 +74,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def families() -> list[str]:
     """Return a directive for each module that `kerascnn.applications` imports, with the names that it imports."""
-    tree = ast.parse((ROOT / "kerascnn" / "applications" / "__init__.py").read_text(encoding="utf-8"))
-    found = []
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module:
-            members = [alias.name for alias in node.names]
-            found.append(f"::: {node.module}\n    options: {{heading_level: 3, members: {members}}}")
-    return found
+    imports = ast.parse((ROOT / "kerascnn" / "applications" / "__init__.py").read_text(encoding="utf-8")).body
+    modules = {node.module: [name.name for name in node.names] for node in imports if isinstance(node, ast.ImportFrom)}
+    options = {module: [] if names == ["*"] else [f"members: {names}"] for module, names in modules.items()}
+    return [f"::: {module}\n    options: {{{', '.join(['heading_level: 3', *options[module]])}}}" for module in modules]
 
 
 def destination(source: Path, target: str) -> str:
