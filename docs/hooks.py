@@ -1,7 +1,7 @@
 """What MkDocs does beyond its configuration: pages from outside of docs/, links to the source, the architectures.
 
 - `PAGES` become pages of the site; they stay where readers of the repository look for them.
-- A link to a file of the repository that is no page leads to a copy of that file, below `source/`.
+- A link to a file of the repository that is not a page leads to a copy of it, below `source/`.
 - `architectures/` in the navigation stands for its index page and, in its order, every page that it links to.
 - `::: kerascnn.applications.*` stands for every family's module, so that the reference needs no list of them.
 - Linked images in HTML, which the index page has for their width, become Markdown, so that MkDocs checks them.
@@ -38,7 +38,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     index = (DOCS / "architectures" / "README.md").read_text(encoding="utf-8")
     pages = dict.fromkeys(re.findall(r"\]\((\w+\.md)\)", index))
     for entry in config.nav or []:
-        if entry.get("Architectures") if isinstance(entry, dict) else False:
+        if isinstance(entry, dict) and "Architectures" in entry:
             entry["Architectures"] = [f"architectures/{page}" for page in ("README.md", *pages)]
     return config
 
