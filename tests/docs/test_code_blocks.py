@@ -118,6 +118,8 @@ RUNNING = [page for page in PAGES if any(block.language == "python" for block in
         for page in RUNNING
     ],
 )
+# Keras warns of every fit on a tf.data.Dataset, such as the batches that are made here.
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
 def test_python_blocks_run(page, folder, request):
     if page.name == "fine_tuning.md":
         request.getfixturevalue("filled_cache")  # a new head needs weights below it
