@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kerascnn.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from export.errors import ExportError, RequestError
@@ -13,14 +15,4 @@ if TYPE_CHECKING:
 
 __all__ = ["ExportError", "RequestError", "export"]
 
-
-def __getattr__(name: str) -> Any:
-    if name in ("ExportError", "RequestError"):
-        from export import errors
-
-        return getattr(errors, name)
-    if name == "export":
-        from export.stages import export
-
-        return export
-    raise AttributeError(f"module 'export' has no attribute {name!r}")
+__getattr__, __dir__ = lazy_attributes(__name__, {"errors": ("ExportError", "RequestError"), "stages": ("export",)})

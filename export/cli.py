@@ -16,9 +16,10 @@ import click
 
 from export.errors import ExportError, RequestError
 from export.request import FORMATS, PRECISIONS, Compression, Plan, make_plan
+from kerascnn.console import SETTINGS, input_size_option, quiet_with_log, run_command
 
 
-@click.command(context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]})
+@click.command(context_settings=SETTINGS)
 @click.option(
     "--model", "models", multiple=True, metavar="NAME|PATTERN|FILE.keras|FILE.kdc", help="What to export; repeatable."
 )
@@ -51,7 +52,7 @@ from export.request import FORMATS, PRECISIONS, Compression, Plan, make_plan
     metavar="DIR|ZIP",
     help="Photos in folders named by class name, WordNet id or index: prints top-1 and top-5 of every artifact.",
 )
-@click.option("--input-size", metavar="N|HxW", help="Input size in pixels, where the network can take another.")
+@input_size_option("Input size in pixels, where the network can take another.")
 @click.option("--classes", type=click.IntRange(min=1), help="Number of classes, for untrained networks.")
 @click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="Class names, one a line.")
 @click.option(
@@ -89,28 +90,17 @@ def command(**options: Any) -> None:
 
 def main() -> None:
     """Run the command; every error is one paragraph on standard error and an exit code."""
-    try:
-        command.main(standalone_mode=False)
-    except RequestError as error:
-        _end(str(error), 2)
-    except click.UsageError as error:
-        _end(f"{error.format_message()} Try --help.", 2)
-    except (ExportError, Failure) as error:
-        _end(str(error), 1)
-    except (click.Abort, KeyboardInterrupt):
-        _end("Stopped. Nothing was published.", 130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
+    run_command(
+        command,
+        refusals=(RequestError,),
+        failures=(ExportError, Failure),
+        extra="export",
+        stopped="Stopped. Nothing was published.",
+    )
 
 
 class Failure(Exception):
     """One or more of the models failed; the message has a paragraph for each."""
-
-
-def _end(message: str, code: int) -> None:
-    print(f"Error: {message}", file=sys.stderr)
-    sys.exit(code)
 
 
 def _check(options: dict[str, Any]) -> list[tuple[str, Path]]:
@@ -120,10 +110,9 @@ def _check(options: dict[str, Any]) -> list[tuple[str, Path]]:
     from export.request import check_source, read_labels
 
     plan = _plan(options)
-    options["size"] = _size(options["input_size"])
     jobs = [(name, options["output"] / Path(name).stem) for name in expand_names(options["models"])]
     for name, folder in jobs:
-        check_builder_options(name, options["weights"], options["size"], options["classes"])
+        check_builder_options(name, options["weights"], options["input_size"], options["classes"])
         publishing.check_target(folder)
     if plan.needs_calibration and options["calibration_data"] is None:
         raise RequestError(
@@ -168,24 +157,18 @@ def _compression(options: dict[str, Any]) -> Compression | None:
     return Compression(**given) if options["compress"] else None
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isascii() and side.isdecimal() and int(side) > 0 for side in sides):
-        raise RequestError(f"--input-size is one number or HEIGHTxWIDTH, such as 224 or 224x320; it is {text!r}.")
-    return int(sides[0]), int(sides[-1])
-
-
 def _run(jobs: list[tuple[str, Path]], options: dict[str, Any]) -> list[str]:
     """Export one model after another; a sentence for each that failed."""
-    from export.quiet import quiet
     from export.report.progress import progress_on
 
     os.environ["KERAS_BACKEND"] = "tensorflow"  # SavedModel, TFLite and ONNX all come from TensorFlow's graph
     failures, manifests = [], []
     # Keras announces downloads on standard output, where the table or the JSON will be.
-    with quiet() as (stderr, log), contextlib.redirect_stdout(sys.stderr), progress_on(stderr) as progress:
+    with (
+        quiet_with_log("kerascnn-export-") as (stderr, log),
+        contextlib.redirect_stdout(sys.stderr),
+        progress_on(stderr) as progress,
+    ):
         progress.step("starting TensorFlow")
         from export.stages import Rejected
 
@@ -230,7 +213,7 @@ def _export(name: str, folder: Path, options: dict[str, Any], progress: Any) -> 
         loaded = models.build(
             name,
             weights=options["weights"],
-            input_size=options["size"],
+            input_size=options["input_size"],
             classes=options["classes"],
             warn=progress.warn,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -10,6 +9,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from export.files import digest_of, files_of, size_of
 
 if TYPE_CHECKING:
     from export.checking.accuracy import Accuracy
@@ -41,10 +42,10 @@ def artifact_entry(
         "path": path,
         "format": item.format,
         "precision": item.precision,
-        "bytes": sum(file.stat().st_size for file in files(folder / path)),
+        "bytes": size_of(folder / path),
         "sizes": sizes.numbers(),
         "packed": asdict(sizes.packed) if sizes.packed else None,
-        "sha256": digest(folder / path),
+        "sha256": digest_of(folder / path),
         "input": asdict(source),
         "output": asdict(target),
         "parity": asdict(parity),
@@ -93,22 +94,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def files(path: Path) -> list[Path]:
-    """The file itself, or every file in a folder, in order."""
-    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file; of a folder, that of the lines `SHA-256  path` of its files, as sha256sum prints them."""
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    lines = (f"{digest(file)}  {file.relative_to(path).as_posix()}\n" for file in files(path))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
 def write(manifest: dict[str, Any], folder: Path) -> None:
     """Write manifest.json, which also names every file of the folder so that a later export can replace it."""
-    named = [file.relative_to(folder).as_posix() for file in files(folder)]
+    named = [file.relative_to(folder).as_posix() for file in files_of(folder)]
     text = json.dumps({**manifest, "files": named}, indent=2, ensure_ascii=False, default=list, allow_nan=False)
     (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")

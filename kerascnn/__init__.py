@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kerascnn.lazy import lazy_attributes
 
 __version__ = "0.1.0"
 
@@ -38,33 +40,20 @@ __all__ = [
     "weights",
 ]
 
-_MODULES = {
-    **{name: name for name in ("analysis", "applications", "layers", "photos", "surgery", "weights")},
-    "crops": "photos.crops",
-    "detection": "photos.detection",
-}
-_HOMES = {
-    "Variant": "registry",
-    "inference_model": "layers.auxiliary",
-    "create_model": "factory",
-    "list_models": "registry",
-    "variant": "registry",
-    "decode_predictions": "photos.preprocessing",
-    "preprocess_input": "photos.preprocessing",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"kerascnn.{_MODULES[name]}")
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"kerascnn.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'kerascnn' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
-
+__getattr__, __dir__ = lazy_attributes(
+    __name__,
+    {
+        "layers.auxiliary": ("inference_model",),
+        "photos.preprocessing": ("decode_predictions", "preprocess_input"),
+        "factory": ("create_model",),
+        "registry": ("Variant", "list_models", "variant"),
+    },
+    modules={
+        **{name: name for name in ("analysis", "applications", "layers", "photos", "surgery", "weights")},
+        "crops": "photos.crops",
+        "detection": "photos.detection",
+    },
+)
 
 if "keras" in sys.modules:
     # Keras can only load a saved model whose layers are registered. Where Keras is imported later than this package,

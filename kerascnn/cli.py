@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from kerascnn.analysis import printing
+from kerascnn.console import SETTINGS, input_size_option, quiet, run_command
 from kerascnn.training.cli import train
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
-@click.group(context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]})
+@click.group(context_settings=SETTINGS)
 def command() -> None:
     """What the classic convolutional networks cost, and what they see.
 
@@ -54,7 +54,7 @@ def _drawn_as(function: Command) -> Command:
 _HTML = click.option(
     "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a page with charts."
 )
-_INPUT_SIZE = click.option("--input-size", metavar="N|HxW", help="Input size in pixels; the network's own by default.")
+_INPUT_SIZE = input_size_option("Input size in pixels; the network's own by default.")
 
 
 @command.command("list")
@@ -85,14 +85,16 @@ def list_command(patterns: tuple[str, ...], as_json: bool, as_csv: bool) -> None
 @click.option("--dtype", default="float32", show_default=True, help="Of the numbers in memory.")
 @_HTML
 @_printed_as
-def summary(model: str, input_size: str | None, dtype: str, html: Path | None, as_json: bool, as_csv: bool) -> None:
+def summary(
+    model: str, input_size: tuple[int, int] | None, dtype: str, html: Path | None, as_json: bool, as_csv: bool
+) -> None:
     """Print every layer: output, parameters, multiply-accumulates, memory, receptive field; then the totals."""
-    size = _check_model(model, input_size)
+    _check_model(model)
     _check_page(html)
-    with _quiet():
+    with quiet():
         from kerascnn.analysis.profiling import profile
 
-        built, shape = _open(model, size)
+        built, shape = _open(model, input_size)
         found = profile(built, dtype=dtype, input_shape=shape)
         totals = found.totals()
     if html is not None:
@@ -118,7 +120,7 @@ def summary(model: str, input_size: str | None, dtype: str, html: Path | None, a
 def receptive_field(
     model: str,
     layer: str | None,
-    input_size: str | None,
+    input_size: tuple[int, int] | None,
     images: int,
     png: Path | None,
     svg: Path | None,
@@ -129,16 +131,16 @@ def receptive_field(
 
     The picture is the gradient of the centre of a layer's output, on TensorFlow, with random weights (or the file's).
     """
-    size = _check_model(model, input_size)
+    _check_model(model)
     paths = _check_paths(png, svg)
     if paths:
         from kerascnn.analysis import plots
 
         plots.figure(1, 1)  # a missing matplotlib is found now and not after the work
-    with _quiet():
+    with quiet():
         from kerascnn.analysis.profiling import profile
 
-        built, shape = _open(model, size)
+        built, shape = _open(model, input_size)
         found = profile(built, input_shape=shape)
         if layer is not None or paths:
             _draw_field(built, layer, images, paths)
@@ -205,57 +207,18 @@ command.add_command(train)
 
 def main() -> None:
     """Run the command; every error is one paragraph on standard error and an exit code."""
-    try:
-        command.main(prog_name="kerascnn", standalone_mode=False)
-    except click.UsageError as error:
-        _end(f"{error.format_message()} Try --help.", 2)
-    except (ValueError, TypeError) as error:
-        _end(str(error), 2)
-    except (click.Abort, KeyboardInterrupt):
-        _end("Stopped.", 130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
-    except Exception as error:
-        told = isinstance(error, ImportError | OSError | RuntimeError | FloatingPointError)
-        _end(str(error) if told else f"{error!r}"[:400], 1)
+    failures = (ImportError, OSError, RuntimeError, FloatingPointError)
+    run_command(command, "kerascnn", refusals=(ValueError, TypeError), failures=failures)
 
 
-def _end(message: str, code: int) -> None:
-    print(f"Error: {message}", file=sys.stderr)
-    sys.exit(code)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what TensorFlow's C++ says at its start away from the terminal."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    real, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(real, 2)
-        os.close(real)
-        os.close(nowhere)
-
-
-def _check_model(model: str, input_size: str | None) -> tuple[int, int] | None:
-    """Refuse what can be refused without Keras; the input size."""
+def _check_model(model: str) -> None:
+    """Refuse what can be refused without Keras."""
     from kerascnn.registry import variant
 
     if not model.endswith(".keras"):
         variant(model)
     elif not Path(model).is_file():
         raise ValueError(f"There is no file {model!r}.")
-    if input_size is None:
-        return None
-    sides = input_size.lower().split("x")
-    if len(sides) > 2 or not all(side.isascii() and side.isdecimal() and int(side) for side in sides):
-        raise ValueError(f"--input-size is one number or HEIGHTxWIDTH, such as 224 or 224x320; it is {input_size!r}.")
-    return int(sides[0]), int(sides[-1])
 
 
 def _open(model: str, size: tuple[int, int] | None) -> tuple[keras.Model, tuple[int, ...] | None]:

@@ -1,10 +1,9 @@
-"""How large an artifact is and how long it takes to answer."""
+"""How long an artifact takes to answer."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -32,10 +31,3 @@ def measure_latency(runtime: Runtime, image: np.ndarray, runs: int = 20, warm_up
         runtime.predict(batch[:1])
         times.append((time.perf_counter() - start) * 1000)
     return Latency(float(np.median(times)), float(np.percentile(times, 90)), runs, runtime.threads)
-
-
-def artifact_bytes(path: Path) -> int:
-    """The size of a file, or of all files in a folder (a SavedModel)."""
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return path.stat().st_size

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.manifest import digest
+from export.files import digest_of
 
 _SECONDS = 120  # for a process that loads a file and answers once
 _SLOW = 1 << 25  # bytes, beyond which the last percent of packing takes minutes
@@ -47,7 +47,7 @@ def pack(folder: Path, path: str) -> Packed:
     preset = 9 | lzma.PRESET_EXTREME if len(data) <= _SLOW else 6
     packed = folder / f"{path}.xz"
     packed.write_bytes(lzma.compress(data, preset=preset))
-    return Packed(f"{path}.xz", packed.stat().st_size, digest(packed))
+    return Packed(f"{path}.xz", packed.stat().st_size, digest_of(packed))
 
 
 def memory(path: Path, threads: int) -> int | None:

@@ -14,7 +14,9 @@ of your own, the callback `PruningSchedule` prunes, and the optimiser `KeepStruc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kerascnn.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from export.compression.clustering import cluster, round_to_half
@@ -26,25 +28,6 @@ if TYPE_CHECKING:
     from export.compression.sensitivity import Sensitivity, measure
     from export.compression.states import State, Step, state
     from export.compression.structure import KeepStructure, PruningSchedule
-
-_HOMES = {
-    "Counted": "counting",
-    "KeepStructure": "structure",
-    "PruningSchedule": "structure",
-    "Sensitivity": "sensitivity",
-    "State": "states",
-    "Step": "states",
-    "cluster": "clustering",
-    "compress": "recipe",
-    "copy": "recipe",
-    "count": "counting",
-    "fine_tune": "distillation",
-    "measure": "sensitivity",
-    "prune": "pruning",
-    "round_to_half": "clustering",
-    "state": "states",
-    "sweep": "frontier",
-}
 
 __all__ = [
     "Counted",
@@ -65,11 +48,17 @@ __all__ = [
     "sweep",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    # TensorFlow is only imported by what needs it.
-    if name not in _HOMES:
-        raise AttributeError(f"module 'export.compression' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"export.compression.{_HOMES[name]}"), name)
+__getattr__, __dir__ = lazy_attributes(
+    __name__,
+    {
+        "clustering": ("cluster", "round_to_half"),
+        "counting": ("Counted", "count"),
+        "distillation": ("fine_tune",),
+        "frontier": ("sweep",),
+        "pruning": ("prune",),
+        "recipe": ("compress", "copy"),
+        "sensitivity": ("Sensitivity", "measure"),
+        "states": ("State", "Step", "state"),
+        "structure": ("KeepStructure", "PruningSchedule"),
+    },
+)

@@ -10,8 +10,8 @@ import numpy as np
 
 from export.compression import recipe
 from export.errors import ExportError, RequestError
+from export.files import digest_of
 from export.job import COMPRESSION_PHOTOS, Job, Photos
-from export.manifest import digest
 from export.opening import LoadedModel, origin_of
 from export.report.progress import Progress
 from kerascnn.weights import WeightsError, container
@@ -74,7 +74,7 @@ def compress_job(job: Job, folder: Path, images: np.ndarray, score: Score | None
     return {
         "path": path.name,
         "bytes": size,
-        "sha256": digest(path),
+        "sha256": digest_of(path),
         "float32_bytes": 4 * model.count_params(),
         "photos": len(photos),
         "steps": [_step(step) for step in steps],

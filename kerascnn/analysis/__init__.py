@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kerascnn.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from kerascnn.analysis.comparing import Compared, compare
@@ -26,26 +27,13 @@ __all__ = [
     "receptive_field",
 ]
 
-_HOMES = {
-    "Compared": "comparing",
-    "compare": "comparing",
-    "Measured": "measuring",
-    "count_connections": "counting",
-    "count_macs": "counting",
-    "count_parameters": "counting",
-    "LayerProfile": "profiling",
-    "Profile": "profiling",
-    "profile": "profiling",
-    "effective_receptive_field": "fields",
-    "receptive_field": "fields",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"kerascnn.analysis.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'kerascnn.analysis' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_attributes(
+    __name__,
+    {
+        "comparing": ("Compared", "compare"),
+        "counting": ("count_connections", "count_macs", "count_parameters"),
+        "fields": ("effective_receptive_field", "receptive_field"),
+        "measuring": ("Measured",),
+        "profiling": ("LayerProfile", "Profile", "profile"),
+    },
+)

@@ -8,9 +8,9 @@ On the command line: `python -m kerascnn train`. Importing this package imports 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from kerascnn.lazy import lazy_attributes
 from kerascnn.training.recipes import Augmentation, Recipe, Schedule, changed, list_recipes, recipe, recipe_for
 
 if TYPE_CHECKING:
@@ -29,8 +29,4 @@ __all__ = [
     "train",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in ("Result", "Run", "train"):
-        return getattr(importlib.import_module("kerascnn.training.fitting"), name)
-    raise AttributeError(f"module 'kerascnn.training' has no attribute {name!r}")
+__getattr__, __dir__ = lazy_attributes(__name__, {"fitting": ("Result", "Run", "train")})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import os
 import signal
 import sys
 import threading
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kerascnn.console import quiet
 from serving.errors import RequestError
 
 if TYPE_CHECKING:
@@ -91,17 +91,10 @@ def _start_logging() -> None:
 
 
 def _import_tensorflow() -> None:
-    """Import TensorFlow without what its libraries write to standard error, past Python, while they are loaded."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    """Import TensorFlow without what its libraries write to standard error while they are loaded."""
     print("Starting TensorFlow …", file=sys.stderr, flush=True)
-    stderr = os.dup(2)
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+    with quiet():
         import tensorflow as tf
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
     tf.get_logger().setLevel(logging.ERROR)  # it says of every load that loading is deprecated
 
 

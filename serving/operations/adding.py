@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kerascnn.console import quiet
 from serving.artifacts import BASE_PATHS, ServedModel, find_versions, is_saved_model
 from serving.contract import EXTRA, LABELS_FILE, MANIFEST_FILE
 from serving.contract.operators import read_saved_model
@@ -91,7 +92,7 @@ def find_version(source: Path) -> tuple[Path, Path | None]:
 
 
 def _check_version(folder: Path) -> None:
-    with trial.quiet():
+    with quiet():
         loaded, findings = trial.load(folder)
         if loaded is not None:
             findings += trial.check_signatures(folder, loaded.module)
@@ -111,7 +112,7 @@ def _copy(folder: Path, target: Path, manifest: Path | None) -> None:
 
 
 def _signatures(folder: Path) -> dict[str, Any]:
-    with trial.quiet():
+    with quiet():
         graphs = read_saved_model(folder).meta_graphs
     return {
         name: {

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from kerascnn.console import quiet
 from serving.artifacts import find_versions, is_name, read_model
 from serving.contract import BATCH_SIZES
 from serving.errors import RequestError, ServingError
@@ -116,7 +117,7 @@ def _examine_version(name: str, version: int, folder: Path) -> tuple[Examined | 
     from serving.operations import trial
     from serving.operations.memory import estimate_memory
 
-    with trial.quiet():
+    with quiet():
         loaded, findings = trial.load(folder)
         if loaded is None:
             return None, findings

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,25 +23,6 @@ class Loaded:
 
     module: Any
     graphs: list[Any]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the noise of TensorFlow, much of it written by C++, away from the user."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    real, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nothing, 2)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            logging.getLogger("tensorflow").setLevel(logging.ERROR)
-            yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(real, 2)
-        os.close(real)
-        os.close(nothing)
 
 
 def load(folder: Path) -> tuple[Loaded | None, list[Finding]]:

@@ -1,0 +1,122 @@
+"""Each CIFAR network and each historic ImageNet network learns from photos: one step lowers the loss, on two backends.
+
+The networks of MNIST are in test_mnist.py. The default run takes the cheapest of a family or two, `-m slow` all.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import kerascnn
+from kerascnn.data import CIFAR10_CLASSES
+from kerascnn.registry import variants
+from tests import ROOT
+
+FAMILIES = ("resnet_cifar", "plain_cifar", "resnet_v2_cifar", "wide_resnet_cifar", "resnext_cifar", "densenet_cifar")
+FAMILIES += ("stochastic_depth", "fractalnet", "nin", "zfnet", "overfeat", "plain")
+NETWORKS = [name for name, row in variants().items() if row.family in FAMILIES]
+QUICK = {"wide_resnet16_4_cifar", "resnet20_cifar", "plain20_cifar", "nin_cifar", "plain18"}
+# What a step leaves out at random has no gradient in it; test_stochastic_depth.py and test_fractalnet.py take that up.
+WHOLE = {
+    "resnet110_stochastic_cifar": {"survival_probability": None},
+    "fractalnet20_cifar": {"drop_path": 0.0, "global_drop_path": 0.0},
+    "fractalnet34": {"drop_path": 0.0, "global_drop_path": 0.0},
+}
+# Without shortcuts gradients grow with each normalised layer (plain nets), and with a thousand layers in any case: the
+# others' step overshoots there.
+RATES = dict.fromkeys(("plain34", "plain56_cifar", "plain110_cifar", "resnet1001_v2_cifar", "resnet1202_cifar"), 1e-4)
+
+# XLA takes minutes for the gradients of grouped convolutions on a processor.
+IMAGES = {"resnext_cifar": 2, "fractalnet": 8}
+
+
+def photos(folder: Path, side: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of CIFAR-10, RGB from 0 to 255 in that size, and their classes."""
+    from PIL import Image
+
+    with zipfile.ZipFile(folder / "cifar10_test_5000.zip") as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
+        names = names[:: len(names) // count][:count]
+        images = [Image.open(io.BytesIO(archive.read(name))).convert("RGB").resize((side, side)) for name in names]
+    return np.stack([np.asarray(i) for i in images]), np.array([CIFAR10_CLASSES.index(n.split("/")[-2]) for n in names])
+
+
+def step(name: str, folder: Path) -> tuple[float, float]:
+    """The loss on one batch before and after a step down its gradient, which every trained weight must follow."""
+    keras.utils.set_random_seed(0)
+    row = variants()[name]
+    side = max(row.min_size, 32)
+    model = kerascnn.create_model(
+        name, input_shape=(side, side, 3), classes=10, classifier_activation=None, **WHOLE.get(name, {})
+    )
+    x, y = photos(folder, side, IMAGES.get(row.family, 16))
+    x = kerascnn.preprocess_input(x, model)
+    # Traced or compiled, the deepest networks take many minutes.
+    model.compile(
+        keras.optimizers.SGD(RATES.get(name, 1e-3)),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        run_eagerly=True,
+    )
+    before = [np.array(weight) for weight in model.trainable_weights]
+    normalized = any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
+    # With the statistics of the batch, as trained; without normalisation, away from the dropout's draw.
+    first = None if normalized else float(model.test_on_batch(x, y))
+    trained = float(model.train_on_batch(x, y))
+    for weight, old in zip(model.trainable_weights, before, strict=True):
+        new = np.array(weight)
+        assert np.isfinite(new).all(), weight.path
+        assert (new != old).any(), weight.path
+    losses = (trained, float(model.train_on_batch(x, y))) if normalized else (first, float(model.test_on_batch(x, y)))
+    del model, before
+    keras.backend.clear_session()
+    gc.collect()  # gigabytes a network
+    return losses
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    "network", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in NETWORKS]
+)
+def test_a_step_lowers_the_loss(network, data):
+    first, second = step(network, data)
+    print(f"{network}: {first:.5f} -> {second:.5f}")
+    assert second < first
+
+
+JAX = """
+import sys
+from pathlib import Path
+import keras
+from tests.kerascnn.applications.test_steps import step
+assert keras.backend.backend() == "jax"
+first, second = step(sys.argv[2], Path(sys.argv[1]))
+print(f"{sys.argv[2]}: {first:.5f} -> {second:.5f}")
+assert second < first
+"""
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    "network", [pytest.param(name, marks=[] if name == "plain20_cifar" else pytest.mark.slow) for name in NETWORKS]
+)
+def test_a_step_lowers_the_loss_on_jax(network, data):
+    pytest.importorskip("jax")
+    path = os.pathsep.join([str(ROOT), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", JAX, str(data), network],
+        env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    print(done.stdout)
