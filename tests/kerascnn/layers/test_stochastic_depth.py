@@ -23,10 +23,8 @@ NEVER = 1e-6  # a survival probability
 
 
 @pytest.fixture(autouse=True)
-def clear():
+def seeded():
     keras.utils.set_random_seed(0)
-    yield
-    keras.backend.clear_session()
 
 
 def images(count=4, side=32, seed=0):

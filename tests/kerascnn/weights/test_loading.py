@@ -28,12 +28,6 @@ SHAPE = (64, 64, 3)
 Arrays = dict[str, np.ndarray]
 
 
-@pytest.fixture(autouse=True)
-def clear() -> Any:
-    yield
-    keras.backend.clear_session()
-
-
 @pytest.fixture(scope="module")
 def state() -> Arrays:
     """A checkpoint of SqueezeNet v1.1 in torchvision's naming."""
