@@ -143,9 +143,11 @@ def architecture(header: Header) -> Mapping[str, tuple[int, ...]]:
 def _architecture(
     variant: str, options: str, classes: int, input_shape: tuple[int | None, int | None, int]
 ) -> Mapping[str, tuple[int, ...]]:
+    from kerascnn import factory
+
     try:
         with without_values():
-            model = registry.create_model(
+            model = factory.create_model(
                 variant, **_with_tuples(json.loads(options)), classes=classes, input_shape=input_shape
             )
     except Exception as error:  # whatever a builder or Keras says of options that make no network
