@@ -16,14 +16,15 @@ from kerascnn.building.head import flattened
 from kerascnn.building.network import Network
 from kerascnn.building.options import ModelOptions, builder
 
-__all__ = ["vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"]
+__all__ = ["vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg16_c", "vgg19", "vgg19_bn"]
 
 WIDTHS = (64, 128, 256, 512, 512)
 
-# 3x3 convolutions in each block, Table 1
+# convolutions in each block, Table 1
 CONFIGURATIONS = {
     "vgg11": (1, 1, 2, 2, 2),  # A
     "vgg13": (2, 2, 2, 2, 2),  # B
+    "vgg16_c": (2, 2, 3, 3, 3),  # C, where the third of a block is 1x1
     "vgg16": (2, 2, 3, 3, 3),  # D
     "vgg19": (2, 2, 4, 4, 4),  # E
 }
@@ -39,6 +40,12 @@ def vgg11(**options: Unpack[ModelOptions]) -> keras.Model:
 def vgg13(**options: Unpack[ModelOptions]) -> keras.Model:
     """Build VGG-13, configuration B of Table 1. Options: `ModelOptions`."""
     return _vgg("vgg13", options)
+
+
+@builder
+def vgg16_c(**options: Unpack[ModelOptions]) -> keras.Model:
+    """Build VGG-16 of configuration C of Table 1, with three 1x1 convolutions. Options: `ModelOptions`."""
+    return _vgg("vgg16_c", options)
 
 
 @builder
@@ -83,7 +90,9 @@ def _vgg(name: str, options: ModelOptions) -> keras.Model:
     x = net.input
     for block, (depth, width) in enumerate(zip(CONFIGURATIONS[name.removesuffix("_bn")], WIDTHS, strict=True), start=1):
         for i in range(1, depth + 1):
-            x = conv(x, width, 3, padding=1, activation=None if normalized else "relu", name=f"block{block}_conv{i}")
+            kernel = 1 if name == "vgg16_c" and i == 3 else 3
+            activation = None if normalized else "relu"
+            x = conv(x, width, kernel, padding=kernel // 2, activation=activation, name=f"block{block}_conv{i}")
             if normalized:
                 x = batch_norm(x, name=f"block{block}_bn{i}")
                 x = layers.Activation("relu", name=f"block{block}_relu{i}")(x)
