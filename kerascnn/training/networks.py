@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from kerascnn import registry
+from kerascnn import factory, registry
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.registry import WeightsRecord
 from kerascnn.training import augmentation, schedules
@@ -47,7 +47,7 @@ def build(run: Run, preprocessing: Preprocessing, classes: int) -> keras.Model:
     """Build the network as it is trained, with the recipe's augmentation, options and weight decay."""
     channels = registry.variant(run.model).input_shape[2]
     images = keras.Input((run.side, run.side, channels), dtype="uint8", name="images")
-    model = registry.create_model(
+    model = factory.create_model(
         run.model,
         input_tensor=augmentation.prepare(images, preprocessing, run.recipe.augmentation),
         classes=classes,
@@ -81,7 +81,7 @@ def finished_model(trained: keras.Model, run: Run, classes: int) -> keras.Model:
     options = {**(record.options if record else {}), **run.recipe.options}
     options = {name: value for name, value in options.items() if name not in TRAINING_OPTIONS}
     shape = (run.side, run.side, registry.variant(run.model).input_shape[2])
-    model = registry.create_model(run.model, classes=classes, input_shape=shape, **options)
+    model = factory.create_model(run.model, classes=classes, input_shape=shape, **options)
     for layer in model.layers:
         if layer.weights:
             weights = trained.get_layer(layer.name).get_weights()
