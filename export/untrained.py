@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kerascnn.keras_graph import producer
+
 if TYPE_CHECKING:
     import keras
 
@@ -32,7 +34,7 @@ def _last_weight(tensor: Any) -> Any | None:
     """The scale or kernel that a branch ends with, in front of a ReLU or a gate where there is one."""
     import keras
 
-    layer = tensor._keras_history.operation
+    layer = producer(tensor)
     if isinstance(layer, keras.layers.BatchNormalization):
         return layer.gamma
     if isinstance(layer, keras.layers.Conv2D):

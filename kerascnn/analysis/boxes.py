@@ -10,6 +10,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from kerascnn.keras_graph import node_of, nodes_before
+
 _ACTIVATIONS: Mapping[str, str] = {"relu": "ReLU", "elu": "ELU", "selu": "SELU", "gelu": "GELU", "silu": "SiLU"}
 _NAMES: Mapping[str, str] = {
     "BatchNormalization": "BN",
@@ -68,49 +70,25 @@ def read_graph(model: keras.Model) -> tuple[list[Node], tuple[str, ...]]:
 
     Also the names of the outputs that are left out. Nested models are one call each.
     """
-    orders = [_ancestors(tensor) for tensor in model.outputs]
+    orders = [list(nodes_before([tensor])) for tensor in model.outputs]
     chosen = max(range(len(orders)), key=lambda i: len(orders[i]))
-    order = orders[chosen]
     nodes = [Node(None, [], tuple(model.inputs[0].shape[1:]))]
-    starts = {_key(tensor) for tensor in model.inputs}
+    starts = {id(node_of(tensor)) for tensor in model.inputs}
     single = len(starts) == 1
-    positions = {}
-    for key, (operation, tensors, outputs) in order.items():
-        if key in starts and single:
-            positions[key] = 0
+    positions: dict[int, int] = {}
+    for call in orders[chosen]:
+        if id(call) in starts and single:
+            positions[id(call)] = 0
             continue
-        if type(operation).__name__ in _TRAINING_ONLY:
+        if type(call.operation).__name__ in _TRAINING_ONLY:
             continue
-        sources = [positions[_key(tensor)] for tensor in tensors if _key(tensor) in positions] or [0]
-        positions[key] = len(nodes)
-        nodes.append(Node(operation, sources, tuple(outputs[0].shape[1:])))
+        before = [id(node_of(tensor)) for tensor in call.input_tensors]
+        sources = [positions[key] for key in before if key in positions] or [0]
+        positions[id(call)] = len(nodes)
+        nodes.append(Node(call.operation, sources, tuple(call.output_tensors[0].shape[1:])))
     names = list(model.output_names) if hasattr(model, "output_names") else []
     others = [name for i, name in enumerate(names) if i != chosen] if len(names) == len(orders) else []
     return nodes, tuple(others)
-
-
-def _key(tensor: Any) -> tuple[int, int]:
-    operation, index, _ = tensor._keras_history
-    return id(operation), index
-
-
-def _ancestors(tensor: Any) -> dict[tuple[int, int], tuple[Any, list[Any], list[Any]]]:
-    """Calls that `tensor` comes from, sources first; without recursion, because networks have thousands of layers."""
-    order: dict[tuple[int, int], tuple[Any, list[Any], list[Any]]] = {}
-    stack = [(tensor, False)]
-    while stack:
-        tensor, done = stack.pop()
-        key = _key(tensor)
-        if key in order:
-            continue
-        operation, index, _ = tensor._keras_history
-        node = operation._inbound_nodes[index]
-        if done:
-            order[key] = (operation, node.input_tensors, node.output_tensors)
-            continue
-        stack.append((tensor, True))
-        stack += [(source, False) for source in reversed(node.input_tensors) if _key(source) not in order]
-    return order
 
 
 def boxes(nodes: Sequence[Node]) -> list[Box]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+
+from kerascnn.keras_graph import has_graph, nodes_before, producer
 
 Shape = tuple[int | None, ...]  # without the batch
 
@@ -59,7 +61,7 @@ def read_calls(model: keras.Model, input_shape: Sequence[int] | None = None) -> 
     inputs = [reader.add(spec) for spec in specs]
     starts = {id(tensor): number for tensor, number in zip(tensors, inputs, strict=True)}
     for tensor, number in zip(tensors, inputs, strict=True):
-        operation = tensor._keras_history.operation
+        operation = producer(tensor)
         reader.calls.append(Call(operation.name, operation, (), (number,)))
     outputs = reader.walk(model, starts, "")
     return Graph(tuple(reader.calls), tuple(reader.shapes), tuple(reader.dtypes), tuple(inputs), tuple(outputs))
@@ -74,13 +76,6 @@ def _resized(model: keras.Model, shape: tuple[int, ...]) -> keras.KerasTensor:
             f"{', '.join(map(str, known))}, and input_shape is {shape}."
         )
     return keras.KerasTensor((None, *shape), model.inputs[0].dtype)
-
-
-def has_graph(model: Any) -> bool:
-    """Whether the model was made of calls that can be followed from its outputs."""
-    outputs: list[Any] = list(getattr(model, "outputs", None) or ())
-    made = all(hasattr(tensor, "_keras_history") for tensor in outputs)
-    return bool(getattr(model, "inputs", None)) and bool(outputs) and made
 
 
 class _Reader:
@@ -100,7 +95,7 @@ class _Reader:
 
     def walk(self, model: keras.Model, numbers: dict[int, int], prefix: str) -> list[int]:
         """Add the calls between the tensors in `numbers` (by id) and the outputs; the outputs' numbers."""
-        for node in _nodes(model.outputs, numbers):
+        for node in nodes_before(model.outputs, numbers):
             sources = tuple(numbers[id(tensor)] for tensor in node.input_tensors)
             operation = node.operation
             if isinstance(operation, keras.Model) and has_graph(operation):
@@ -123,23 +118,3 @@ class _Reader:
             lambda value: here.get(id(value), value), (node.arguments.args, node.arguments.kwargs)
         )
         return keras.tree.flatten(node.operation.compute_output_spec(*arguments, **options))
-
-
-def _nodes(outputs: Sequence[Any], known: Mapping[int, int]) -> Iterator[Any]:
-    """The nodes that `outputs` come from, sources first, each once; networks are too deep for recursion."""
-    done: set[int] = set()
-    stack = [(tensor, False) for tensor in reversed(outputs)]
-    while stack:
-        tensor, ready = stack.pop()
-        if id(tensor) in known:
-            continue
-        operation, index, _ = tensor._keras_history
-        node = operation._inbound_nodes[index]
-        if id(node) in done:
-            continue
-        if ready:
-            done.add(id(node))
-            yield node
-            continue
-        stack.append((tensor, True))
-        stack += [(source, False) for source in reversed(node.input_tensors)]

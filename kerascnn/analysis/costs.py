@@ -8,6 +8,7 @@ from typing import Any
 from keras import layers
 
 from kerascnn.analysis.calls import Call, Graph, Shape
+from kerascnn.keras_graph import trained_weights
 from kerascnn.layers.ensembling import PhotoPreparation
 from kerascnn.layers.lenet import PartialConv2D, RadialBasis
 
@@ -110,7 +111,7 @@ def weight_counts(operation: Any) -> tuple[int, int]:
     """(trained weights, those that training never touches as gradients: statistics and codes), frozen or not."""
     if not isinstance(operation, layers.Layer):
         return 0, 0
-    trained = {id(weight) for part in operation._flatten_layers() for weight in part._trainable_variables}
+    trained = {id(weight) for weight in trained_weights(operation)}
     counts = [0, 0]
     for weight in operation.weights:
         counts[id(weight) not in trained] += math.prod(weight.shape)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
+from kerascnn.keras_graph import all_layers
 from kerascnn.layers.lenet import PartialConv2D, RadialBasis, TrainableSubsampling, units
 
 
@@ -26,15 +27,11 @@ def count_parameters(model: keras.Model) -> Parameters:
     total = model.count_params()
     statistics = sum(
         math.prod(weight.shape)
-        for layer in model._flatten_layers(include_self=False, recursive=True)
+        for layer in all_layers(model)
         if isinstance(layer, layers.BatchNormalization)
         for weight in (layer.moving_mean, layer.moving_variance)
     )
-    fixed = sum(
-        math.prod(layer.prototypes.shape)
-        for layer in model._flatten_layers(include_self=False, recursive=True)
-        if isinstance(layer, RadialBasis)
-    )
+    fixed = sum(math.prod(layer.prototypes.shape) for layer in all_layers(model) if isinstance(layer, RadialBasis))
     return Parameters(trained=total - statistics - fixed, statistics=statistics, fixed=fixed)
 
 
@@ -46,7 +43,7 @@ def count_macs(model: keras.Model) -> int:
     Raises:
         ValueError: a side of the input is None, so that the work is not fixed.
     """
-    return sum(layer_macs(layer) for layer in model._flatten_layers(include_self=False, recursive=True))
+    return sum(layer_macs(layer) for layer in all_layers(model))
 
 
 def layer_macs(layer: keras.layers.Layer) -> int:

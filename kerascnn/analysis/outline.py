@@ -16,6 +16,7 @@ import keras
 
 from kerascnn.analysis.boxes import Box, Node, boxes, read_graph
 from kerascnn.analysis.counting import layer_macs
+from kerascnn.keras_graph import all_layers, trained_weights
 
 Shape = tuple[int | None, ...]  # without the batch
 
@@ -239,8 +240,8 @@ def _repeats(units: Sequence[Unit], start: int, size: int) -> int:
 def _costs(drawn: Iterator[Box]) -> tuple[int, int | None]:
     """Trained parameters, and multiply-accumulates; a layer that is called twice has its weights once."""
     layers = {id(layer): layer for box in drawn for layer in box.layers if isinstance(layer, keras.Layer)}
-    flat = [part for layer in layers.values() for part in layer._flatten_layers(include_self=True, recursive=True)]
-    weights = {id(weight): weight for layer in flat for weight in layer._trainable_variables}  # whatever is frozen
+    flat = [part for layer in layers.values() for part in all_layers(layer)]
+    weights = {id(weight): weight for layer in layers.values() for weight in trained_weights(layer)}
     parameters = sum(math.prod(weight.shape) for weight in weights.values())
     try:
         return parameters, sum(layer_macs(layer) for layer in flat)
