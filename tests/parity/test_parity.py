@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import keras
 import pytest
 
 from kerascnn import list_models
@@ -13,12 +11,6 @@ from kerascnn import list_models
 from .references import REFERENCES, Reference
 
 pytestmark = pytest.mark.parity
-
-
-@pytest.fixture(autouse=True)
-def clear() -> Any:
-    yield
-    keras.backend.clear_session()
 
 
 @pytest.mark.parametrize(

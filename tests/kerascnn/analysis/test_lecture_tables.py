@@ -9,18 +9,15 @@ import keras
 import pytest
 from keras import layers
 
-import kerascnn
 from kerascnn.analysis import calculators, profile
 from kerascnn.registry import variant
+from tests.networks import structure
 
 
 @functools.cache
 def measured(name, shape=None):
     """The profile of a network, built once for all tests."""
-    options = {"input_shape": shape} if shape else {}
-    found = profile(kerascnn.create_model(name, **options))
-    keras.backend.clear_session()
-    return found
+    return profile(structure(name, **({"input_shape": shape} if shape else {})))
 
 
 def kernels(name):

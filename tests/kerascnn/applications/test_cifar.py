@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from functools import cache
 
 import keras
 import numpy as np
@@ -13,21 +12,10 @@ import kerascnn
 from kerascnn import applications
 from kerascnn.layers.normalization import ChannelPadding
 from kerascnn.registry import variants
+from tests.networks import structure
 
 FAMILIES = ("resnet_v2_cifar", "wide_resnet_cifar", "resnext_cifar", "densenet_cifar")
 NETWORKS = [name for name, row in variants().items() if row.family in FAMILIES]
-
-
-@cache
-def build(name, **options):
-    return kerascnn.create_model(name, **options)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def forget():
-    yield
-    build.cache_clear()
-    keras.backend.clear_session()
 
 
 def images(count=2, shape=(32, 32, 3)):
@@ -44,7 +32,7 @@ def has(model, layer):
 
 @pytest.mark.parametrize("name", ["resnet110_v2_cifar", "resnet164_v2_cifar"])
 def test_the_first_activation_of_v2_is_before_the_split(name):
-    model = build(name)
+    model = structure(name)
     assert not has(model, "conv2_block1_preact_bn")
     activated = model.get_layer("conv1_relu").output
     assert model.get_layer("conv2_block1_1_conv").input is activated
@@ -54,7 +42,7 @@ def test_the_first_activation_of_v2_is_before_the_split(name):
 
 
 def test_pytorchcvs_stem_of_v2_activates_the_branch_alone():
-    model = build("resnet110_v2_cifar", stem="pytorchcv")
+    model = structure("resnet110_v2_cifar", stem="pytorchcv")
     assert not has(model, "conv1_bn")
     shortcut, _ = model.get_layer("conv2_block1_out").input
     assert shortcut is model.get_layer("conv1_conv").output
@@ -62,7 +50,7 @@ def test_pytorchcvs_stem_of_v2_activates_the_branch_alone():
 
 def test_the_shortcuts_of_resnet110_v2():
     """A projection of the activated map, or zeros beside the sum itself."""
-    projected, padded = build("resnet110_v2_cifar"), build("resnet110_v2_cifar", shortcut="A")
+    projected, padded = structure("resnet110_v2_cifar"), structure("resnet110_v2_cifar", shortcut="A")
     assert len(of(padded, ChannelPadding)) == 2
     assert padded.get_layer("conv3_block1_0_pool").input is padded.get_layer("conv2_block18_out").output
     assert not of(projected, ChannelPadding)
@@ -71,7 +59,7 @@ def test_the_shortcuts_of_resnet110_v2():
 
 @pytest.mark.parametrize(("options", "expected"), [({}, [1, 2, 1]), ({"stride_in_1x1": True}, [2, 1, 1])])
 def test_the_stride_of_v2_bottlenecks(options, expected):
-    model = build("resnet164_v2_cifar", **options)
+    model = structure("resnet164_v2_cifar", **options)
     assert [model.get_layer(f"conv3_block1_{i}_conv").strides[0] for i in (1, 2, 3)] == expected
     assert not model.get_layer("conv3_block1_0_conv").use_bias
 
@@ -86,7 +74,7 @@ def test_depth_is_what_the_names_say():
         ("densenet40_k12_cifar", 40),
         ("densenet100_bc_k12_cifar", 100),
     ):
-        names = [layer.name for layer in of(build(name), keras.layers.Conv2D)]
+        names = [layer.name for layer in of(structure(name), keras.layers.Conv2D)]
         if name.startswith("wide"):
             assert len(names) == depth
         else:
@@ -94,13 +82,13 @@ def test_depth_is_what_the_names_say():
 
 
 def test_resnext_groups():
-    model = build("resnext29_8x64d_cifar")
+    model = structure("resnext29_8x64d_cifar")
     grouped = [model.get_layer(f"conv{stage}_block1_2_conv") for stage in (2, 3, 4)]
     assert [(layer.groups, layer.filters // 8) for layer in grouped] == [(8, 64), (8, 128), (8, 256)]
 
 
 def test_compression_belongs_to_bc():
-    plain, bc = build("densenet40_k12_cifar"), build("densenet100_bc_k12_cifar")
+    plain, bc = structure("densenet40_k12_cifar"), structure("densenet100_bc_k12_cifar")
     assert [plain.get_layer(f"pool{i}_conv").output.shape[-1] for i in (2, 3)] == [160, 304]
     assert plain.get_layer("bn").output.shape[-1] == 448
     assert [bc.get_layer(f"pool{i}_conv").output.shape[-1] for i in (2, 3)] == [108, 150]
@@ -138,7 +126,7 @@ def test_plain_densenet_is_the_papers_formula():
 
 
 def test_dropout_of_wide_resnet_is_between_the_convolutions():
-    model, without = build("wide_resnet16_4_cifar", dropout=0.3), build("wide_resnet16_4_cifar")
+    model, without = (kerascnn.create_model("wide_resnet16_4_cifar", dropout=rate) for rate in (0.3, 0.0))
     assert [layer.rate for layer in of(model, keras.layers.Dropout)] == [0.3] * 6
     assert model.get_layer("conv3_block2_dropout").input is model.get_layer("conv3_block2_1_relu").output
     assert model.get_layer("conv3_block2_2_conv").input is model.get_layer("conv3_block2_dropout").output
@@ -147,11 +135,11 @@ def test_dropout_of_wide_resnet_is_between_the_convolutions():
 
 @pytest.mark.parametrize("name", ["densenet40_k12_cifar", "densenet100_bc_k12_cifar"])
 def test_dropout_of_densenet_is_after_each_convolution_but_the_first(name):
-    model = build(name, dropout=0.2)
+    model = structure(name, dropout=0.2)
     dropped = {layer.input._keras_history.operation.name for layer in of(model, keras.layers.Dropout)}
     assert dropped == {layer.name for layer in of(model, keras.layers.Conv2D)} - {"conv1_conv"}
     if name == "densenet40_k12_cifar":
-        same_without(model, build(name))
+        same_without(*(kerascnn.create_model(name, dropout=rate) for rate in (0.2, 0.0)))
 
 
 def same_without(model, without):
@@ -186,7 +174,8 @@ def test_wrong_choices(name, options, message):
 
 
 def test_resnet18_without_projections_has_the_plain_networks_weights():
-    plain, zeros = build("plain18", input_shape=(64, 64, 3)), build("resnet18", input_shape=(64, 64, 3), shortcut="A")
+    plain = applications.plain18(input_shape=(64, 64, 3))
+    zeros = applications.resnet18(input_shape=(64, 64, 3), shortcut="A")
     assert not of(plain, keras.layers.Add)
     assert len(of(zeros, keras.layers.Add)) == 8
     assert len(of(zeros, ChannelPadding)) == 3
@@ -213,7 +202,7 @@ def test_resnet18_without_projections_has_the_plain_networks_weights():
 )
 def test_each_layer_has_a_name_of_its_own_in_pytorchcv(name, options, expected):
     mapping = importlib.import_module(f"kerascnn.weights.mappings.{kerascnn.variant(name).family}")
-    layers = [layer.name for layer in build(name, **options).layers if layer.weights]
+    layers = [layer.name for layer in structure(name, **options).layers if layer.weights]
     names = mapping.pytorchcv(layers)
     assert set(names) == set(layers)
     assert len(set(names.values())) == len(layers)

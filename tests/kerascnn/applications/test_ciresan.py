@@ -11,12 +11,6 @@ from kerascnn import applications
 from kerascnn.layers.lenet import scaled_tanh
 
 
-@pytest.fixture(autouse=True)
-def clear():
-    yield
-    keras.backend.clear_session()
-
-
 def normal(*shape):
     return np.random.default_rng(0).normal(size=shape).astype("float32")
 

@@ -1,17 +1,12 @@
-"""Every variant has exactly the parameters, statistics and multiply-accumulates of the table of facts."""
+"""Every variant has exactly the counts, the stages and the smallest input size of the table of facts."""
 
-import keras
 import pytest
 
 import kerascnn
 from kerascnn.analysis import count_macs, count_parameters, profile
-from kerascnn.registry import builders, variants
-
-
-@pytest.fixture(autouse=True)
-def clear():
-    yield
-    keras.backend.clear_session()
+from kerascnn.factory import builders
+from kerascnn.registry import variants
+from tests.networks import structure, without_values
 
 
 def test_every_row_has_a_builder_and_every_builder_a_row():
@@ -22,21 +17,23 @@ def test_every_row_has_a_builder_and_every_builder_a_row():
 @pytest.mark.parametrize("name", variants())
 def test_counts(name):
     row = variants()[name]
+    assert row.input_shape[0] in row.macs
     for side, macs in row.macs.items():
-        model = kerascnn.create_model(name, input_shape=(side, side, row.input_shape[2]))
+        model = structure(name, input_shape=(side, side, row.input_shape[2]))
         counted = count_parameters(model)
         assert (counted.trained, counted.statistics) == (row.parameters, row.statistics)
         assert count_macs(model) == macs
         table = profile(model)
         assert (table.parameters, table.macs, table.unknown) == (row.parameters, macs, ())
-    assert row.input_shape[0] in row.macs
+        assert table.peak.optimal
+        assert all(layer.field for layer in table.layers if len(layer.output) == 3)
 
 
 @pytest.mark.parametrize(
     ("name", "counts"), [(row.name, counts) for row in variants().values() for counts in row.also], ids=str
 )
 def test_counts_under_other_options(name, counts):
-    model = kerascnn.create_model(name, **counts.options)
+    model = structure(name, **counts.options)
     assert count_parameters(model).trained == counts.parameters
     if counts.gmacs is not None:
         assert round(count_macs(model) / 1e9, 4) == counts.gmacs
@@ -45,17 +42,34 @@ def test_counts_under_other_options(name, counts):
 @pytest.mark.parametrize("name", variants())
 def test_stages_are_those_of_the_record(name):
     row = variants()[name]
-    model = kerascnn.create_model(name, features=True)
-    side = row.input_shape[0]
-    assert {stage: tensor.shape[-1] for stage, tensor in model.output.items()} == {
+    side, *_, channels = row.input_shape
+    output = structure(name, features=True).output
+    assert {stage: tensor.shape[-1] for stage, tensor in output.items()} == {
         stage: channels for stage, (channels, _) in row.stages.items()
     }
-    for stage, (_, stride) in row.stages.items():
-        # Unpadded convolutions lose a few pixels at the edge, so the stride is the nearest power of two.
-        found = model.output[stage].shape[1]
-        assert found <= side / stride + 1
-        if found < side / stride * 0.7:  # much of a small image: see how the map grows
-            wider = kerascnn.create_model(
-                name, features=[stage], input_shape=(side + 8 * stride, side, row.input_shape[2])
-            )
-            assert wider.output[stage].shape[1] == found + 8
+    # Unpadded convolutions lose a few pixels at the edge, so the stride is the nearest power of two.
+    sides = {stage: output[stage].shape[1] for stage in row.stages}
+    strides = {stage: stride for stage, (_, stride) in row.stages.items()}
+    assert all(sides[stage] <= side / strides[stage] + 1 for stage in sides)
+    unsure = [stage for stage in sides if sides[stage] < side / strides[stage] * 0.7]
+    if unsure:  # much of a small image: see how the map grows
+        more = 8 * max(strides[stage] for stage in unsure)
+        wider = structure(name, features=True, input_shape=(side + more, side, channels)).output
+        assert {stage: wider[stage].shape[1] - sides[stage] for stage in unsure} == {
+            stage: more // strides[stage] for stage in unsure
+        }
+
+
+@pytest.mark.parametrize("name", variants())
+def test_the_smallest_size(name, monkeypatch):
+    """It works, one pixel less is refused, and that it must be: there, the architecture itself fails."""
+    row = variants()[name]
+    side, channels = row.min_size, row.input_shape[2]
+    assert structure(name, input_shape=(side, side, channels), classes=3).output_shape == (None, 3)
+    if side == 1:
+        return
+    with pytest.raises(ValueError, match=f"smallest that works is {side}x{side}"):
+        kerascnn.create_model(name, input_shape=(side - 1, side, channels))
+    monkeypatch.setattr("kerascnn.building.network._check_shape", lambda *_: None)
+    with pytest.raises(Exception), without_values():  # noqa: B017  (Keras and TensorFlow each raise their own)
+        kerascnn.create_model(name, input_shape=(side - 1, side - 1, channels))

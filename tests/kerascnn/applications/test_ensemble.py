@@ -23,12 +23,6 @@ CAFFE = Preprocessing(36, (24, 24), "bilinear", "bgr", (103.9, 116.8, 123.7), (1
 TORCH = Preprocessing(36, (32, 32), "bilinear", "rgb", (123.7, 116.3, 103.5), (58.4, 57.1, 57.4))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def clear():
-    yield
-    keras.backend.clear_session()
-
-
 def member(preprocessing=TORCH, *, seed=0, classes=4, activation="softmax", name="small", size=None, channels=3):
     """A small classifier with random weights that answers differently to each image."""
     image = keras.Input((*(size or preprocessing.crop), channels))

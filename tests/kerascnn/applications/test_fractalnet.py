@@ -11,10 +11,8 @@ from kerascnn.layers.drop_path import FractalJoin, GlobalDropPath, single_column
 
 
 @pytest.fixture(autouse=True)
-def clear():
+def seeded():
     keras.utils.set_random_seed(0)
-    yield
-    keras.backend.clear_session()
 
 
 def images(count=2, shape=(32, 32, 3)):

@@ -12,12 +12,6 @@ from kerascnn.build_info import build_info
 from kerascnn.layers.auxiliary import AuxiliaryModel
 
 
-@pytest.fixture(autouse=True)
-def clear():
-    yield
-    keras.backend.clear_session()
-
-
 def images(side, count=4, seed=0):
     return np.random.default_rng(seed).normal(size=(count, side, side, 3)).astype("float32")
 

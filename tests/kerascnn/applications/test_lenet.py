@@ -37,12 +37,6 @@ TABLE = {
 }
 
 
-@pytest.fixture(autouse=True)
-def clear():
-    yield
-    keras.backend.clear_session()
-
-
 def normal(*shape):
     return RANDOM.normal(size=shape).astype("float32")
 

@@ -10,12 +10,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
 import pytest
 from keras import layers
 
-import kerascnn
 from kerascnn.layers.normalization import LocalResponseNormalization
+from tests.networks import structure
 
 onnx = pytest.importorskip("onnx", reason="the ONNX zoo's graphs come with the onnx package")
 
@@ -283,14 +282,8 @@ def only(traits, others):
     return ", ".join(f"{key} {value}" for key, value in traits.items() if others.get(key) != value)
 
 
-@pytest.fixture(autouse=True)
-def clear():
-    yield
-    keras.backend.clear_session()
-
-
 def compared(variant, file, **options):
-    return differences(graph(ours(kerascnn.create_model(variant, **options))), graph(theirs(file)))
+    return differences(graph(ours(structure(variant, **options))), graph(theirs(file)))
 
 
 @pytest.mark.parametrize("network", NETWORKS)

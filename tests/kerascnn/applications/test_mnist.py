@@ -23,12 +23,6 @@ NETWORKS = ("lenet5", "lenet5_1998", "lenet_caffe", "ciresan_mlp", "ciresan_mnis
 pytestmark = pytest.mark.data
 
 
-@pytest.fixture(autouse=True)
-def clear():
-    yield
-    keras.backend.clear_session()
-
-
 def digits(folder: Path, model: keras.Model, part: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Images of MNIST in the middle of the model's field, scaled for it, and their labels."""
     with np.load(folder / "mnist.npz") as file:

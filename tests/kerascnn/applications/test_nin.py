@@ -15,12 +15,6 @@ from kerascnn.weights.mappings import nin
 from tests.parity import seeding
 
 
-@pytest.fixture(autouse=True)
-def clear():
-    yield
-    keras.backend.clear_session()
-
-
 def images(*shape):
     return np.random.default_rng(0).normal(size=shape).astype("float32")
 

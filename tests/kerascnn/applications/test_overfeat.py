@@ -28,12 +28,6 @@ SCALES = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def clear():
-    yield
-    keras.backend.clear_session()
-
-
 @pytest.fixture(autouse=True)
 def thin(monkeypatch):
     """A sixteenth of the filters, and regressors of 16 times fewer units."""

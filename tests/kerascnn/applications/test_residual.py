@@ -1,28 +1,21 @@
 """What is special in the residual and dense families: where strides, groups, activations and padding are."""
 
 import importlib
-from functools import cache
 
 import keras
 import numpy as np
 import pytest
 
 import kerascnn
+from kerascnn import applications
 from kerascnn.applications.senet import squeeze_excite
+from tests.networks import structure
 
 SHAPE = (64, 64, 3)
 
 
-@cache
 def build(name, **options):
-    return kerascnn.create_model(name, input_shape=SHAPE, include_top=False, **options)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def forget():
-    yield
-    build.cache_clear()
-    keras.backend.clear_session()
+    return structure(name, input_shape=SHAPE, include_top=False, **options)
 
 
 def strides(model, unit):
@@ -108,7 +101,7 @@ def test_the_first_activation_of_v2(stem, after_conv1, in_the_unit):
 @pytest.mark.parametrize("side", [31, 32])
 def test_padding_wins_only_in_keras_pool(stem, edge, side):
     """Before an activation a map has negative values, among which padded zeros would be the largest."""
-    model = kerascnn.create_model("resnet18_v2", input_shape=(2 * side, 2 * side, 3), include_top=False, stem=stem)
+    model = structure("resnet18_v2", input_shape=(2 * side, 2 * side, 3), include_top=False, stem=stem)
     pool = keras.Model(model.get_layer("conv1_conv").output, model.get_layer("pool1").output)
     pooled = np.asarray(pool(-np.ones((1, side, side, 64))))[0, :, :, 0]
     assert pooled.shape == (16, 16)
@@ -118,7 +111,9 @@ def test_padding_wins_only_in_keras_pool(stem, edge, side):
 
 def test_paper_and_timm_stems_of_v2_agree_where_scales_are_positive():
     """Pooling and a rising activation can change places; the timm form is held against timm's by the parity table."""
-    papers, timms = build("resnet50_v2"), build("resnet50_v2", stem="timm")
+    papers, timms = (
+        applications.resnet50_v2(input_shape=SHAPE, include_top=False, stem=stem) for stem in ("paper", "timm")
+    )
     rng = np.random.default_rng(0)
     for layer in papers.layers:
         if layer.weights:
@@ -138,7 +133,8 @@ def test_v2_projects_the_activated_map_and_adds_the_sum_otherwise():
 
 
 def test_keras_form_of_v2():
-    model = build("resnet50_v2", stem="keras", stride_in_last_unit=True, conv_bias=True)
+    form = {"stem": "keras", "stride_in_last_unit": True, "conv_bias": True}
+    model = applications.resnet50_v2(input_shape=SHAPE, include_top=False, **form)
     theirs = keras.applications.ResNet50V2(weights=None, include_top=False, input_shape=SHAPE)
     shapes = {layer.name: [w.shape for w in layer.weights] for layer in model.layers if layer.weights}
     assert shapes == {layer.name: [w.shape for w in layer.weights] for layer in theirs.layers if layer.weights}

@@ -23,12 +23,6 @@ from kerascnn.weights.mappings import resnet_cifar
 from tests.parity import seeding
 
 
-@pytest.fixture(autouse=True)
-def clear():
-    yield
-    keras.backend.clear_session()
-
-
 def images(count=2, shape=(32, 32, 3)):
     return np.random.default_rng(0).normal(size=(count, *shape)).astype("float32")
 

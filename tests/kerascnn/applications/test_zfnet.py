@@ -5,17 +5,12 @@ import numpy as np
 import pytest
 
 from kerascnn import applications
-
-
-@pytest.fixture(autouse=True)
-def clear():
-    yield
-    keras.backend.clear_session()
+from tests.networks import structure
 
 
 @pytest.mark.parametrize("options", [{}, {"normalization": "pytorchcv"}], ids=str)
 def test_map_sizes_of_figure_3(options):
-    model = applications.zfnet(include_top=False, **options)
+    model = structure("zfnet", include_top=False, **options)
     sides = {name: model.get_layer(name).output.shape[1] for name in ("conv1", "pool1", "conv2", "pool2", "pool5")}
     assert sides == {"conv1": 110, "pool1": 55, "conv2": 26, "pool2": 13, "pool5": 6}
 
@@ -52,8 +47,8 @@ def test_normalization(normalization, expected):
 
 def test_the_two_differ_in_three_widths():
     widths = [
-        [layer.filters for layer in build(include_top=False).layers if isinstance(layer, keras.layers.Conv2D)]
-        for build in (applications.zfnet, applications.zfnet_wide)
+        [layer.filters for layer in structure(name, include_top=False).layers if isinstance(layer, keras.layers.Conv2D)]
+        for name in ("zfnet", "zfnet_wide")
     ]
     assert widths == [[96, 256, 384, 384, 256], [96, 256, 512, 1024, 512]]
     with pytest.raises(ValueError, match="'after_pool', 'pytorchcv'"):

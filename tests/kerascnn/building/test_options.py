@@ -6,7 +6,6 @@ import pytest
 
 import kerascnn
 from kerascnn import applications
-from kerascnn.registry import variants
 
 # One variant of each way to end a network: global pooling, a 1x1 convolution, flattening.
 TYPICAL = ("resnet18", "squeezenet", "alexnet", "vgg11")
@@ -16,12 +15,6 @@ SMALLEST = {"vgg11": 64, "alexnet": 67}
 def small(name):
     side = SMALLEST.get(name, 64)
     return (side, side, 3)
-
-
-@pytest.fixture(autouse=True)
-def clear():
-    yield
-    keras.backend.clear_session()
 
 
 def images(shape, count=2, seed=0):
@@ -44,27 +37,6 @@ def test_without_top(name, pooling, rank):
     model = kerascnn.create_model(name, input_shape=small(name), include_top=False, pooling=pooling)
     assert len(model.output_shape) == rank
     assert not any("predictions" in layer.name for layer in model.layers)
-
-
-@pytest.mark.parametrize("name", variants())
-def test_the_smallest_size_is_the_smallest(name):
-    row = variants()[name]
-    side = row.min_size
-    model = kerascnn.create_model(name, input_shape=(side, side, 3), classes=3)
-    assert np.isfinite(np.asarray(model(images((side, side, 3), 1)))).all()
-    if side > 1:
-        with pytest.raises(ValueError, match=f"smallest that works is {side}x{side}"):
-            kerascnn.create_model(name, input_shape=(side - 1, side, 3))
-
-
-def test_the_smallest_size_is_not_larger_than_it_must_be(monkeypatch):
-    """Below min_size each architecture itself fails, so the check refuses nothing that would work."""
-    monkeypatch.setattr("kerascnn.building.network._check_shape", lambda *_: None)
-    for name, row in variants().items():
-        if row.min_size > 1:
-            side = row.min_size - 1
-            with pytest.raises(Exception):  # noqa: B017  (Keras and TensorFlow each raise their own)
-                kerascnn.create_model(name, input_shape=(side, side, 3))(images((side, side, 3), 1))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet"])

@@ -12,9 +12,10 @@ import pytest
 
 import kerascnn
 from kerascnn import applications
-from kerascnn.building.network import ResidualOptions
+from kerascnn.building.options import ResidualOptions
+from kerascnn.factory import builders
 from kerascnn.layers.stochastic_depth import StochasticDepth, StochasticDepthModel
-from kerascnn.registry import builders, variants
+from kerascnn.registry import variants
 from tests import ROOT
 
 # one of each kind of unit
@@ -23,10 +24,8 @@ NEVER = 1e-6  # a survival probability
 
 
 @pytest.fixture(autouse=True)
-def clear():
+def seeded():
     keras.utils.set_random_seed(0)
-    yield
-    keras.backend.clear_session()
 
 
 def images(count=4, side=32, seed=0):

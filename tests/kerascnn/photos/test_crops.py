@@ -15,12 +15,6 @@ from kerascnn.surgery.convolutional import fully_convolutional
 READING = Preprocessing(40, (32, 32), "bilinear", "bgr", (100.0, 110.0, 120.0), (60.0,))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def clear():
-    yield
-    keras.backend.clear_session()
-
-
 def photo(width, height, seed=0):
     coarse = np.random.default_rng(seed).integers(0, 256, (7, 5, 3), np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -42,9 +41,3 @@ def photos(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[:36]).convert("RGB").save(path)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def clear():
-    yield
-    keras.backend.clear_session()

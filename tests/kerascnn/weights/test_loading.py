@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 import kerascnn
 from kerascnn import applications, weights
-from kerascnn.registry import builders
+from kerascnn.factory import builders
 from kerascnn.weights import WeightsError, readers
 from kerascnn.weights.conversion import adapt_channels, namings
 from kerascnn.weights.loading import _mapping
@@ -26,12 +26,6 @@ from tests.parity import seeding
 
 SHAPE = (64, 64, 3)
 Arrays = dict[str, np.ndarray]
-
-
-@pytest.fixture(autouse=True)
-def clear() -> Any:
-    yield
-    keras.backend.clear_session()
 
 
 @pytest.fixture(scope="module")

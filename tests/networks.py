@@ -1,0 +1,53 @@
+"""Networks that tests read and do not change, each built once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import keras
+
+import kerascnn
+
+
+def built(name: str, **options: Any) -> keras.Model:
+    """Build a variant with its initial weights, or return what an earlier test built.
+
+    Args:
+        name: The variant.
+        **options: Of its builder; hashable.
+    """
+    return _built(name, tuple(sorted(options.items())))
+
+
+def structure(name: str, **options: Any) -> keras.Model:
+    """Build a variant without values for its weights, or return what an earlier test built.
+
+    Args:
+        name: The variant.
+        **options: Of its builder; hashable.
+    """
+    return _structure(name, tuple(sorted(options.items())))
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Build models whose weights have shapes but no values: in a third of the time, and without the memory."""
+    with keras.StatelessScope(initialize_variables=False):
+        yield
+    keras.backend.clear_session(free_memory=False)  # or Keras would give them values with those of the next model
+
+
+# The tests of a file ask for the same networks, those of other files seldom do.
+@lru_cache(maxsize=4)
+def _built(name: str, options: tuple[tuple[str, Any], ...]) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return kerascnn.create_model(name, **dict(options))
+
+
+@lru_cache(maxsize=16)
+def _structure(name: str, options: tuple[tuple[str, Any], ...]) -> keras.Model:
+    with without_values():
+        return kerascnn.create_model(name, **dict(options))
