@@ -19,10 +19,10 @@ from typing import Any
 
 HEAD = """# Every variant in every format
 
-Made by `python benchmarks/export_all.py`: untrained networks at their own input size, each artifact run in its own
-runtime against the Keras model. Error: largest difference of the logits, relative to the largest logit. Latency: one
-image, median, on two cores with other work on them: good for orders of magnitude only. The last column is the whole
-export in seconds, building and verifying included."""
+`python benchmarks/export_all.py` makes this table from untrained networks at their own input size. Each artifact runs
+in its own runtime against the Keras model. Error: the largest difference of the logits, relative to the largest logit.
+Latency: the median for one image, on two cores with other work on them, so it shows orders of magnitude only. The last
+column is the whole export in seconds, with building and verifying."""
 FORMATS = ("saved_model", "tflite", "onnx")
 
 

@@ -1,9 +1,9 @@
-"""Writes docs/architectures: a page for each family, the index, and the figures.
+"""Write docs/architectures: a page for each family, the index, and the figures.
 
-    python docs/generate.py             everything; drawing the figures builds their networks, which takes minutes
-    python docs/generate.py --pages     pages alone, within a second
+    python docs/generate.py             all; drawing the figures builds their networks, which takes minutes
+    python docs/generate.py --pages     the pages alone, within a second
     python docs/generate.py resnet vgg  the figures of these families, and all pages
-    python docs/generate.py --check     writes nothing; says what is not current, and exits with 1 if anything is
+    python docs/generate.py --check     write nothing; name what is not current, and exit with 1 if anything is
 
 Numbers and words come from the families' records (kerascnn/applications/*.toml), options from the builders' docstrings,
 and figures from the built networks. The table [page] of a family has:
@@ -36,7 +36,7 @@ from kerascnn.registry import PublishedError, Variant, read_families, read_toml,
 NOTICE = "<!-- Written by `python docs/generate.py` from kerascnn/applications. -->"
 
 LEGEND = (
-    "Drawn from the built network: a card is a stage, with the maps that leave it, its parameters and "
+    "Drawn from the built network. A card is a stage, with the maps that leave it, its parameters and "
     "multiply-accumulates and their share of the whole; a dashed frame is a unit that repeats; /2 is a stride."
 )
 
@@ -79,7 +79,7 @@ def read(family: str) -> Mapping[str, Any]:
 
 
 def figures(chosen: Sequence[str] = ()) -> dict[str, Path]:
-    """File of each figure, by what it shows, of all families or of the chosen ones."""
+    """Return the file of each figure, by what it shows, of all families or of the chosen ones."""
     shown = {}
     for family in families():
         if not chosen or family in chosen:
@@ -89,13 +89,13 @@ def figures(chosen: Sequence[str] = ()) -> dict[str, Path]:
 
 
 def pages() -> dict[Path, str]:
-    """Text of every page; nothing is built."""
+    """Return the text of every page. Builds nothing."""
     written = {HOME / f"{family}.md": page(family, rows) for family, rows in families().items()}
     return {HOME / "README.md": index_page(), **written}
 
 
 def draw(figure: str) -> str:
-    """SVG of one figure, from the graph of the network that it names."""
+    """Draw one figure as SVG, from the graph of the network that it names."""
     import keras
 
     import kerascnn
@@ -130,7 +130,7 @@ def _figure_title(figure: str) -> str:
 
 
 def page(family: str, rows: Sequence[Variant]) -> str:
-    """The page of one family."""
+    """Return the page of one family."""
     words = read(family)
     parts = [NOTICE, f"# {words['title']}", words["idea"].strip()]
     for figure in words["figures"]:
@@ -160,7 +160,7 @@ def _numbers(rows: Sequence[Variant]) -> str:
     ]
     names = ("builder", "network", "year", "input", "-parameters", "-statistics", "-multiply-accumulates")
     note = (
-        "Parameters are trained weights; statistics are batch normalisation's moving means and variances; "
+        "Parameters are trained weights; statistics are batch normalization's moving means and variances; "
         "multiply-accumulates are those of convolutions and dense layers for one image of the given size."
     )
     return f"{_table(names, lines)}\n\n{note}"
@@ -195,12 +195,12 @@ def _python(value: Any) -> str:
 def _errors(rows: Sequence[Variant]) -> str:
     lines = [(f"`{row.name}`", _percent(error), error.source) for row in rows for error in row.errors]
     if not lines:
-        return "None is on record: only those are that could be read at their source."
+        return "None is on record, because none could be read at its source."
     ours = _table(("network", "-error", "who published it"), lines)
     what = (
         "top-1, or top-1 / top-5, in percent" if any(e.top5 is not None for r in rows for e in r.errors) else "percent"
     )
-    return f"{ours}\n\nErrors in {what}, on the validation or test set of the data that the network is for."
+    return f"{ours}\n\nErrors in {what}, on the validation or test set of the network's own data."
 
 
 def _percent(error: PublishedError) -> str:
@@ -247,7 +247,7 @@ python -m export --model {name} --all  # SavedModel, TFLite and ONNX, each check
 
 
 def index_page() -> str:
-    """Every network in the order of the lectures."""
+    """Return the index: every network in the order of the lectures."""
     parts = [NOTICE, f"# {index()['title']}", index()["intro"].strip()]
     by_family = families()
     for name, group in index()["groups"].items():
@@ -289,7 +289,7 @@ def _short(number: int) -> str:
 
 
 def _table(names: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table; a minus in front of a column's name aligns it right."""
+    """Write a Markdown table. A minus in front of a column's name aligns it right."""
     head = [name.removeprefix("-") for name in names]
     rule = ["---:" if name.startswith("-") else "---" for name in names]
     rows = [[str(cell).replace("|", "\\|") for cell in line] for line in lines]
@@ -334,28 +334,28 @@ def _options(rows: Sequence[Variant]) -> str:
 
 @cache
 def _builders() -> dict[str, tuple[tuple[str, ...], str, dict[str, str]]]:
-    """Of each builder: its own options, the class of the others, and what its docstring says of its own."""
-    found = {}
+    """Return of each builder: its own options, the class of the others, and what its docstring says of its own."""
+    builders = {}
     for path in sorted((ROOT / "kerascnn" / "applications").glob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name in variants():
                 own = tuple(argument.arg for argument in node.args.kwonlyargs)
                 rest = re.sub(r"Unpack\[(\w+)\]", r"\1", ast.unparse(node.args.kwarg.annotation))  # type: ignore
-                found[node.name] = (own, rest, _entries(ast.get_docstring(node) or ""))
-    return found
+                builders[node.name] = (own, rest, _entries(ast.get_docstring(node) or ""))
+    return builders
 
 
 @cache
 def _options_docstring(name: str) -> str:
-    """Docstring of a class of options in building/network.py."""
-    tree = ast.parse((ROOT / "kerascnn" / "building" / "network.py").read_text(encoding="utf-8"))
+    """Return the docstring of a class of options."""
+    tree = ast.parse((ROOT / "kerascnn" / "building" / "options.py").read_text(encoding="utf-8"))
     return next(ast.get_docstring(n) or "" for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name)
 
 
 def _entries(docstring: str) -> dict[str, str]:
-    """What a docstring says of each argument: `name: words`, in its section Args or by itself."""
-    _, args, section = docstring.partition("Args:\n")
-    text = inspect.cleandoc(section if args else docstring.partition("\n")[2])
+    """Return what a docstring says of each argument or attribute: `name: words`."""
+    section = re.search(r"^(?:Args|Attributes):\n((?:(?: .*)?(?:\n|$))*)", docstring, flags=re.MULTILINE)
+    text = inspect.cleandoc(section[1]) if section else ""
     entries = re.findall(r"^(\w+): (.*(?:\n +.*)*)", text, flags=re.MULTILINE)
     return {name: " ".join(words.split()) for name, words in entries}
 
@@ -364,19 +364,19 @@ def _entries(docstring: str) -> dict[str, str]:
 
 
 def stale(expected: dict[Path, str]) -> list[Path]:
-    """Files that are not as they should be."""
+    """Return the files that do not have the expected text."""
     return [path for path, text in expected.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
 
 
 def strays() -> list[Path]:
-    """Pages and figures that belong to nothing."""
+    """Return the pages and figures that belong to no family."""
     wanted = {*pages(), *figures().values()}
     there = [*HOME.glob("*.md"), *(HOME / "images").glob("*")]
     return sorted(path for path in there if path not in wanted)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write or check, see the top of this file."""
+    """Write or check, as the top of this file says."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("families", nargs="*", help="families whose figures are drawn; all by default")
     parser.add_argument("--pages", action="store_true", help="leave the figures alone")

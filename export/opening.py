@@ -206,7 +206,7 @@ def build(
     """
     import keras
 
-    from kerascnn import registry
+    from kerascnn import factory, registry
     from kerascnn.build_info import build_info
     from kerascnn.data import class_names
 
@@ -228,7 +228,7 @@ def build(
         options["classes"] = classes
     keras.utils.set_random_seed(0)  # an untrained export is the same every time
     try:
-        model = registry.create_model(name, weights=chosen.source, **options)
+        model = factory.create_model(name, weights=chosen.source, **options)
     except (ValueError, TypeError, ImportError) as error:
         raise RequestError(str(error)) from error
     if chosen.source is None:

@@ -16,10 +16,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from kerascnn import analysis, applications, layers, photos, surgery, weights
+    from kerascnn.factory import create_model
     from kerascnn.layers.auxiliary import inference_model
     from kerascnn.photos import crops, detection
     from kerascnn.photos.preprocessing import decode_predictions, preprocess_input
-    from kerascnn.registry import Variant, create_model, list_models, variant
+    from kerascnn.registry import Variant, list_models, variant
 
 __all__ = [
     "Variant",
@@ -44,7 +45,8 @@ __getattr__, __dir__ = lazy_attributes(
     {
         "layers.auxiliary": ("inference_model",),
         "photos.preprocessing": ("decode_predictions", "preprocess_input"),
-        "registry": ("Variant", "create_model", "list_models", "variant"),
+        "factory": ("create_model",),
+        "registry": ("Variant", "list_models", "variant"),
     },
     modules={
         **{name: name for name in ("analysis", "applications", "layers", "photos", "surgery", "weights")},

@@ -1,4 +1,4 @@
-"""The variants: a frozen record of each, and the builders that make them.
+"""The variants: a frozen record of each.
 
 Each family has a file of records, `applications/FAMILY.toml`, with these tables:
 
@@ -8,26 +8,19 @@ Each family has a file of records, `applications/FAMILY.toml`, with these tables
     [weights.VARIANT.NAME]   fields of `WeightsRecord`
     [recipes.NAME]           fields of `kerascnn.training.recipes.Recipe`
 
-The files are read once and without importing Keras. A builder joins its record with `@register`.
+The files are read once and without importing Keras.
 """
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
-import functools
-import gc
-import importlib
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
-
-if TYPE_CHECKING:
-    import keras
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -236,54 +229,3 @@ def variant(name: str) -> Variant:
 def list_models(pattern: str = "*") -> list[str]:
     """Names of the variants that match a shell pattern such as `resnet*`, in alphabetical order."""
     return sorted(name for name in variants() if fnmatch.fnmatchcase(name, pattern))
-
-
-Builder = TypeVar("Builder", bound=Callable[..., Any])
-_builders: dict[str, Callable[..., keras.Model]] = {}
-
-
-def register(builder: Builder) -> Builder:
-    """Make a public builder known under its own name, which must have a record."""
-    name = builder.__name__
-    if name not in variants():
-        raise LookupError(f"The builder {name!r} has no table [variants.{name}] in its family's TOML file.")
-
-    @functools.wraps(builder)
-    def build(*arguments: Any, **options: Any) -> keras.Model:
-        with _no_collection():
-            return builder(*arguments, **options)
-
-    _builders[name] = build
-    return cast("Builder", build)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """No garbage collection meanwhile: building allocates objects by the million and frees few of them.
-
-    It takes a tenth off the time that the largest networks take to build.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def builders() -> Mapping[str, Callable[..., keras.Model]]:
-    """Every builder by name (imports Keras)."""
-    importlib.import_module("kerascnn.applications")
-    return _builders
-
-
-def create_model(name: str, **options: Any) -> keras.Model:
-    """Build a variant by name: `create_model("resnet50", classes=10)` is `applications.resnet50(classes=10)`.
-
-    Raises:
-        ValueError: no variant has that name, or an option has a value that the builder does not take.
-        TypeError: the builder has no option of that name; the message lists those that it has.
-    """
-    variant(name)
-    return builders()[name](**options)

@@ -1,18 +1,20 @@
-"""The residual networks' common frame (He et al. 2015, Table 1): stem, four stages of units, classifier.
+"""The residual networks' common frame (He et al. 2015, arXiv:1512.03385, Table 1): stem, stages of units, classifier.
 
-ResNet, Wide ResNet, ResNeXt and SENet differ in their units' widths, groups and attention, which each says in its file.
+ResNet, Wide ResNet, ResNeXt and SENet differ in the widths, groups and attention of their units.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.building.blocks import add, conv_bn_relu, max_pool
-from kerascnn.building.network import DATA_FORMAT, Network
+from kerascnn.building.blocks import DATA_FORMAT, conv_bn_relu, max_pool
+from kerascnn.building.head import pooled
+from kerascnn.building.network import Network
 from kerascnn.layers.normalization import ChannelPadding
 from kerascnn.layers.stochastic_depth import Join
 
@@ -25,79 +27,91 @@ UNITS: Mapping[int, tuple[int, int, int, int]] = {
     152: (3, 8, 36, 3),
 }
 
-# (map, width of the stage, such as 64, 128, 256, 512, stride, name, how the branch is added) -> map
-Unit = Callable[[KerasTensor, int, int, str, Join], KerasTensor]
+
+@dataclass(frozen=True)
+class Place:
+    """Where a residual unit stands in its network.
+
+    Attributes:
+        name: What the names of its layers begin with.
+        width: That of its stage, such as 64, 128, 256 and 512.
+        strides: 2 where the unit halves the map.
+        join: What adds its branch to its shortcut.
+        first: Whether it is the first unit of the network.
+    """
+
+    name: str
+    width: int
+    strides: int
+    join: Join
+    first: bool
+
+
+Unit = Callable[[KerasTensor, Place], KerasTensor]
 Attention = Callable[[KerasTensor, str], KerasTensor]
 # where the shape changes: zeros (option A), zeros after averages, or a projection (option B); None for a plain network,
 # without shortcuts
 Shortcut = Literal["A", "average", "B"] | None
 
 
-def basic(
-    x: KerasTensor,
-    width: int,
-    strides: int,
-    name: str,
-    join: Join = add,
-    *,
-    attention: Attention | None = None,
-    shortcut: Shortcut = "B",
-) -> KerasTensor:
-    """Two 3x3 convolutions and the shortcut."""
-    y = conv_bn_relu(x, width, 3, strides=strides, padding=1, name=f"{name}_1")
-    y = conv_bn_relu(y, width, 3, padding=1, relu=False, name=f"{name}_2")
-    return _join(x, y, strides, name, join, 1, attention, shortcut)
+@dataclass(frozen=True)
+class Basic:
+    """A unit of two 3x3 convolutions and the shortcut."""
+
+    shortcut: Shortcut = "B"
+    attention: Attention | None = None
+
+    def __call__(self, x: KerasTensor, place: Place) -> KerasTensor:
+        """Build the unit on `x`."""
+        y = conv_bn_relu(x, place.width, 3, strides=place.strides, padding=1, name=f"{place.name}_1")
+        y = conv_bn_relu(y, place.width, 3, padding=1, relu=False, name=f"{place.name}_2")
+        return _join(x, self.attention(y, place.name) if self.attention else y, place, self.shortcut)
 
 
-def bottleneck(
-    x: KerasTensor,
-    widths: tuple[int, int, int],
-    strides: int,
-    name: str,
-    join: Join = add,
-    *,
-    groups: int = 1,
-    stride_in_1x1: bool = False,
-    shortcut_kernel: int = 1,
-    attention: Attention | None = None,
-) -> KerasTensor:
-    """1x1, 3x3 and 1x1 convolutions of these widths and the shortcut.
+@dataclass(frozen=True)
+class Bottleneck:
+    """A unit of 1x1, 3x3 and 1x1 convolutions and the shortcut.
 
-    The stride is the 3x3 convolution's, or the first 1x1 convolution's with `stride_in_1x1`; `shortcut_kernel` is the
-    side of the strided projections' kernels.
+    Attributes:
+        widths: Those of the convolutions, in widths of the stage.
+        groups: Those of the 3x3 convolution.
+        stride_in_1x1: Whether the stride is the first 1x1 convolution's, and not the 3x3 convolution's.
+        shortcut_kernel: Side of the kernel of strided projections.
+        attention: What the branch goes through at its end.
     """
-    reduced, middle, out = widths
-    early, late = (strides, 1) if stride_in_1x1 else (1, strides)
-    y = conv_bn_relu(x, reduced, 1, strides=early, name=f"{name}_1")
-    y = conv_bn_relu(y, middle, 3, strides=late, padding=1, groups=groups, name=f"{name}_2")
-    y = conv_bn_relu(y, out, 1, relu=False, name=f"{name}_3")
-    return _join(x, y, strides, name, join, shortcut_kernel if strides > 1 else 1, attention)
+
+    widths: tuple[int, int, int] = (1, 1, 4)
+    groups: int = 1
+    stride_in_1x1: bool = False
+    shortcut_kernel: int = 1
+    attention: Attention | None = None
+
+    def __call__(self, x: KerasTensor, place: Place) -> KerasTensor:
+        """Build the unit on `x`."""
+        name = place.name
+        reduced, middle, out = (factor * place.width for factor in self.widths)
+        early, late = (place.strides, 1) if self.stride_in_1x1 else (1, place.strides)
+        y = conv_bn_relu(x, reduced, 1, strides=early, name=f"{name}_1")
+        y = conv_bn_relu(y, middle, 3, strides=late, padding=1, groups=self.groups, name=f"{name}_2")
+        y = conv_bn_relu(y, out, 1, relu=False, name=f"{name}_3")
+        y = self.attention(y, name) if self.attention else y
+        return _join(x, y, place, "B", self.shortcut_kernel if place.strides > 1 else 1)
 
 
-def _join(
-    x: KerasTensor,
-    y: KerasTensor,
-    strides: int,
-    name: str,
-    join: Join,
-    kernel: int,
-    attention: Attention | None,
-    shortcut: Shortcut = "B",
-) -> KerasTensor:
-    """Sum of the branch `y` and the shortcut from `x`, then ReLU."""
-    if attention:
-        y = attention(y, name)
+def _join(x: KerasTensor, y: KerasTensor, place: Place, shortcut: Shortcut, kernel: int = 1) -> KerasTensor:
+    """Add the branch `y` to the shortcut from `x`, then ReLU."""
+    name, channels, strides = place.name, y.shape[-1], place.strides
     if shortcut == "average":
-        x = averaged(x, y.shape[-1], strides, name)
+        x = averaged(x, channels, strides, name)
     elif shortcut == "A":
-        x = padded(x, y.shape[-1], strides, name)
-    elif shortcut == "B" and (x.shape[-1] != y.shape[-1] or strides > 1):
-        x = conv_bn_relu(x, y.shape[-1], kernel, strides=strides, padding=kernel // 2, relu=False, name=f"{name}_0")
-    return layers.Activation("relu", name=f"{name}_out")(join(x, y, name=f"{name}_add") if shortcut else y)
+        x = padded(x, channels, strides, name)
+    elif shortcut == "B" and (x.shape[-1] != channels or strides > 1):
+        x = conv_bn_relu(x, channels, kernel, strides=strides, padding=kernel // 2, relu=False, name=f"{name}_0")
+    return layers.Activation("relu", name=f"{name}_out")(place.join(x, y, name=f"{name}_add") if shortcut else y)
 
 
 def padded(x: KerasTensor, channels: int, strides: int, name: str) -> KerasTensor:
-    """The parameter-free shortcut of option A: every `strides`-th pixel, and channels of zeros."""
+    """Build the shortcut of option A, without parameters: every `strides`-th pixel, and channels of zeros."""
     if strides > 1:
         x = layers.MaxPooling2D(1, strides, data_format=DATA_FORMAT, name=f"{name}_0_pool")(x)
     if more := channels - x.shape[-1]:
@@ -108,7 +122,7 @@ def padded(x: KerasTensor, channels: int, strides: int, name: str) -> KerasTenso
 
 
 def averaged(x: KerasTensor, channels: int, strides: int, name: str) -> KerasTensor:
-    """The shortcut of stochastic depth's paper: averages of `strides` x `strides` pixels, then channels of zeros."""
+    """Build the shortcut of stochastic depth's paper: averages of `strides` x `strides` pixels, and zeros."""
     if strides > 1:
         # "same" for odd sides only, whose last row and column the convolutions keep too
         x = layers.AveragePooling2D(strides, padding="same", data_format=DATA_FORMAT, name=f"{name}_0_pool")(x)
@@ -118,18 +132,24 @@ def averaged(x: KerasTensor, channels: int, strides: int, name: str) -> KerasTen
 
 
 def resnet(net: Network, depth: int, unit: Unit) -> keras.Model:
-    """The whole of a network of that depth: 7x7 stem and 3x3 pooling, stages of `unit`, classifier."""
+    """Build a whole network of that depth: 7x7 stem and 3x3 pooling, stages of `unit`, classifier."""
     x = net.stage("stem", conv_bn_relu(net.input, 64, 7, strides=2, padding=3, name="conv1"))
     x = max_pool(x, 3, 2, padding=1, name="pool1")
-    return net.classifier(stages(net, x, UNITS[depth], unit))
+    return pooled(net, stages(net, x, UNITS[depth], unit))
 
 
-def stages(net: Network, x: KerasTensor, units: Sequence[int], unit: Unit, width: int = 64) -> KerasTensor:
-    """conv2_x and on, of so many units; each but the first doubles the width and halves the map in its first unit."""
-    join = net.join(sum(units))
+def stages(
+    net: Network, x: KerasTensor, units: Sequence[int], unit: Unit, width: int = 64, stride_in_last_unit: bool = False
+) -> KerasTensor:
+    """Build conv2_x and on, of so many units. Each stage but the first has half the map and twice the width.
+
+    The first unit of those stages has the stride, or with `stride_in_last_unit` the last unit of the stage before.
+    """
+    joins = iter(net.joins(sum(units)))
     for stage, count in enumerate(units, start=1):
         for i in range(1, count + 1):
-            strides = 2 if stage > 1 and i == 1 else 1
-            x = unit(x, width * 2 ** (stage - 1), strides, f"conv{stage + 1}_block{i}", join)
+            strided = i == count and stage < len(units) if stride_in_last_unit else i == 1 and stage > 1
+            name = f"conv{stage + 1}_block{i}"
+            x = unit(x, Place(name, width * 2 ** (stage - 1), 1 + strided, next(joins), first=stage == i == 1))
         net.stage(f"stage{stage}", x)
     return x

@@ -5,25 +5,27 @@ from __future__ import annotations
 from typing import Unpack
 
 import keras
-from keras import KerasTensor, layers
 
 from kerascnn.building.blocks import conv, max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
+from kerascnn.building.head import flattened
+from kerascnn.building.network import Network
+from kerascnn.building.options import Choice, ModelOptions, builder
 from kerascnn.layers.normalization import AdaptiveAveragePooling2D, LocalResponseNormalization
-from kerascnn.registry import register
+
+__all__ = ["alexnet", "alexnet_owt"]
 
 
-@register
+@builder
 def alexnet(*, groups: int | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
-    """AlexNet of 2012 (section 3.5), its two GPUs as two groups of channels.
+    """Build AlexNet of 2012 (section 3.5), its two GPUs as two groups of channels.
 
     The input is 227x227: the paper prints 224, from which its own map sizes (55, 27, 13) do not follow.
 
     Args:
-        groups: groups of conv2, conv4 and conv5: 2 as in the paper (the default), or 1 for one tower.
-        **options: see `kerascnn.building.ModelOptions`.
+        groups: Groups of conv2, conv4 and conv5: 2 as in the paper (the default), or 1 for one tower.
+        **options: See `ModelOptions`.
     """
-    net = Network("alexnet", options, {"groups": (groups, 2, (1, 2))})
+    net = Network("alexnet", options, {"groups": Choice(groups, 2, (1, 2))})
     groups = net.choices["groups"]
     x = net.stage("stem", conv(net.input, 96, 11, strides=4, name="conv1"))
     x = LocalResponseNormalization(name="norm1")(x)
@@ -35,14 +37,14 @@ def alexnet(*, groups: int | None = None, **options: Unpack[ModelOptions]) -> ke
     x = conv(x, 384, 3, padding=1, groups=groups, name="conv4")
     x = net.stage("stage2", conv(x, 256, 3, padding=1, groups=groups, name="conv5"))
     x = max_pool(x, 3, 2, name="pool5")
-    return _classifier(x, net, dropout="outputs")  # section 4.2
+    return flattened(net, x)  # dropout as in section 4.2
 
 
-@register
+@builder
 def alexnet_owt(**options: Unpack[ModelOptions]) -> keras.Model:
-    """The one-tower AlexNet of 2014 with torchvision's widths (64-192-384-256-256), without normalisation.
+    """Build the one-tower AlexNet of 2014 with torchvision's widths (64-192-384-256-256), without normalization.
 
-    Options: `kerascnn.building.ModelOptions`. Other sizes than 224 are pooled to 6x6 before fc6, as torchvision does.
+    Options: `ModelOptions`. Other sizes than 224 are pooled to 6x6 before fc6, as torchvision does.
     """
     net = Network("alexnet_owt", options)
     x = net.stage("stem", conv(net.input, 64, 11, strides=4, padding=2, name="conv1"))
@@ -55,19 +57,4 @@ def alexnet_owt(**options: Unpack[ModelOptions]) -> keras.Model:
     x = max_pool(x, 3, 2, name="pool5")
     if not net.features_only and None not in x.shape[1:3] and x.shape[1:3] != (6, 6):
         x = AdaptiveAveragePooling2D((6, 6), name="avg_pool")(x)
-    return _classifier(x, net, dropout="inputs")  # as torchvision does
-
-
-def _classifier(x: KerasTensor, net: Network, dropout: str) -> keras.Model:
-    """Two hidden layers of 4,096 units with dropout of 0.5 on their "inputs" or on their "outputs"."""
-    if net.features_only:
-        return net.finish(x)
-    net.require_fixed_size(x)
-    x = layers.Flatten(data_format=DATA_FORMAT, name="flatten")(x)
-    for name in ("fc6", "fc7"):
-        if dropout == "inputs":
-            x = layers.Dropout(0.5, name=f"{name}_dropout")(x)
-        x = net.dense(x, 4096, name)
-        if dropout == "outputs":
-            x = layers.Dropout(0.5, name=f"{name}_dropout")(x)
-    return net.finish(net.predictions(x))
+    return flattened(net, x, dropout="in")  # as torchvision does

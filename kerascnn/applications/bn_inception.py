@@ -7,9 +7,12 @@ from typing import Unpack
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.building.blocks import average_pool, concatenate, conv_bn_relu, max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
-from kerascnn.registry import register
+from kerascnn.building.blocks import DATA_FORMAT, average_pool, concatenate, conv_bn_relu, max_pool
+from kerascnn.building.head import pooled
+from kerascnn.building.network import Network
+from kerascnn.building.options import Choice, ModelOptions, builder
+
+__all__ = ["bn_inception"]
 
 # filters of the 1x1, 3x3 reduce, 3x3, double 3x3 reduce, double 3x3 and pool projection (0: none), Figure 5
 MODULES = {
@@ -28,16 +31,16 @@ MODULES = {
 STAGES = {"3b": "stage2", "4d": "stage3", "5b": "stage4"}
 
 
-@register
+@builder
 def bn_inception(*, pool_counts_padding: bool | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
-    """BN-Inception (Figure 5): batch normalisation after each convolution, two 3x3 convolutions in place of a 5x5.
+    """Build BN-Inception (Figure 5): batch normalization after each convolution, two 3x3 in place of a 5x5.
 
     Args:
         pool_counts_padding: False (the default) averages over the pixels within the map, as TensorFlow does; True
             counts the zeros around it, as Caffe and the weights trained with Caffe do. The paper does not say.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: See `ModelOptions`.
     """
-    net = Network("bn_inception", options, {"pool_counts_padding": (pool_counts_padding, False, (True, False))})
+    net = Network("bn_inception", options, {"pool_counts_padding": Choice(pool_counts_padding, False)})
     x = net.stage("stem", conv_bn_relu(net.input, 64, 7, strides=2, padding=3, name="conv1_7x7_s2"))
     x = max_pool(x, 3, 2, ceil=True, name="pool1_3x3_s2")
     x = conv_bn_relu(x, 64, 1, name="conv2_3x3_reduce")
@@ -47,11 +50,11 @@ def bn_inception(*, pool_counts_padding: bool | None = None, **options: Unpack[M
         x = _module(x, name, net.choices["pool_counts_padding"])
         if name in STAGES:
             net.stage(STAGES[name], x)
-    return net.classifier(x)
+    return pooled(net, x)
 
 
 def _module(x: KerasTensor, name: str, count_padding: bool) -> KerasTensor:
-    """An inception module; without 1x1 convolution and projection it halves the map."""
+    """Build an inception module. Without 1x1 convolution and projection it halves the map."""
     ones, threes_reduce, threes, doubles_reduce, doubles, projection = MODULES[name]
     last = name == "5b"
     name = f"inception_{name}"

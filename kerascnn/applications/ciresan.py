@@ -11,30 +11,33 @@ from typing import Unpack
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.building.blocks import max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
+from kerascnn.building.blocks import DATA_FORMAT, max_pool
+from kerascnn.building.head import flat, predictions
+from kerascnn.building.network import Network
+from kerascnn.building.options import Choice, ModelOptions, builder
 from kerascnn.layers.lenet import scaled_tanh
-from kerascnn.registry import register
+
+__all__ = ["ciresan_gtsrb", "ciresan_mlp", "ciresan_mnist"]
 
 HIDDEN = (2500, 2000, 1500, 1000, 500)
 
 
-@register
+@builder
 def ciresan_mlp(*, hidden: Sequence[int] | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
-    """The deep perceptron of 2010 for MNIST (section 2, table 1): no convolutions, on images of 29x29.
+    """Build the deep perceptron of 2010 for MNIST (section 2, table 1): no convolutions, on images of 29x29.
 
     Each hidden layer is a stage, as a map of one pixel; include_top=False ends with the last of them.
 
     Args:
-        hidden: units of each hidden layer: 2500-2000-1500-1000-500 by default; the paper also has 1000-500,
+        hidden: Units of each hidden layer: 2500-2000-1500-1000-500 by default; the paper also has 1000-500,
             1500-1000-500, 2000-1500-1000-500 and nine times 1000.
-        **options: see `kerascnn.building.ModelOptions`; the sides in input_shape must be given.
+        **options: See `ModelOptions`; the sides in input_shape must be given.
 
     Raises:
         ValueError: `hidden` is not a list of positive whole numbers, or a side of the input is None.
     """
     _check_hidden(hidden)
-    net = Network("ciresan_mlp", options, {"hidden": (hidden, HIDDEN, None)})
+    net = Network("ciresan_mlp", options, {"hidden": Choice(hidden, HIDDEN, None)})
     if None in net.input.shape[1:3]:
         raise ValueError(
             f"ciresan_mlp is fully connected from its first layer on: give the sides in input_shape, such as "
@@ -48,26 +51,26 @@ def ciresan_mlp(*, hidden: Sequence[int] | None = None, **options: Unpack[ModelO
     return net.finish(one_pixel if net.features_only else _predictions(x, net))
 
 
-@register
+@builder
 def ciresan_mnist(**options: Unpack[ModelOptions]) -> keras.Model:
-    """One column of the multi-column network for MNIST (arXiv:1202.2745): 29x29-20C4-MP2-40C5-MP3-150N-10N.
+    """Build one column of the multi-column network for MNIST (arXiv:1202.2745): 29x29-20C4-MP2-40C5-MP3-150N-10N.
 
-    Options: `kerascnn.building.ModelOptions`.
+    Options: `ModelOptions`.
     """
     return _column("ciresan_mnist", options, ((20, 4, 2), (40, 5, 3)), 150)
 
 
-@register
+@builder
 def ciresan_gtsrb(**options: Unpack[ModelOptions]) -> keras.Model:
-    """One column for the 43 German traffic signs (arXiv:1202.2745): 48x48-100C7-MP2-150C4-MP2-250C4-MP2-300N-43N.
+    """Build one column for the 43 German traffic signs (arXiv:1202.2745): 48x48-100C7-MP2-150C4-MP2-250C4-MP2-300N-43N.
 
-    Options: `kerascnn.building.ModelOptions`.
+    Options: `ModelOptions`.
     """
     return _column("ciresan_gtsrb", options, ((100, 7, 2), (150, 4, 2), (250, 4, 2)), 300)
 
 
 def _column(name: str, options: ModelOptions, convolutions: Sequence[tuple[int, int, int]], hidden: int) -> keras.Model:
-    """(maps, kernel, pool) for each convolution, then one hidden layer."""
+    """Build a column of convolutions, of (maps, kernel, pool) each, and one hidden layer."""
     net = Network(name, options)
     x = net.input
     for i, (maps, kernel, pool) in enumerate(convolutions, 1):
@@ -83,9 +86,7 @@ def _column(name: str, options: ModelOptions, convolutions: Sequence[tuple[int, 
         x = max_pool(x, pool, pool, name=f"pool{i}")
     if net.features_only:
         return net.finish(x)
-    net.require_fixed_size(x)
-    x = layers.Flatten(data_format=DATA_FORMAT, name="flatten")(x)
-    return net.finish(_predictions(_units(x, hidden, "fc1"), net))
+    return net.finish(_predictions(_units(flat(net, x), hidden, "fc1"), net))
 
 
 def _units(x: KerasTensor, count: int, name: str) -> KerasTensor:
@@ -93,7 +94,7 @@ def _units(x: KerasTensor, count: int, name: str) -> KerasTensor:
 
 
 def _predictions(x: KerasTensor, net: Network) -> KerasTensor:
-    return net.predictions(x, initializer=_initializer())
+    return predictions(net, x, initializer=_initializer())
 
 
 def _initializer() -> keras.initializers.Initializer:

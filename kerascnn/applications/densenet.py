@@ -7,9 +7,12 @@ from typing import Unpack
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.building.blocks import bn_relu, concatenate, conv, conv_bn_relu, max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
-from kerascnn.registry import register
+from kerascnn.building.blocks import DATA_FORMAT, bn_relu, concatenate, conv, conv_bn_relu, max_pool
+from kerascnn.building.head import pooled
+from kerascnn.building.network import Network
+from kerascnn.building.options import ModelOptions, builder
+
+__all__ = ["densenet121", "densenet161", "densenet169", "densenet201", "densenet264"]
 
 # growth rate k, dense layers in each of the four blocks, Table 1; 161 is the authors' (their code and README)
 CONFIGURATIONS = {
@@ -21,33 +24,33 @@ CONFIGURATIONS = {
 }
 
 
-@register
+@builder
 def densenet121(**options: Unpack[ModelOptions]) -> keras.Model:
-    """DenseNet-121 (Table 1). Options: `kerascnn.building.ModelOptions`."""
+    """Build DenseNet-121 (Table 1). Options: `ModelOptions`."""
     return _densenet("densenet121", options)
 
 
-@register
+@builder
 def densenet161(**options: Unpack[ModelOptions]) -> keras.Model:
-    """DenseNet-161, of growth rate 48. Options: `kerascnn.building.ModelOptions`."""
+    """Build DenseNet-161, of growth rate 48. Options: `ModelOptions`."""
     return _densenet("densenet161", options)
 
 
-@register
+@builder
 def densenet169(**options: Unpack[ModelOptions]) -> keras.Model:
-    """DenseNet-169 (Table 1). Options: `kerascnn.building.ModelOptions`."""
+    """Build DenseNet-169 (Table 1). Options: `ModelOptions`."""
     return _densenet("densenet169", options)
 
 
-@register
+@builder
 def densenet201(**options: Unpack[ModelOptions]) -> keras.Model:
-    """DenseNet-201 (Table 1). Options: `kerascnn.building.ModelOptions`."""
+    """Build DenseNet-201 (Table 1). Options: `ModelOptions`."""
     return _densenet("densenet201", options)
 
 
-@register
+@builder
 def densenet264(**options: Unpack[ModelOptions]) -> keras.Model:
-    """DenseNet-264 (Table 1). Options: `kerascnn.building.ModelOptions`."""
+    """Build DenseNet-264 (Table 1). Options: `ModelOptions`."""
     return _densenet("densenet264", options)
 
 
@@ -63,13 +66,13 @@ def _densenet(name: str, options: ModelOptions) -> keras.Model:
             x = dense_layer(x, growth, f"conv{block + 1}_block{i}")
         if block < 4:
             net.stage(f"stage{block}", x)
-    return net.classifier(net.stage("stage4", bn_relu(x)))
+    return pooled(net, net.stage("stage4", bn_relu(x)))
 
 
 def dense_layer(
     x: KerasTensor, growth: int, name: str, *, bottleneck: bool = True, dropout: float = 0.0
 ) -> KerasTensor:
-    """BN-ReLU-1x1 (the `bottleneck` of DenseNet-B), BN-ReLU-3x3, joined to its input."""
+    """Add BN-ReLU-1x1 (the `bottleneck` of DenseNet-B) and BN-ReLU-3x3, joined to their input."""
     y = bn_relu(x, name=f"{name}_0")
     if bottleneck:
         y = _conv(y, 4 * growth, 1, f"{name}_1", dropout)
@@ -79,13 +82,13 @@ def dense_layer(
 
 
 def transition(x: KerasTensor, name: str, *, compress: bool = True, dropout: float = 0.0) -> KerasTensor:
-    """BN-ReLU-1x1, to half the channels with `compress` (DenseNet-C), then 2x2 average pooling."""
+    """Add BN-ReLU-1x1, to half the channels with `compress` (DenseNet-C), then 2x2 average pooling."""
     x = bn_relu(x, name=name)
     x = _conv(x, x.shape[-1] // 2 if compress else x.shape[-1], 1, name, dropout)
     return layers.AveragePooling2D(2, 2, data_format=DATA_FORMAT, name=f"{name}_pool")(x)
 
 
 def _conv(x: KerasTensor, filters: int, side: int, name: str, dropout: float) -> KerasTensor:
-    """A convolution without bias, and dropout of its outputs where there is any (section 4.2)."""
+    """Add a convolution without bias, and dropout of its outputs where there is any (section 4.2)."""
     x = conv(x, filters, side, padding=side // 2, use_bias=False, activation=None, name=f"{name}_conv")
     return layers.Dropout(dropout, name=f"{name}_dropout")(x) if dropout else x

@@ -8,62 +8,81 @@ import keras
 
 from kerascnn.applications.densenet import dense_layer, transition
 from kerascnn.building.blocks import bn_relu, conv
-from kerascnn.building.network import ModelOptions, Network, dropout_rate
-from kerascnn.registry import register
+from kerascnn.building.head import dropout_rate, pooled
+from kerascnn.building.network import Network
+from kerascnn.building.options import ModelOptions, builder
+
+__all__ = [
+    "densenet40_k12_cifar",
+    "densenet100_bc_k12_cifar",
+    "densenet100_k12_cifar",
+    "densenet100_k24_cifar",
+    "densenet190_bc_k40_cifar",
+    "densenet250_bc_k24_cifar",
+]
+
+# layers, growth rate k, whether with bottlenecks and compression (BC), Table 2
+CONFIGURATIONS = {
+    "densenet40_k12_cifar": (40, 12, False),
+    "densenet100_k12_cifar": (100, 12, False),
+    "densenet100_k24_cifar": (100, 24, False),
+    "densenet100_bc_k12_cifar": (100, 12, True),
+    "densenet190_bc_k40_cifar": (190, 40, True),
+    "densenet250_bc_k24_cifar": (250, 24, True),
+}
 
 
-@register
+@builder
 def densenet40_k12_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
-    """DenseNet of 40 layers and growth rate 12, without bottlenecks, 10 classes unless `classes` says otherwise.
+    """Build DenseNet of 40 layers and growth rate 12, without bottlenecks, 10 classes unless `classes` says otherwise.
 
     Its transitions keep all channels: compression belongs to the BC networks.
 
     Args:
-        dropout: the rate of dropout after each convolution but the first, 0 by default; the paper uses 0.2 where it
+        dropout: The rate of dropout after each convolution but the first, 0 by default; the paper uses 0.2 where it
             trains without augmentation (section 4.2).
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: See `ModelOptions`.
     """
-    return _densenet("densenet40_k12_cifar", 40, 12, options, dropout)
+    return _densenet("densenet40_k12_cifar", options, dropout)
 
 
-@register
+@builder
 def densenet100_k12_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
-    """DenseNet of 100 layers and growth rate 12. Options as for `densenet40_k12_cifar`."""
-    return _densenet("densenet100_k12_cifar", 100, 12, options, dropout)
+    """Build DenseNet of 100 layers and growth rate 12. Options as for `densenet40_k12_cifar`."""
+    return _densenet("densenet100_k12_cifar", options, dropout)
 
 
-@register
+@builder
 def densenet100_k24_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
-    """DenseNet of 100 layers and growth rate 24. Options as for `densenet40_k12_cifar`."""
-    return _densenet("densenet100_k24_cifar", 100, 24, options, dropout)
+    """Build DenseNet of 100 layers and growth rate 24. Options as for `densenet40_k12_cifar`."""
+    return _densenet("densenet100_k24_cifar", options, dropout)
 
 
-@register
+@builder
 def densenet100_bc_k12_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
-    """DenseNet-BC of 100 layers and growth rate 12, with bottlenecks and compression by half.
+    """Build DenseNet-BC of 100 layers and growth rate 12, with bottlenecks and compression by half.
 
     Options as for `densenet40_k12_cifar`.
     """
-    return _densenet("densenet100_bc_k12_cifar", 100, 12, options, dropout, bc=True)
+    return _densenet("densenet100_bc_k12_cifar", options, dropout)
 
 
-@register
+@builder
 def densenet190_bc_k40_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
-    """DenseNet-BC of 190 layers and growth rate 40. Options as for `densenet40_k12_cifar`."""
-    return _densenet("densenet190_bc_k40_cifar", 190, 40, options, dropout, bc=True)
+    """Build DenseNet-BC of 190 layers and growth rate 40. Options as for `densenet40_k12_cifar`."""
+    return _densenet("densenet190_bc_k40_cifar", options, dropout)
 
 
-@register
+@builder
 def densenet250_bc_k24_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
-    """DenseNet-BC of 250 layers and growth rate 24. Options as for `densenet40_k12_cifar`."""
-    return _densenet("densenet250_bc_k24_cifar", 250, 24, options, dropout, bc=True)
+    """Build DenseNet-BC of 250 layers and growth rate 24. Options as for `densenet40_k12_cifar`."""
+    return _densenet("densenet250_bc_k24_cifar", options, dropout)
 
 
-def _densenet(
-    name: str, depth: int, growth: int, options: ModelOptions, dropout: float, bc: bool = False
-) -> keras.Model:
-    """A 3x3 convolution and three equal blocks: depth - 4 layers in all, of which a bottleneck counts as one."""
+def _densenet(name: str, options: ModelOptions, dropout: float) -> keras.Model:
+    """Build a 3x3 convolution and three equal blocks, of `depth` - 4 convolutions in all."""
     net = Network(name, options)
+    depth, growth, bc = CONFIGURATIONS[name]
     rate = dropout_rate(name, dropout)
     first = 2 * growth if bc else 16
     x = net.stage("stem", conv(net.input, first, 3, padding=1, use_bias=False, activation=None, name="conv1_conv"))
@@ -74,4 +93,4 @@ def _densenet(
             x = dense_layer(x, growth, f"conv{block + 1}_block{i}", bottleneck=bc, dropout=rate)
         if block < 3:
             net.stage(f"stage{block}", x)
-    return net.classifier(net.stage("stage3", bn_relu(x)))
+    return pooled(net, net.stage("stage3", bn_relu(x)))

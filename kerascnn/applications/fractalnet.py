@@ -13,14 +13,17 @@ import keras
 from keras import KerasTensor, layers
 
 from kerascnn.building.blocks import batch_norm, conv, conv_bn_relu, max_pool
-from kerascnn.building.network import ModelOptions, Network
+from kerascnn.building.head import pooled
+from kerascnn.building.network import Network
+from kerascnn.building.options import Choice, ModelOptions, builder
 from kerascnn.layers.drop_path import FractalJoin, GlobalDropPath, Mode, check
-from kerascnn.registry import register
+
+__all__ = ["fractalnet20_cifar", "fractalnet34"]
 
 DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4)  # of the blocks' convolutions (section 4)
 
 
-@register
+@builder
 def fractalnet20_cifar(
     *,
     drop_path: float = 0.15,
@@ -30,20 +33,20 @@ def fractalnet20_cifar(
     pool_before_join: bool | None = None,
     **options: Unpack[ModelOptions],
 ) -> keras.Model:
-    """FractalNet-20 for images of 32x32: five blocks of three columns, 20 convolutions in the deepest.
+    """Build FractalNet-20 for images of 32x32: five blocks of three columns, 20 convolutions in the deepest.
 
     What is dropped is dropped in training only; no weights depend on it.
 
     Args:
-        drop_path: how often a join drops each of its inputs, all but one at most (local drop-path); 0 for never.
-        global_drop_path: share of the training steps in which one column alone is the network (global drop-path).
+        drop_path: How often a join drops each of its inputs, all but one at most (local drop-path); 0 for never.
+        global_drop_path: Share of the training steps in which one column alone is the network (global drop-path).
         drop_path_mode: "batch" (the default) drops for a whole batch, as the authors' join does; "row" for each image.
-        dropout: with dropout between convolution and batch normalisation, 0 to 0.4 from the first block to the last.
+        dropout: With dropout between convolution and batch normalization, 0 to 0.4 from the first block to the last.
         pool_before_join: True (the default) pools each column before they join at the end of a block, as the authors'
             network does; False after, as in pytorchcv.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: See `ModelOptions`.
     """
-    net = Network("fractalnet20_cifar", options, {"pool_before_join": (pool_before_join, True, (True, False))})
+    net = Network("fractalnet20_cifar", options, {"pool_before_join": Choice(pool_before_join, True)})
     if not isinstance(dropout, bool):
         raise ValueError(f"dropout must be True or False; it is {dropout!r}. The rates are the paper's.")
     fractals = Fractals(net, 3, drop_path, global_drop_path, drop_path_mode)
@@ -51,10 +54,10 @@ def fractalnet20_cifar(
     x = net.input
     for block, (filters, rate) in enumerate(zip((64, 128, 256, 512, 512), rates, strict=True), start=1):
         x = net.stage(f"stage{block}", fractals.block(x, filters, f"block{block}", rate, pool=True))
-    return net.classifier(x)
+    return pooled(net, x)
 
 
-@register
+@builder
 def fractalnet34(
     *,
     drop_path: float = 0.15,
@@ -63,18 +66,18 @@ def fractalnet34(
     pool_before_join: bool | None = None,
     **options: Unpack[ModelOptions],
 ) -> keras.Model:
-    """FractalNet-34 for ImageNet: four blocks of four columns between the first and the last layers of ResNet-34.
+    """Build FractalNet-34 for ImageNet: four blocks of four columns between the first and the last layers of ResNet-34.
 
     The first layers are its 7x7 convolution and 3x3 pooling, the last its global average pooling, in the place of the
     last block's pooling, and the classifier. No dropout. Options as for `fractalnet20_cifar`.
     """
-    net = Network("fractalnet34", options, {"pool_before_join": (pool_before_join, True, (True, False))})
+    net = Network("fractalnet34", options, {"pool_before_join": Choice(pool_before_join, True)})
     fractals = Fractals(net, 4, drop_path, global_drop_path, drop_path_mode)
     x = net.stage("stem", conv_bn_relu(net.input, 64, 7, strides=2, padding=3, name="conv1"))
     x = max_pool(x, 3, 2, padding=1, name="pool1")
     for block, filters in enumerate((128, 256, 512, 1024), start=1):
         x = net.stage(f"stage{block}", fractals.block(x, filters, f"block{block}", pool=block < 4))
-    return net.classifier(x)
+    return pooled(net, x)
 
 
 class Fractals:
@@ -88,7 +91,7 @@ class Fractals:
         self.choice = GlobalDropPath(columns, global_drop_path, mode, name="global_drop_path")(net.input)
 
     def block(self, x: KerasTensor, filters: int, name: str, dropout: float = 0.0, *, pool: bool) -> KerasTensor:
-        """A fractal, row by row: column c convolves once every 2^(C - c) rows, where it joins all deeper ones.
+        """Build a fractal, row by row: column c convolves once every 2^(C - c) rows, where it joins all deeper ones.
 
         Its convolutions are `NAME_colC_I` (the shallowest column is 1), its joins `NAME_joinROW`.
         """
@@ -110,13 +113,13 @@ class Fractals:
         return maps[-1]
 
     def join(self, maps: Sequence[KerasTensor], name: str) -> KerasTensor:
-        """The mean of the maps, the deepest column's last."""
+        """Join maps by their mean, the deepest column's last."""
         return FractalJoin(self.rate, self.mode, name=name)([*maps, self.choice])
 
 
 def _unit(x: KerasTensor, filters: int, dropout: float, name: str) -> KerasTensor:
-    """3x3 convolution, dropout, batch normalisation and ReLU, in the order of the authors' network."""
-    # Its bias is left out: batch normalisation subtracts it with the mean.
+    """Add 3x3 convolution, dropout, batch normalization and ReLU, in the order of the authors' network."""
+    # Its bias is left out: batch normalization subtracts it with the mean.
     x = conv(x, filters, 3, padding=1, use_bias=False, activation=None, name=f"{name}_conv")
     if dropout:
         x = layers.Dropout(dropout, name=f"{name}_dropout")(x)

@@ -9,10 +9,13 @@ from typing import Unpack
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.building.blocks import average_pool, concatenate, conv, conv_bn_relu, max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
+from kerascnn.building.blocks import DATA_FORMAT, Norm, average_pool, concatenate, conv, conv_bn_relu, max_pool
+from kerascnn.building.head import dense, flat, pooled, predictions, wants_auxiliary
+from kerascnn.building.network import Network
+from kerascnn.building.options import ModelOptions, builder
 from kerascnn.layers.normalization import LocalResponseNormalization
-from kerascnn.registry import register
+
+__all__ = ["googlenet", "googlenet_bn"]
 
 # filters of the 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5 and pool projection convolutions, Table 1
 MODULES = {
@@ -31,16 +34,16 @@ AUXILIARY = {"4a": "aux1", "4d": "aux2"}  # section 5
 Conv = Callable[..., KerasTensor]
 
 
-@register
+@builder
 def googlenet(*, aux_logits: bool = False, **options: Unpack[ModelOptions]) -> keras.Model:
-    """GoogLeNet (Table 1): convolutions with biases, local response normalisation, no batch normalisation.
+    """Build GoogLeNet (Table 1): convolutions with biases, local response normalization, no batch normalization.
 
-    What the paper leaves open (the normalisation's constants, rounding up in the pools) is as in the Caffe model zoo.
+    What the paper leaves open (the normalization's constants, rounding up in the pools) is as in the Caffe model zoo.
 
     Args:
         aux_logits: True adds the two auxiliary classifiers of section 5 for training, see
             `kerascnn.layers.auxiliary.AuxiliaryModel`; at inference and in exported files they do not exist.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: See `ModelOptions`.
     """
     net = Network("googlenet", options)
     x = net.stage("stem", conv(net.input, 64, 7, strides=2, padding=3, name="conv1_7x7_s2"))
@@ -59,17 +62,17 @@ def googlenet(*, aux_logits: bool = False, **options: Unpack[ModelOptions]) -> k
             )
         return average_pool(x, 5, 3, name=f"{name}_ave_pool")
 
-    return _modules(net, x, conv, auxiliary if net.wants_auxiliary(aux_logits) else None, five=5, pool4=3)
+    return _modules(net, x, conv, auxiliary if wants_auxiliary(net, aux_logits) else None, five=5, pool4=3)
 
 
-@register
+@builder
 def googlenet_bn(*, aux_logits: bool = False, **options: Unpack[ModelOptions]) -> keras.Model:
-    """The GoogLeNet of torchvision: batch normalisation everywhere, and 3x3 convolutions in place of the 5x5.
+    """Build the GoogLeNet of torchvision: batch normalization everywhere, and 3x3 convolutions in place of the 5x5.
 
     Its options are those of `googlenet`.
     """
     net = Network("googlenet_bn", options)
-    unit = partial(conv_bn_relu, epsilon=1e-3)
+    unit = partial(conv_bn_relu, norm=Norm(epsilon=1e-3))
     x = net.stage("stem", unit(net.input, 64, 7, strides=2, padding=3, name="conv1_7x7_s2"))
     x = max_pool(x, 3, 2, ceil=True, name="pool1_3x3_s2")
     x = unit(x, 64, 1, name="conv2_3x3_reduce")
@@ -79,7 +82,7 @@ def googlenet_bn(*, aux_logits: bool = False, **options: Unpack[ModelOptions]) -
     def auxiliary(x: KerasTensor, name: str) -> KerasTensor:
         return layers.AdaptiveAveragePooling2D((4, 4), data_format=DATA_FORMAT, name=f"{name}_ave_pool")(x)
 
-    return _modules(net, x, unit, auxiliary if net.wants_auxiliary(aux_logits) else None, five=3, pool4=2)
+    return _modules(net, x, unit, auxiliary if wants_auxiliary(net, aux_logits) else None, five=3, pool4=2)
 
 
 def _modules(
@@ -90,7 +93,7 @@ def _modules(
     five: int,
     pool4: int,
 ) -> keras.Model:
-    """The inception modules and the classifiers, of which the auxiliary ones begin with `pool`."""
+    """Build the inception modules and the classifiers, of which the auxiliary ones begin with `pool`."""
     auxiliary = {}
     for name in MODULES:
         if name == "4a":
@@ -100,11 +103,11 @@ def _modules(
         x = _module(x, unit, name, five)
         if pool and name in AUXILIARY:
             auxiliary[AUXILIARY[name]] = _auxiliary(net, pool(x, AUXILIARY[name]), unit, AUXILIARY[name])
-    return net.classifier(net.stage("stage4", x), dropout=0.4, auxiliary=auxiliary)
+    return pooled(net, net.stage("stage4", x), dropout=0.4, auxiliary=auxiliary)
 
 
 def _module(x: KerasTensor, unit: Conv, name: str, five: int) -> KerasTensor:
-    """An inception module with dimension reductions, Figure 2(b); `five` is the side of its largest kernel."""
+    """Build an inception module with dimension reductions, Figure 2(b); `five` is the side of its largest kernel."""
     ones, threes_reduce, threes, fives_reduce, fives, projection = MODULES[name]
     name = f"inception_{name}"
     branch1 = unit(x, ones, 1, name=f"{name}_1x1")
@@ -118,11 +121,9 @@ def _module(x: KerasTensor, unit: Conv, name: str, five: int) -> KerasTensor:
 
 
 def _auxiliary(net: Network, x: KerasTensor, unit: Conv, name: str) -> KerasTensor:
-    net.require_fixed_size(x)
-    x = unit(x, 128, 1, name=f"{name}_conv")
-    x = layers.Flatten(data_format=DATA_FORMAT, name=f"{name}_flatten")(x)
-    x = layers.Dropout(0.7, name=f"{name}_dropout")(net.dense(x, 1024, f"{name}_fc"))
-    return net.predictions(x, name)
+    x = flat(net, unit(x, 128, 1, name=f"{name}_conv"), f"{name}_flatten")
+    x = layers.Dropout(0.7, name=f"{name}_dropout")(dense(x, 1024, f"{name}_fc"))
+    return predictions(net, x, name)
 
 
 def _normalize(x: KerasTensor, name: str) -> KerasTensor:

@@ -2,129 +2,96 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Unpack
 
 import keras
 from keras import KerasTensor
 
-from kerascnn.building.blocks import average_pool, concatenate, conv_bn_relu, max_pool
-from kerascnn.building.network import ModelOptions, Network
-from kerascnn.registry import register
+from kerascnn.applications._inception import AVERAGE, MAX, Branches, Conv, Modules
+from kerascnn.building.blocks import concatenate
+from kerascnn.building.head import pooled
+from kerascnn.building.network import Network
+from kerascnn.building.options import Choice, ModelOptions, builder
 
-unit = partial(conv_bn_relu, epsilon=1e-3)
+__all__ = ["inception_v4"]
+
+# Figure 4, on 35x35 maps
+MODULE_A: Branches = {
+    "branch0": [Conv(96, 1)],
+    "branch1": [Conv(64, 1), Conv(96, 3)],
+    "branch2": [Conv(64, 1), Conv(96, 3), Conv(96, 3)],
+    "branch3": [AVERAGE, Conv(96, 1)],
+}
+
+# Figure 7 with k, l, m, n = 192, 224, 256, 384 (Table 1): 35x35 to 17x17 maps
+REDUCTION_A: Branches = {
+    "branch0": [Conv(384, 3, strides=2)],
+    "branch1": [Conv(192, 1), Conv(224, 3), Conv(256, 3, strides=2)],
+    "pool": [MAX],
+}
+
+# Figure 5, on 17x17 maps; the order of 1x7 and 7x1 is that of the authors' code
+MODULE_B: Branches = {
+    "branch0": [Conv(384, 1)],
+    "branch1": [Conv(192, 1), Conv(224, (1, 7)), Conv(256, (7, 1))],
+    "branch2": [Conv(192, 1), Conv(192, (7, 1)), Conv(224, (1, 7)), Conv(224, (7, 1)), Conv(256, (1, 7))],
+    "branch3": [AVERAGE, Conv(128, 1)],
+}
+
+# Figure 8: 17x17 to 8x8 maps
+REDUCTION_B: Branches = {
+    "branch0": [Conv(192, 1), Conv(192, 3, strides=2)],
+    "branch1": [Conv(256, 1), Conv(256, (1, 7)), Conv(320, (7, 1)), Conv(320, 3, strides=2)],
+    "pool": [MAX],
+}
+
+# Figure 6, on 8x8 maps
+PAIR = (Conv(256, (1, 3)), Conv(256, (3, 1)))
+MODULE_C: Branches = {
+    "branch0": [Conv(256, 1)],
+    "branch1": [Conv(384, 1), PAIR],
+    "branch2": [Conv(384, 1), Conv(448, (3, 1)), Conv(512, (1, 3)), PAIR],
+    "branch3": [AVERAGE, Conv(256, 1)],
+}
 
 
-@register
+@builder
 def inception_v4(*, pool_counts_padding: bool | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
-    """Inception v4 (Figure 9): 4 A, 7 B and 3 C modules, with the reductions of Figures 7 and 8 between them.
+    """Build Inception v4 (Figure 9): 4 A, 7 B and 3 C modules, with the reductions of Figures 7 and 8 between them.
 
     Args:
         pool_counts_padding: False (the default) averages over the pixels within the map, as the authors' code and timm
             do; True counts the zeros around it.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: See `ModelOptions`.
     """
-    net = Network("inception_v4", options, {"pool_counts_padding": (pool_counts_padding, False, (True, False))})
-    pool = partial(average_pool, size=3, padding=1, count_padding=net.choices["pool_counts_padding"])
-
-    x = _stem(net)
+    net = Network("inception_v4", options, {"pool_counts_padding": Choice(pool_counts_padding, False)})
+    modules = Modules(count_padding=net.choices["pool_counts_padding"])
+    x = _stem(net, modules)
     for letter in "bcde":
-        x = _module_a(x, pool(x, name=f"mixed_5{letter}_pool"), f"mixed_5{letter}")
-    x = _reduction_a(net.stage("stage2", x), "mixed_6a")
+        x = modules.build(x, f"mixed_5{letter}", MODULE_A)
+    x = modules.build(net.stage("stage2", x), "mixed_6a", REDUCTION_A)
     for letter in "bcdefgh":
-        x = _module_b(x, pool(x, name=f"mixed_6{letter}_pool"), f"mixed_6{letter}")
-    x = _reduction_b(net.stage("stage3", x), "mixed_7a")
+        x = modules.build(x, f"mixed_6{letter}", MODULE_B)
+    x = modules.build(net.stage("stage3", x), "mixed_7a", REDUCTION_B)
     for letter in "bcd":
-        x = _module_c(x, pool(x, name=f"mixed_7{letter}_pool"), f"mixed_7{letter}")
-    return net.classifier(net.stage("stage4", x), dropout=0.2)
+        x = modules.build(x, f"mixed_7{letter}", MODULE_C)
+    return pooled(net, net.stage("stage4", x), dropout=0.2)
 
 
-def _stem(net: Network) -> KerasTensor:
-    """Figure 3: 299x299 to 35x35."""
+def _stem(net: Network, modules: Modules) -> KerasTensor:
+    """Build Figure 3: 299x299 to 35x35."""
+    unit = modules.unit
     x = unit(net.input, 32, 3, strides=2, name="conv_1a_3x3")
     x = unit(x, 32, 3, name="conv_2a_3x3")
     x = net.stage("stem", unit(x, 64, 3, padding=1, name="conv_2b_3x3"))
-    y = unit(x, 96, 3, strides=2, name="mixed_3a_branch1")
-    x = net.stage("stage1", concatenate([max_pool(x, 3, 2, name="mixed_3a_pool"), y], name="mixed_3a"))
+    x = modules.build(x, "mixed_3a", {"pool": [MAX], "branch1": [Conv(96, 3, strides=2)]})
+    net.stage("stage1", x)
 
     branch0 = unit(x, 64, 1, name="mixed_4a_branch0_0")
     branch0 = unit(branch0, 96, 3, name="mixed_4a_branch0_1")
     branch1 = unit(x, 64, 1, name="mixed_4a_branch1_0")
-    branch1 = _row(branch1, 64, 7, "mixed_4a_branch1_1")
-    branch1 = _column(branch1, 64, 7, "mixed_4a_branch1_2")
+    branch1 = unit(branch1, 64, (1, 7), padding=(0, 3), name="mixed_4a_branch1_1")
+    branch1 = unit(branch1, 64, (7, 1), padding=(3, 0), name="mixed_4a_branch1_2")
     branch1 = unit(branch1, 96, 3, name="mixed_4a_branch1_3")
     x = concatenate([branch0, branch1], name="mixed_4a")
-
-    y = unit(x, 192, 3, strides=2, name="mixed_5a_branch0")
-    return concatenate([y, max_pool(x, 3, 2, name="mixed_5a_pool")], name="mixed_5a")
-
-
-def _row(x: KerasTensor, filters: int, length: int, name: str) -> KerasTensor:
-    return unit(x, filters, (1, length), padding=(0, length // 2), name=name)
-
-
-def _column(x: KerasTensor, filters: int, length: int, name: str) -> KerasTensor:
-    return unit(x, filters, (length, 1), padding=(length // 2, 0), name=name)
-
-
-def _module_a(x: KerasTensor, pooled: KerasTensor, name: str) -> KerasTensor:
-    """Figure 4, on 35x35 maps."""
-    branch0 = unit(x, 96, 1, name=f"{name}_branch0")
-    branch1 = unit(x, 64, 1, name=f"{name}_branch1_0")
-    branch1 = unit(branch1, 96, 3, padding=1, name=f"{name}_branch1_1")
-    branch2 = unit(x, 64, 1, name=f"{name}_branch2_0")
-    branch2 = unit(branch2, 96, 3, padding=1, name=f"{name}_branch2_1")
-    branch2 = unit(branch2, 96, 3, padding=1, name=f"{name}_branch2_2")
-    branch3 = unit(pooled, 96, 1, name=f"{name}_branch3")
-    return concatenate([branch0, branch1, branch2, branch3], name=name)
-
-
-def _reduction_a(x: KerasTensor, name: str) -> KerasTensor:
-    """Figure 7 with k, l, m, n = 192, 224, 256, 384 (Table 1): 35x35 to 17x17 maps."""
-    branch0 = unit(x, 384, 3, strides=2, name=f"{name}_branch0")
-    branch1 = unit(x, 192, 1, name=f"{name}_branch1_0")
-    branch1 = unit(branch1, 224, 3, padding=1, name=f"{name}_branch1_1")
-    branch1 = unit(branch1, 256, 3, strides=2, name=f"{name}_branch1_2")
-    return concatenate([branch0, branch1, max_pool(x, 3, 2, name=f"{name}_pool")], name=name)
-
-
-def _module_b(x: KerasTensor, pooled: KerasTensor, name: str) -> KerasTensor:
-    """Figure 5, on 17x17 maps."""
-    branch0 = unit(x, 384, 1, name=f"{name}_branch0")
-    branch1 = unit(x, 192, 1, name=f"{name}_branch1_0")
-    branch1 = _row(branch1, 224, 7, f"{name}_branch1_1")
-    # The order of 1x7 and 7x1 is that of the authors' code.
-    branch1 = _column(branch1, 256, 7, f"{name}_branch1_2")
-    branch2 = unit(x, 192, 1, name=f"{name}_branch2_0")
-    branch2 = _column(branch2, 192, 7, f"{name}_branch2_1")
-    branch2 = _row(branch2, 224, 7, f"{name}_branch2_2")
-    branch2 = _column(branch2, 224, 7, f"{name}_branch2_3")
-    branch2 = _row(branch2, 256, 7, f"{name}_branch2_4")
-    branch3 = unit(pooled, 128, 1, name=f"{name}_branch3")
-    return concatenate([branch0, branch1, branch2, branch3], name=name)
-
-
-def _reduction_b(x: KerasTensor, name: str) -> KerasTensor:
-    """Figure 8: 17x17 to 8x8 maps."""
-    branch0 = unit(x, 192, 1, name=f"{name}_branch0_0")
-    branch0 = unit(branch0, 192, 3, strides=2, name=f"{name}_branch0_1")
-    branch1 = unit(x, 256, 1, name=f"{name}_branch1_0")
-    branch1 = _row(branch1, 256, 7, f"{name}_branch1_1")
-    branch1 = _column(branch1, 320, 7, f"{name}_branch1_2")
-    branch1 = unit(branch1, 320, 3, strides=2, name=f"{name}_branch1_3")
-    return concatenate([branch0, branch1, max_pool(x, 3, 2, name=f"{name}_pool")], name=name)
-
-
-def _module_c(x: KerasTensor, pooled: KerasTensor, name: str) -> KerasTensor:
-    """Figure 6, on 8x8 maps."""
-    branch0 = unit(x, 256, 1, name=f"{name}_branch0")
-    branch1 = unit(x, 384, 1, name=f"{name}_branch1_0")
-    branch1a = _row(branch1, 256, 3, f"{name}_branch1_1a")
-    branch1b = _column(branch1, 256, 3, f"{name}_branch1_1b")
-    branch2 = unit(x, 384, 1, name=f"{name}_branch2_0")
-    branch2 = _column(branch2, 448, 3, f"{name}_branch2_1")
-    branch2 = _row(branch2, 512, 3, f"{name}_branch2_2")
-    branch2a = _row(branch2, 256, 3, f"{name}_branch2_3a")
-    branch2b = _column(branch2, 256, 3, f"{name}_branch2_3b")
-    branch3 = unit(pooled, 256, 1, name=f"{name}_branch3")
-    return concatenate([branch0, branch1a, branch1b, branch2a, branch2b, branch3], name=name)
+    return modules.build(x, "mixed_5a", {"branch0": [Conv(192, 3, strides=2)], "pool": [MAX]})

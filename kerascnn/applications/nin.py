@@ -1,5 +1,6 @@
-"""Network in Network: 1x1 convolutions after each convolution, no fully connected layer (Lin et al. 2013,
-arXiv:1312.4400).
+"""Network in Network (Lin et al. 2013, arXiv:1312.4400).
+
+1x1 convolutions follow each convolution, and no layer is fully connected.
 
 Layer names are those of the authors' Caffe networks, where `cccp` is a 1x1 convolution ("cascaded cross channel
 parametric pooling").
@@ -13,16 +14,19 @@ import keras
 import numpy as np
 from keras import KerasTensor, layers
 
-from kerascnn.building.blocks import average_pool, conv, max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network, head_dtype
-from kerascnn.registry import register
+from kerascnn.building.blocks import DATA_FORMAT, average_pool, conv, max_pool
+from kerascnn.building.head import averaged
+from kerascnn.building.network import Network
+from kerascnn.building.options import Choice, ModelOptions, builder
+
+__all__ = ["nin", "nin_cifar"]
 
 
-@register
+@builder
 def nin(**options: Unpack[ModelOptions]) -> keras.Model:
-    """The ImageNet network of the Caffe model zoo; the paper describes only its CIFAR networks (section 4).
+    """Build the ImageNet network of the Caffe model zoo; the paper describes only its CIFAR networks (section 4).
 
-    Options: `kerascnn.building.ModelOptions`.
+    Options: `ModelOptions`.
     """
     net = Network("nin", options)
     x = conv(net.input, 96, 11, strides=4, name="conv1")
@@ -40,17 +44,17 @@ def nin(**options: Unpack[ModelOptions]) -> keras.Model:
     return _classifier(x, net, "cccp8")
 
 
-@register
+@builder
 def nin_cifar(*, pool_padding: Literal[0, 1] | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
-    """The CIFAR-10 network (section 4.2), 10 classes unless `classes` says otherwise.
+    """Build the CIFAR-10 network (section 4.2), 10 classes unless `classes` says otherwise.
 
     Args:
         pool_padding: 0 (the default) for pools that begin at the first pixel, as in the authors' networks, and an
-            average of the pixels that there are; 1 for one row of zeros all around, which the average counts, as in
+            average of the pixels within the map; 1 for one row of zeros all around, which the average counts, as in
             pytorchcv.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: See `ModelOptions`.
     """
-    net = Network("nin_cifar", options, {"pool_padding": (pool_padding, 0, (0, 1))})
+    net = Network("nin_cifar", options, {"pool_padding": Choice(pool_padding, 0, (0, 1))})
     x = conv(net.input, 192, 5, padding=2, name="conv1")
     x = net.stage("stage1", _cascade(x, {"cccp1": 160, "cccp2": 96}))
     padding = net.choices["pool_padding"]
@@ -66,14 +70,14 @@ def nin_cifar(*, pool_padding: Literal[0, 1] | None = None, **options: Unpack[Mo
 
 
 def _cascade(x: KerasTensor, widths: dict[str, int]) -> KerasTensor:
-    """1x1 convolutions, which with the one before them are the multilayer perceptron of section 3.1."""
+    """Add 1x1 convolutions, which with the one before them are the multilayer perceptron of section 3.1."""
     for name, width in widths.items():
         x = conv(x, width, 1, name=name)
     return x
 
 
 def _average(x: KerasTensor, net: Network) -> KerasTensor:
-    """3x3 windows at every second pixel. Caffe rounds up: at the end of an even side one has two pixels, not three."""
+    """Add averages of 3x3 pixels, two apart. Caffe rounds up: the last window of an even side has two pixels."""
     if net.choices["pool_padding"]:
         return average_pool(x, 3, 2, padding=1, count_padding=True, name="pool2")
     sides = x.shape[1:3]
@@ -97,9 +101,7 @@ def _average(x: KerasTensor, net: Network) -> KerasTensor:
 
 
 def _classifier(x: KerasTensor, net: Network, name: str) -> keras.Model:
-    """One map a class, rectified as all others, and its mean (section 3.2)."""
+    """End with one map a class, rectified as all others, and its mean (section 3.2)."""
     if net.features_only:
         return net.finish(x)
-    x = conv(x, net.classes, 1, name=name)
-    x = layers.GlobalAveragePooling2D(data_format=DATA_FORMAT, name="avg_pool")(x)
-    return net.finish(layers.Activation(net.activation, dtype=head_dtype(), name="predictions")(x))
+    return averaged(net, conv(x, net.options.classes, 1, name=name))

@@ -5,28 +5,31 @@
 
 from __future__ import annotations
 
-from typing import Literal, Unpack
+from typing import Literal, NamedTuple, Unpack
 
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.building.blocks import conv, max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network, head_dtype
-from kerascnn.registry import register
+from kerascnn.building.blocks import DATA_FORMAT, conv, max_pool
+from kerascnn.building.head import activated, require_fixed_size
+from kerascnn.building.network import Network
+from kerascnn.building.options import Choice, ModelOptions, builder
+
+__all__ = ["overfeat_accurate", "overfeat_fast"]
 
 Dense = Literal["fine"] | bool
 
 
-@register
+@builder
 def overfeat_fast(*, dense: Dense | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
-    """The fast network (Table 1), on windows of 231x231 pixels.
+    """Build the fast network (Table 1), on windows of 231x231 pixels.
 
     Args:
         dense: False (the default) for one answer an image. True for a map of answers, (batch, rows, columns, classes),
             one for every window of the network's own size that begins at a multiple of 32 pixels; the sides of the
             input may then be None. "fine" for a map of every 16 pixels: the last pool at each of its offsets
             (section 3.3). The weights are the same for all three.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: See `ModelOptions`.
     """
     net = _network("overfeat_fast", options, dense)
     x = net.stage("stem", conv(net.input, 96, 11, strides=4, name="conv1"))
@@ -36,12 +39,12 @@ def overfeat_fast(*, dense: Dense | None = None, **options: Unpack[ModelOptions]
     x = conv(x, 512, 3, padding=1, name="conv3")
     x = conv(x, 1024, 3, padding=1, name="conv4")
     x = net.stage("stage2", conv(x, 1024, 3, padding=1, name="conv5"))
-    return _classifier(x, net, pool=("pool5", 2), window=6, widths={"fc6": 3072, "fc7": 4096}, last="fc8")
+    return _classifier(net, x, Classifier("pool5", 2, 6, {"fc6": 3072, "fc7": 4096}, "fc8"))
 
 
-@register
+@builder
 def overfeat_accurate(*, dense: Dense | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
-    """The accurate network (Table 3), on windows of 221x221 pixels.
+    """Build the accurate network (Table 3), on windows of 221x221 pixels.
 
     Options as for `overfeat_fast`; the maps have a position every 36 pixels, or every 12 with dense="fine".
     """
@@ -54,11 +57,11 @@ def overfeat_accurate(*, dense: Dense | None = None, **options: Unpack[ModelOpti
     x = conv(x, 512, 3, padding=1, name="conv4")
     x = conv(x, 1024, 3, padding=1, name="conv5")
     x = net.stage("stage2", conv(x, 1024, 3, padding=1, name="conv6"))
-    return _classifier(x, net, pool=("pool6", 3), window=5, widths={"fc7": 4096, "fc8": 4096}, last="fc9")
+    return _classifier(net, x, Classifier("pool6", 3, 5, {"fc7": 4096, "fc8": 4096}, "fc9"))
 
 
 def _network(name: str, options: ModelOptions, dense: Dense | None) -> Network:
-    net = Network(name, options, {"dense": (dense, False, (False, True, "fine"))})
+    net = Network(name, options, {"dense": Choice(dense, False, (False, True, "fine"))})
     if net.choices["dense"] and net.features_only:
         raise ValueError(
             f"dense={dense!r} is for the classifier, but include_top=False or features= asks for a network without "
@@ -73,26 +76,41 @@ def _network(name: str, options: ModelOptions, dense: Dense | None) -> Network:
     return net
 
 
-def _classifier(
-    x: KerasTensor, net: Network, pool: tuple[str, int], window: int, widths: dict[str, int], last: str
-) -> keras.Model:
-    """Pool of `pool` = (name, size) pixels, then layers of `widths` units over `window` x `window` pooled pixels."""
-    name, size = pool
-    dense = net.choices["dense"]
+class Classifier(NamedTuple):
+    """What follows the last convolution of the features.
+
+    Attributes:
+        pool: Name of the last pool.
+        size: Its side.
+        window: Side of the pooled map that the first layer reads.
+        widths: Units of the hidden layers, by name.
+        last: Name of the last layer.
+    """
+
+    pool: str
+    size: int
+    window: int
+    widths: dict[str, int]
+    last: str
+
+
+def _classifier(net: Network, x: KerasTensor, classifier: Classifier) -> keras.Model:
+    """End with the last pool and the classifier, or without the top where asked."""
+    size, dense = classifier.size, net.choices["dense"]
     # Pooling without skipping and a classifier that reads every size-th pixel: the same as to pool at each offset, to
     # apply the classifier to each of the results, and to interleave its answers.
-    x = max_pool(x, size, 1 if dense == "fine" else size, name=name)
+    x = max_pool(x, size, 1 if dense == "fine" else size, name=classifier.pool)
     if net.features_only:
         return net.finish(x)
     if not dense:
-        net.require_fixed_size(x)
-    kernel: int | tuple[int, int] = window if dense else x.shape[1:3]
+        require_fixed_size(net, x)
+    kernel: int | tuple[int, int] = classifier.window if dense else x.shape[1:3]
     dilation = size if dense == "fine" else 1
-    for layer, width in widths.items():
+    for layer, width in classifier.widths.items():
         x = conv(x, width, kernel, dilation=dilation, name=layer)
         x = layers.Dropout(0.5, name=f"{layer}_dropout")(x)
         kernel = dilation = 1
-    x = conv(x, net.classes, 1, activation=None, name=last)
+    x = conv(x, net.options.classes, 1, activation=None, name=classifier.last)
     if not dense:
         x = layers.Flatten(data_format=DATA_FORMAT, name="flatten")(x)
-    return net.finish(layers.Activation(net.activation, dtype=head_dtype(), name="predictions")(x))
+    return net.finish(activated(net, x))

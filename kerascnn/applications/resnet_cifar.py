@@ -1,102 +1,80 @@
-"""Residual networks for CIFAR-10, and the plain ones beside them (He et al. 2015, arXiv:1512.03385, section 4.2)."""
+"""Residual networks for CIFAR-10 (He et al. 2015, arXiv:1512.03385, section 4.2)."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Literal, Unpack
 
 import keras
 
-from kerascnn.applications._residual import Shortcut, basic, stages
+from kerascnn.applications._residual import Basic, Shortcut, stages
 from kerascnn.building.blocks import conv_bn_relu
-from kerascnn.building.network import ModelOptions, Network, ResidualOptions
-from kerascnn.registry import register
+from kerascnn.building.head import pooled
+from kerascnn.building.network import Network
+from kerascnn.building.options import Choice, ResidualOptions, builder
+
+__all__ = [
+    "resnet20_cifar",
+    "resnet32_cifar",
+    "resnet44_cifar",
+    "resnet56_cifar",
+    "resnet110_cifar",
+    "resnet1202_cifar",
+]
 
 Widening = Literal["A", "B"] | None
 
 
-@register
+@builder
 def resnet20_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOptions]) -> keras.Model:
-    """ResNet-20 for images of 32x32, 10 classes unless `classes` says otherwise.
+    """Build ResNet-20 for images of 32x32, 10 classes unless `classes` says otherwise.
 
     Args:
         shortcut: "A" (the paper's, the default) widens a shortcut with channels of zeros, without weights; "B" with a
             projection.
-        **options: see `kerascnn.building.ResidualOptions`.
+        **options: See `ResidualOptions`.
     """
     return _resnet("resnet20_cifar", 20, options, shortcut)
 
 
-@register
+@builder
 def resnet32_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOptions]) -> keras.Model:
-    """ResNet-32. Options as for `resnet20_cifar`."""
+    """Build ResNet-32. Options as for `resnet20_cifar`."""
     return _resnet("resnet32_cifar", 32, options, shortcut)
 
 
-@register
+@builder
 def resnet44_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOptions]) -> keras.Model:
-    """ResNet-44. Options as for `resnet20_cifar`."""
+    """Build ResNet-44. Options as for `resnet20_cifar`."""
     return _resnet("resnet44_cifar", 44, options, shortcut)
 
 
-@register
+@builder
 def resnet56_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOptions]) -> keras.Model:
-    """ResNet-56. Options as for `resnet20_cifar`."""
+    """Build ResNet-56. Options as for `resnet20_cifar`."""
     return _resnet("resnet56_cifar", 56, options, shortcut)
 
 
-@register
+@builder
 def resnet110_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOptions]) -> keras.Model:
-    """ResNet-110. Options as for `resnet20_cifar`."""
+    """Build ResNet-110. Options as for `resnet20_cifar`."""
     return _resnet("resnet110_cifar", 110, options, shortcut)
 
 
-@register
+@builder
 def resnet1202_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOptions]) -> keras.Model:
-    """ResNet-1202. Options as for `resnet20_cifar`.
+    """Build ResNet-1202. Options as for `resnet20_cifar`.
 
     Building it takes many seconds, and loading a saved one `sys.setrecursionlimit(10_000)` before.
     """
     return _resnet("resnet1202_cifar", 1202, options, shortcut)
 
 
-@register
-def plain20_cifar(**options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNet-20 without its shortcuts. Options: `kerascnn.building.ModelOptions`."""
-    return stack(Network("plain20_cifar", options), 20, None)
-
-
-@register
-def plain32_cifar(**options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNet-32 without its shortcuts. Options: `kerascnn.building.ModelOptions`."""
-    return stack(Network("plain32_cifar", options), 32, None)
-
-
-@register
-def plain44_cifar(**options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNet-44 without its shortcuts. Options: `kerascnn.building.ModelOptions`."""
-    return stack(Network("plain44_cifar", options), 44, None)
-
-
-@register
-def plain56_cifar(**options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNet-56 without its shortcuts. Options: `kerascnn.building.ModelOptions`."""
-    return stack(Network("plain56_cifar", options), 56, None)
-
-
-@register
-def plain110_cifar(**options: Unpack[ModelOptions]) -> keras.Model:
-    """ResNet-110 without its shortcuts. Options: `kerascnn.building.ModelOptions`."""
-    return stack(Network("plain110_cifar", options), 110, None)
-
-
 def _resnet(name: str, depth: int, options: ResidualOptions, shortcut: Widening) -> keras.Model:
-    net = Network(name, options, {"shortcut": (shortcut, "A", ("A", "B"))})
+    net = Network(name, options, {"shortcut": Choice(shortcut, "A", ("A", "B"))})
     return stack(net, depth, net.choices["shortcut"])
 
 
 def stack(net: Network, depth: int, shortcut: Shortcut) -> keras.Model:
-    """A 3x3 convolution, then 2n layers each on maps of 32, 16 and 8 pixels a side: 6n + 2 with the classifier."""
+    """Build a 3x3 convolution, then 2n layers each on maps of 32, 16 and 8 pixels: 6n + 2 with the classifier."""
     x = net.stage("stem", conv_bn_relu(net.input, 16, 3, padding=1, name="conv1"))
-    units = [(depth - 2) // 6] * 3
-    return net.classifier(stages(net, x, units, partial(basic, shortcut=shortcut), width=16))
+    return pooled(net, stages(net, x, [(depth - 2) // 6] * 3, Basic(shortcut), width=16))

@@ -5,81 +5,69 @@ from __future__ import annotations
 from typing import Literal, Unpack
 
 import keras
-from keras import KerasTensor
 
-from kerascnn.applications._preactivation import basic, bottleneck
+from kerascnn.applications._preactivation import Basic, Bottleneck
 from kerascnn.applications._residual import Unit, stages
 from kerascnn.building.blocks import bn_relu, conv
-from kerascnn.building.network import Network, ResidualOptions
-from kerascnn.layers.stochastic_depth import Join
-from kerascnn.registry import register
+from kerascnn.building.head import pooled
+from kerascnn.building.network import Network
+from kerascnn.building.options import Choice, ResidualOptions, builder
+
+__all__ = ["resnet110_v2_cifar", "resnet164_v2_cifar", "resnet1001_v2_cifar"]
 
 
-@register
+@builder
 def resnet110_v2_cifar(
     *,
     shortcut: Literal["A", "B"] | None = None,
     stem: Literal["paper", "pytorchcv"] | None = None,
     **options: Unpack[ResidualOptions],
 ) -> keras.Model:
-    """Pre-activation ResNet-110 (Table 3), of basic units, 10 classes unless `classes` says otherwise.
+    """Build pre-activation ResNet-110 (Table 3), of basic units, 10 classes unless `classes` says otherwise.
 
     Args:
         shortcut: "B" (the default) widens a shortcut with a projection, as in pytorchcv; "A" with channels of zeros, as
             in the network of the first paper. The second does not say which of them its ResNet-110 has.
         stem: "paper" (the default) activates once right after conv1, before the split into branch and shortcut
             (appendix); "pytorchcv" in the first unit's branch.
-        **options: see `kerascnn.building.ResidualOptions`.
+        **options: See `ResidualOptions`.
     """
-    choices = {"shortcut": (shortcut, "B", ("A", "B")), "stem": (stem, "paper", ("paper", "pytorchcv"))}
+    choices = {"shortcut": Choice(shortcut, "B", ("A", "B")), "stem": Choice(stem, "paper", ("paper", "pytorchcv"))}
     net = Network("resnet110_v2_cifar", options, choices)
     activated = net.choices["stem"] == "paper"
-
-    def unit(x: KerasTensor, width: int, strides: int, name: str, join: Join) -> KerasTensor:
-        activate = not (activated and name == FIRST)
-        return basic(x, width, strides, name, join, activate=activate, shortcut=net.choices["shortcut"])
-
-    return _resnet(net, (110 - 2) // 6, unit, activated)
+    return _resnet(net, (110 - 2) // 6, Basic(activated, net.choices["shortcut"]), activated)
 
 
-@register
+@builder
 def resnet164_v2_cifar(*, stride_in_1x1: bool | None = None, **options: Unpack[ResidualOptions]) -> keras.Model:
-    """Pre-activation ResNet-164 (Table 3), of bottleneck units, 10 classes unless `classes` says otherwise.
+    """Build pre-activation ResNet-164 (Table 3), of bottleneck units, 10 classes unless `classes` says otherwise.
 
     Args:
         stride_in_1x1: False (the default) puts a unit's stride on its 3x3 convolution, as in `resnet50_v2` and
             pytorchcv; True on its first 1x1, as in the authors' code: the same weights, 1 % less work.
-        **options: see `kerascnn.building.ResidualOptions`.
+        **options: See `ResidualOptions`.
     """
     return _bottlenecks("resnet164_v2_cifar", 164, options, stride_in_1x1)
 
 
-@register
+@builder
 def resnet1001_v2_cifar(*, stride_in_1x1: bool | None = None, **options: Unpack[ResidualOptions]) -> keras.Model:
-    """Pre-activation ResNet-1001 (Table 4). Options as for `resnet164_v2_cifar`.
+    """Build pre-activation ResNet-1001 (Table 4). Options as for `resnet164_v2_cifar`.
 
     Building it takes many seconds, and loading a saved one `sys.setrecursionlimit(10_000)` before.
     """
     return _bottlenecks("resnet1001_v2_cifar", 1001, options, stride_in_1x1)
 
 
-FIRST = "conv2_block1"
-
-
 def _bottlenecks(name: str, depth: int, options: ResidualOptions, stride_in_1x1: bool | None) -> keras.Model:
-    net = Network(name, options, {"stride_in_1x1": (stride_in_1x1, False, (True, False))})
-    early = net.choices["stride_in_1x1"]
-
-    def unit(x: KerasTensor, width: int, strides: int, name: str, join: Join) -> KerasTensor:
-        return bottleneck(x, width, strides, name, join, activate=name != FIRST, stride_in_1x1=early)
-
-    return _resnet(net, (depth - 2) // 9, unit, activated=True)
+    net = Network(name, options, {"stride_in_1x1": Choice(stride_in_1x1, False)})
+    return _resnet(net, (depth - 2) // 9, Bottleneck(True, net.choices["stride_in_1x1"]), activated=True)
 
 
 def _resnet(net: Network, units: int, unit: Unit, activated: bool) -> keras.Model:
-    """A 3x3 convolution, three stages of so many units, BN and ReLU after the last sum."""
+    """Build a 3x3 convolution, three stages of so many units, BN and ReLU after the last sum."""
     x = conv(net.input, 16, 3, padding=1, use_bias=False, activation=None, name="conv1_conv")
     if activated:
         x = bn_relu(x, name="conv1")
     x = stages(net, net.stage("stem", x), [units] * 3, unit, width=16)
-    return net.classifier(net.stage("stage3", bn_relu(x, name="post")))
+    return pooled(net, net.stage("stage3", bn_relu(x, name="post")))

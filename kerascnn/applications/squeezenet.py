@@ -9,8 +9,11 @@ import keras
 from keras import KerasTensor, layers
 
 from kerascnn.building.blocks import add, concatenate, conv, conv_bn_relu, max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network, head_dtype
-from kerascnn.registry import register
+from kerascnn.building.head import averaged
+from kerascnn.building.network import Network
+from kerascnn.building.options import Choice, ModelOptions, builder
+
+__all__ = ["squeezenet", "squeezenet1_1", "squeezenet_cifar"]
 
 Bypass = Literal["simple", "complex"]
 
@@ -18,18 +21,18 @@ Bypass = Literal["simple", "complex"]
 FIRES = {2: (16, 64), 3: (16, 64), 4: (32, 128), 5: (32, 128), 6: (48, 192), 7: (48, 192), 8: (64, 256), 9: (64, 256)}
 
 
-@register
+@builder
 def squeezenet(
     *, bypass: Bypass | None = None, conv10_padding: Literal[0, 1] | None = None, **options: Unpack[ModelOptions]
 ) -> keras.Model:
-    """SqueezeNet v1.0 (Table 1).
+    """Build SqueezeNet v1.0 (Table 1).
 
     Args:
         bypass: None; "simple" (identity around fire 3, 5, 7 and 9) or "complex" (also a 1x1 convolution with bias
             around fire 2, 4, 6 and 8), Figure 2.
-        conv10_padding: zeros around the last map before its 1x1 convolution: 0 as in Table 1 (the default), or 1 as in
+        conv10_padding: Zeros around the last map before its 1x1 convolution: 0 as in Table 1 (the default), or 1 as in
             the authors' Caffe network, which the "imagenet" weights were trained with and therefore use.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: See `ModelOptions`.
     """
     net = _network("squeezenet", options, bypass, conv10_padding)
     x = net.stage("stem", conv(net.input, 96, 7, strides=2, name="conv1"))
@@ -42,11 +45,11 @@ def squeezenet(
     return _classifier(x, net)
 
 
-@register
+@builder
 def squeezenet1_1(
     *, bypass: Bypass | None = None, conv10_padding: Literal[0, 1] | None = None, **options: Unpack[ModelOptions]
 ) -> keras.Model:
-    """SqueezeNet v1.1: 3x3 stem with 64 filters and earlier pooling, 2.4 times less work than v1.0.
+    """Build SqueezeNet v1.1: 3x3 stem with 64 filters and earlier pooling, 2.4 times less work than v1.0.
 
     The options are those of `squeezenet`.
     """
@@ -61,19 +64,19 @@ def squeezenet1_1(
     return _classifier(x, net)
 
 
-@register
+@builder
 def squeezenet_cifar(*, bypass: Bypass | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
-    """SqueezeNet v1.1 for images of 32x32, 10 classes unless `classes` says otherwise.
+    """Build SqueezeNet v1.1 for images of 32x32, 10 classes unless `classes` says otherwise.
 
     No paper has it. It is v1.1 with the stem at stride 1, so that the fire modules work on 16, 8 and 4 pixels a side;
-    with batch normalisation after every convolution but the last, and no ReLU after that, as the usual adaptations to
+    with batch normalization after every convolution but the last, and no ReLU after that, as the usual adaptations to
     CIFAR have it.
 
     Args:
-        bypass: as for `squeezenet`.
-        **options: see `kerascnn.building.ModelOptions`.
+        bypass: As for `squeezenet`.
+        **options: See `ModelOptions`.
     """
-    net = Network("squeezenet_cifar", options, {"bypass": (bypass, None, ("simple", "complex"))})
+    net = Network("squeezenet_cifar", options, {"bypass": Choice(bypass, None, ("simple", "complex"))})
     x = net.stage("stem", conv_bn_relu(net.input, 64, 3, padding=1, name="conv1"))
     for stage, numbers in enumerate(((2, 3), (4, 5), (6, 7, 8, 9)), 1):
         x = max_pool(x, 3, 2, ceil=True, name=f"pool{numbers[0] - 1}")
@@ -83,8 +86,8 @@ def squeezenet_cifar(*, bypass: Bypass | None = None, **options: Unpack[ModelOpt
 
 def _network(name: str, options: ModelOptions, bypass: Bypass | None, conv10_padding: int | None) -> Network:
     choices = {
-        "bypass": (bypass, None, ("simple", "complex")),
-        "conv10_padding": (conv10_padding, 0, (0, 1)),
+        "bypass": Choice(bypass, None, ("simple", "complex")),
+        "conv10_padding": Choice(conv10_padding, 0, (0, 1)),
     }
     return Network(name, options, choices)
 
@@ -114,6 +117,4 @@ def _classifier(x: KerasTensor, net: Network, activation: str | None = "relu") -
         return net.finish(x)
     x = layers.Dropout(0.5, name="drop9")(x)
     padding = net.choices.get("conv10_padding", 0)
-    x = conv(x, net.classes, 1, padding=padding, activation=activation, name="conv10")
-    x = layers.GlobalAveragePooling2D(data_format=DATA_FORMAT, name="avg_pool")(x)
-    return net.finish(layers.Activation(net.activation, dtype=head_dtype(), name="predictions")(x))
+    return averaged(net, conv(x, net.options.classes, 1, padding=padding, activation=activation, name="conv10"))

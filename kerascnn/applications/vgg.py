@@ -1,7 +1,7 @@
 """VGG: stacks of 3x3 convolutions (Simonyan & Zisserman 2014, arXiv:1409.1556).
 
-The paper has no batch normalisation, which is a year younger; the `_bn` variants are torchvision's, which keep the
-biases of the convolutions that the normalisation makes redundant.
+The paper has no batch normalization, which is a year younger; the `_bn` variants are torchvision's, which keep the
+biases of the convolutions that the normalization makes redundant.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ import keras
 from keras import layers
 
 from kerascnn.building.blocks import batch_norm, conv, max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
-from kerascnn.registry import register
+from kerascnn.building.head import flattened
+from kerascnn.building.network import Network
+from kerascnn.building.options import ModelOptions, builder
+
+__all__ = ["vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"]
 
 WIDTHS = (64, 128, 256, 512, 512)
 
@@ -26,51 +29,51 @@ CONFIGURATIONS = {
 }
 
 
-@register
+@builder
 def vgg11(**options: Unpack[ModelOptions]) -> keras.Model:
-    """VGG-11, configuration A of Table 1. Options: `kerascnn.building.ModelOptions`."""
+    """Build VGG-11, configuration A of Table 1. Options: `ModelOptions`."""
     return _vgg("vgg11", options)
 
 
-@register
+@builder
 def vgg13(**options: Unpack[ModelOptions]) -> keras.Model:
-    """VGG-13, configuration B of Table 1. Options: `kerascnn.building.ModelOptions`."""
+    """Build VGG-13, configuration B of Table 1. Options: `ModelOptions`."""
     return _vgg("vgg13", options)
 
 
-@register
+@builder
 def vgg16(**options: Unpack[ModelOptions]) -> keras.Model:
-    """VGG-16, configuration D of Table 1. Options: `kerascnn.building.ModelOptions`."""
+    """Build VGG-16, configuration D of Table 1. Options: `ModelOptions`."""
     return _vgg("vgg16", options)
 
 
-@register
+@builder
 def vgg19(**options: Unpack[ModelOptions]) -> keras.Model:
-    """VGG-19, configuration E of Table 1. Options: `kerascnn.building.ModelOptions`."""
+    """Build VGG-19, configuration E of Table 1. Options: `ModelOptions`."""
     return _vgg("vgg19", options)
 
 
-@register
+@builder
 def vgg11_bn(**options: Unpack[ModelOptions]) -> keras.Model:
-    """VGG-11 with batch normalisation after each convolution. Options: `kerascnn.building.ModelOptions`."""
+    """Build VGG-11 with batch normalization after each convolution. Options: `ModelOptions`."""
     return _vgg("vgg11_bn", options)
 
 
-@register
+@builder
 def vgg13_bn(**options: Unpack[ModelOptions]) -> keras.Model:
-    """VGG-13 with batch normalisation after each convolution. Options: `kerascnn.building.ModelOptions`."""
+    """Build VGG-13 with batch normalization after each convolution. Options: `ModelOptions`."""
     return _vgg("vgg13_bn", options)
 
 
-@register
+@builder
 def vgg16_bn(**options: Unpack[ModelOptions]) -> keras.Model:
-    """VGG-16 with batch normalisation after each convolution. Options: `kerascnn.building.ModelOptions`."""
+    """Build VGG-16 with batch normalization after each convolution. Options: `ModelOptions`."""
     return _vgg("vgg16_bn", options)
 
 
-@register
+@builder
 def vgg19_bn(**options: Unpack[ModelOptions]) -> keras.Model:
-    """VGG-19 with batch normalisation after each convolution. Options: `kerascnn.building.ModelOptions`."""
+    """Build VGG-19 with batch normalization after each convolution. Options: `ModelOptions`."""
     return _vgg("vgg19_bn", options)
 
 
@@ -86,11 +89,4 @@ def _vgg(name: str, options: ModelOptions) -> keras.Model:
                 x = layers.Activation("relu", name=f"block{block}_relu{i}")(x)
         net.stage(f"stage{block}", x)
         x = max_pool(x, 2, 2, name=f"block{block}_pool")
-    if net.features_only:
-        return net.finish(x)
-    net.require_fixed_size(x)
-    x = layers.Flatten(data_format=DATA_FORMAT, name="flatten")(x)
-    for name in ("fc1", "fc2"):
-        x = net.dense(x, 4096, name)
-        x = layers.Dropout(0.5, name=f"{name}_dropout")(x)
-    return net.finish(net.predictions(x))
+    return flattened(net, x, ("fc1", "fc2"))

@@ -5,34 +5,37 @@ from __future__ import annotations
 from typing import Literal, Unpack
 
 import keras
-from keras import KerasTensor, layers
+from keras import KerasTensor
 
 from kerascnn.building.blocks import conv, max_pool
-from kerascnn.building.network import DATA_FORMAT, ModelOptions, Network
+from kerascnn.building.head import flattened
+from kerascnn.building.network import Network
+from kerascnn.building.options import Choice, ModelOptions, builder
 from kerascnn.layers.normalization import LocalResponseNormalization
-from kerascnn.registry import register
+
+__all__ = ["zfnet", "zfnet_wide"]
 
 Normalization = Literal["after_pool", "pytorchcv"]
 
 
-@register
+@builder
 def zfnet(*, normalization: Normalization | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
-    """ZFNet (Figure 3): 96-256-384-384-256 filters.
+    """Build ZFNet (Figure 3): 96-256-384-384-256 filters.
 
     The figure's map sizes (110, 55, 26, 13, 6) come from one row of zeros around the input and pools that round up.
 
     Args:
-        normalization: where the two contrast normalisations across maps are. "after_pool" as in the figure (the
+        normalization: Where the two contrast normalizations across maps are. "after_pool" as in the figure (the
             default), with AlexNet's constants because the paper has none of its own; or "pytorchcv", before the pools
             and with a fifth of AlexNet's alpha.
-        **options: see `kerascnn.building.ModelOptions`.
+        **options: See `ModelOptions`.
     """
     return _zfnet("zfnet", (384, 384, 256), normalization, options)
 
 
-@register
+@builder
 def zfnet_wide(*, normalization: Normalization | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
-    """ZFNet with 512-1024-512 filters in layers 3 to 5, the best single network of Table 2.
+    """Build ZFNet with 512-1024-512 filters in layers 3 to 5, the best single network of Table 2.
 
     The options are those of `zfnet`.
     """
@@ -42,7 +45,7 @@ def zfnet_wide(*, normalization: Normalization | None = None, **options: Unpack[
 def _zfnet(
     name: str, widths: tuple[int, int, int], normalization: Normalization | None, options: ModelOptions
 ) -> keras.Model:
-    net = Network(name, options, {"normalization": (normalization, "after_pool", ("after_pool", "pytorchcv"))})
+    net = Network(name, options, {"normalization": Choice(normalization, "after_pool", ("after_pool", "pytorchcv"))})
     x = net.stage("stem", conv(net.input, 96, 7, strides=2, padding=1, name="conv1"))
     x = _pool_and_normalize(x, "1", net)
     x = net.stage("stage1", conv(x, 256, 5, strides=2, name="conv2"))
@@ -50,15 +53,7 @@ def _zfnet(
     for number, width in enumerate(widths, start=3):
         x = conv(x, width, 3, padding=1, name=f"conv{number}")
     net.stage("stage2", x)
-    x = max_pool(x, 3, 2, ceil=True, name="pool5")
-    if net.features_only:
-        return net.finish(x)
-    net.require_fixed_size(x)
-    x = layers.Flatten(data_format=DATA_FORMAT, name="flatten")(x)
-    for layer in ("fc6", "fc7"):
-        x = net.dense(x, 4096, layer)
-        x = layers.Dropout(0.5, name=f"{layer}_dropout")(x)
-    return net.finish(net.predictions(x))
+    return flattened(net, max_pool(x, 3, 2, ceil=True, name="pool5"))
 
 
 def _pool_and_normalize(x: KerasTensor, number: str, net: Network) -> KerasTensor:

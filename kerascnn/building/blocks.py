@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
-import keras
+from dataclasses import dataclass
+from typing import Literal, TypedDict, Unpack
+
 from keras import KerasTensor, layers
 
-from kerascnn.building.network import DATA_FORMAT, INITIALIZER
+# The package is channels_last whatever keras.json says: the papers' tables, the weights and TFLite all are.
+DATA_FORMAT: Literal["channels_last"] = "channels_last"
+
+# He et al. 2015 (arXiv:1502.01852) give the variance, 2 / fan-in. Uniform, because drawing as many normal numbers as a
+# large network has weights takes longer than the rest of building it.
+INITIALIZER = "he_uniform"
 
 Sides = int | tuple[int, int]  # one number for both sides, or (height, width)
+
+
+class Window(TypedDict, total=False):
+    """How a convolution goes over a map.
+
+    Attributes:
+        strides: Pixels from one window to the next; 1 by default.
+        padding: Zeros on each side of the map; none by default.
+        groups: Groups of channels that do not see each other; 1 by default.
+        dilation: Pixels from one value of a window to the next; 1 by default.
+    """
+
+    strides: int
+    padding: Sides
+    groups: int
+    dilation: int
+
+
+@dataclass(frozen=True)
+class Norm:
+    """What a batch normalization is made with.
+
+    Attributes:
+        epsilon: Added to the variance; by default that of Caffe and torch.
+        scale: Whether it multiplies by a weight (gamma).
+    """
+
+    epsilon: float = 1e-5
+    scale: bool = True
 
 
 def conv(
@@ -15,15 +51,13 @@ def conv(
     filters: int,
     kernel: Sides,
     *,
-    strides: int = 1,
-    padding: Sides = 0,
-    groups: int = 1,
-    dilation: int = 1,
     use_bias: bool = True,
     activation: str | None = "relu",
     name: str,
+    **window: Unpack[Window],
 ) -> KerasTensor:
-    """A convolution with `padding` zeros on each side, and ReLU unless `activation` says otherwise."""
+    """Add a convolution, with ReLU unless `activation` says otherwise."""
+    strides, padding = window.get("strides", 1), window.get("padding", 0)
     same = (
         padding != 0
         and strides == 1
@@ -37,8 +71,8 @@ def conv(
         kernel,
         strides=strides,
         padding="same" if same else "valid",
-        groups=groups,
-        dilation_rate=dilation,
+        groups=window.get("groups", 1),
+        dilation_rate=window.get("dilation", 1),
         use_bias=use_bias,
         activation=activation,
         kernel_initializer=INITIALIZER,
@@ -51,15 +85,13 @@ def _pair(sides: Sides) -> tuple[int, int]:
     return (sides, sides) if isinstance(sides, int) else sides
 
 
-def batch_norm(
-    x: KerasTensor, *, name: str, epsilon: float = 1e-5, momentum: float = 0.9, scale: bool = True
-) -> KerasTensor:
-    """Batch normalisation with the epsilon and momentum of Caffe and torch (whose 0.1 is 1 - momentum)."""
-    return layers.BatchNormalization(axis=-1, epsilon=epsilon, momentum=momentum, scale=scale, name=name)(x)
+def batch_norm(x: KerasTensor, *, name: str, norm: Norm = Norm()) -> KerasTensor:
+    """Add a batch normalization with the momentum of Caffe and torch (whose 0.1 is 1 - momentum)."""
+    return layers.BatchNormalization(axis=-1, epsilon=norm.epsilon, momentum=0.9, scale=norm.scale, name=name)(x)
 
 
 def bn_relu(x: KerasTensor, *, name: str = "") -> KerasTensor:
-    """Batch normalisation and ReLU before a convolution: layers `NAME_bn`, `NAME_relu`, or `bn`, `relu`."""
+    """Add batch normalization and ReLU before a convolution: layers `NAME_bn`, `NAME_relu`, or `bn`, `relu`."""
     prefix = f"{name}_" if name else ""
     return layers.Activation("relu", name=f"{prefix}relu")(batch_norm(x, name=f"{prefix}bn"))
 
@@ -69,34 +101,21 @@ def conv_bn_relu(
     filters: int,
     kernel: Sides,
     *,
-    strides: int = 1,
-    padding: Sides = 0,
-    groups: int = 1,
     relu: bool = True,
-    epsilon: float = 1e-5,
-    scale: bool = True,
+    norm: Norm = Norm(),
     name: str,
+    **window: Unpack[Window],
 ) -> KerasTensor:
-    """Convolution without bias, batch normalisation, ReLU: layers `NAME_conv`, `NAME_bn`, `NAME_relu`."""
-    x = conv(
-        x,
-        filters,
-        kernel,
-        strides=strides,
-        padding=padding,
-        groups=groups,
-        use_bias=False,
-        activation=None,
-        name=f"{name}_conv",
-    )
-    x = batch_norm(x, epsilon=epsilon, scale=scale, name=f"{name}_bn")
+    """Add a convolution without bias, batch normalization, ReLU: layers `NAME_conv`, `NAME_bn`, `NAME_relu`."""
+    x = conv(x, filters, kernel, use_bias=False, activation=None, name=f"{name}_conv", **window)
+    x = batch_norm(x, name=f"{name}_bn", norm=norm)
     return layers.Activation("relu", name=f"{name}_relu")(x) if relu else x
 
 
 def max_pool(
     x: KerasTensor, size: int, strides: int, *, padding: int = 0, ceil: bool = False, name: str
 ) -> KerasTensor:
-    """Max pooling of a non-negative map (what follows a ReLU), on which zero padding acts as none.
+    """Add max pooling of a map without negative values, such as a ReLU's, whose maxima zero padding does not change.
 
     With `ceil` the last window may reach over the edge, as in Caffe: ceil((n - size) / strides) + 1 windows a side.
     """
@@ -117,9 +136,9 @@ def max_pool(
 def average_pool(
     x: KerasTensor, size: int, strides: int = 1, *, padding: int = 0, count_padding: bool = False, name: str
 ) -> KerasTensor:
-    """Average pooling. A window at the edge is divided by the pixels in it, or with `count_padding` by all its places.
+    """Add average pooling. A window at the edge is divided by the pixels in it, or with `count_padding` by all places.
 
-    Padding that is not counted needs stride 1 and windows centred on each pixel.
+    Padding that is not counted needs stride 1 and windows centered on each pixel.
     """
     if padding and count_padding:
         x = layers.ZeroPadding2D(padding, data_format=DATA_FORMAT, name=f"{name}_pad")(x)
@@ -133,5 +152,5 @@ def concatenate(branches: list[KerasTensor], *, name: str) -> KerasTensor:
 
 
 def add(x: KerasTensor, y: KerasTensor, *, name: str) -> KerasTensor:
-    """Sum of two maps of the same shape."""
-    return keras.layers.Add(name=name)([x, y])
+    """Add two maps of the same shape."""
+    return layers.Add(name=name)([x, y])

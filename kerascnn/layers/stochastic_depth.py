@@ -6,9 +6,9 @@ At inference every unit is there, so that exported files know nothing of it.
 from __future__ import annotations
 
 import inspect
-import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -179,46 +179,47 @@ def _branches(model: keras.Model) -> dict[StochasticDepth, list[Any]]:
     return {join: layers for join, layers in branches.items() if layers}
 
 
+def survival_probabilities(units: int, last: float) -> list[float]:
+    """Return the probability that each of so many residual units survives, from the input on.
+
+    It falls in a line to that of the last unit (equation 4).
+    """
+    return [1 - unit / units * (1 - last) for unit in range(1, units + 1)]
+
+
 @dataclass(frozen=True)
 class Survival:
     """What the options say about the residual units of one network.
 
+    Attributes:
+        last: Survival probability of the last unit; None for constant depth.
+        mode: As for `StochasticDepth`.
+        scaling: As for `StochasticDepth`.
+
     Raises:
-        ValueError: an option has a value that it cannot have.
+        ValueError: An option has a value that is not allowed.
     """
 
-    probability: float | None = None
+    last: float | None = None
     mode: Mode = "batch"
     scaling: Scaling = "training"
 
     def __post_init__(self) -> None:
-        _check(1 if self.probability is None else self.probability, self.mode, self.scaling)
+        _check(1 if self.last is None else self.last, self.mode, self.scaling)
 
-    def join(self, units: int) -> Join:
-        """The sum of shortcut and branch for each of `units` units, called in their order from the input on.
+    def joins(self, units: int) -> list[Join]:
+        """Return, for each of so many residual units from the input on, what adds its branch to its shortcut."""
+        last = 1.0 if self.last is None else float(self.last)
+        return [partial(self._join, probability) for probability in survival_probabilities(units, last)]
 
-        The last one survives with `probability`, the l-th with 1 - l / units * (1 - probability) (equation 4).
-        """
-        if self.probability in (None, 1):
-            return _add
-        last = float(self.probability)  # type: ignore[arg-type]
-        order: Iterator[int] = itertools.count(1)
-
-        def stochastic(x: KerasTensor, y: KerasTensor, *, name: str) -> KerasTensor:
-            survival_probability = 1 - next(order) / units * (1 - last)
-            return StochasticDepth(survival_probability, self.mode, self.scaling, name=name)([x, y])
-
-        return stochastic
+    def _join(self, probability: float, x: KerasTensor, y: KerasTensor, *, name: str) -> KerasTensor:
+        if probability == 1:
+            return keras.layers.Add(name=name)([x, y])
+        return StochasticDepth(probability, self.mode, self.scaling, name=name)([x, y])
 
     def model(self) -> type[keras.Model]:
-        """The class of the model that holds the units."""
-        if self.probability in (None, 1) or self.mode == "row":
-            return keras.Model
-        return StochasticDepthModel
-
-
-def _add(x: KerasTensor, y: KerasTensor, *, name: str) -> KerasTensor:
-    return keras.layers.Add(name=name)([x, y])
+        """Return the class of the model that holds the units."""
+        return keras.Model if self.last in (None, 1) or self.mode == "row" else StochasticDepthModel
 
 
 def _check(probability: Any, mode: Any, scaling: Any) -> None:

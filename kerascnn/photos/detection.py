@@ -13,8 +13,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from kerascnn.building.blocks import conv
-from kerascnn.building.network import DATA_FORMAT, INITIALIZER
+from kerascnn.building.blocks import DATA_FORMAT, INITIALIZER, conv
 
 
 def multi_scale_scores(model: keras.Model, scales: Sequence[Any]) -> np.ndarray:

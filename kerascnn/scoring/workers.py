@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerascnn import registry
+from kerascnn import factory, registry
 from kerascnn.data import class_names
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.registry import WeightsRecord
@@ -53,7 +53,7 @@ class Network:
         crop = (record.preprocessing or {}).get("crop")
         if record.input_shape is None and crop:
             options["input_shape"] = (*crop, registry.variant(self.model).input_shape[2])
-        model = registry.create_model(self.model, weights=self.weights, **options)
+        model = factory.create_model(self.model, weights=self.weights, **options)
         height, width = model.inputs[0].shape[1:3]
         return model, Preprocessing.from_record(record).for_size(height, width)
 

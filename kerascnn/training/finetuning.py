@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from kerascnn import registry
+from kerascnn import factory
 from kerascnn.build_info import build_info
 
 
@@ -34,7 +34,7 @@ def replace_head(name: str, weights: str, classes: int, **options: Any) -> keras
     Raises:
         ValueError: the network has no head, or the weights do not fit.
     """
-    model = registry.create_model(name, weights=weights, classes=classes, head="new", **options)
+    model = factory.create_model(name, weights=weights, classes=classes, head="new", **options)
     freeze(model)
     for layer in head_of(model):
         shape = layer.kernel.shape

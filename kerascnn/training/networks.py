@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from kerascnn import registry
+from kerascnn import factory, registry
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.registry import WeightsRecord
 from kerascnn.training import augmentation, schedules
@@ -48,7 +48,7 @@ def build(run: Run, preprocessing: Preprocessing, classes: int, size: int) -> ke
     channels = registry.variant(run.model).input_shape[2]
     images = keras.Input((size, size, channels), dtype="uint8", name="images")
     x = augmentation.prepare(images, preprocessing, run.recipe.augmentation)
-    model = registry.create_model(
+    model = factory.create_model(
         run.model,
         input_tensor=x,
         classes=classes,
@@ -88,7 +88,7 @@ def finished_model(trained: keras.Model, run: Run, classes: int, size: int) -> k
     options = {**(record.options if record else {}), **run.recipe.options}
     options = {name: value for name, value in options.items() if name not in TRAINING_OPTIONS}
     shape = (size, size, registry.variant(run.model).input_shape[2])
-    model = registry.create_model(run.model, classes=classes, input_shape=shape, **options)
+    model = factory.create_model(run.model, classes=classes, input_shape=shape, **options)
     for layer in model.layers:
         if layer.weights:
             weights = trained.get_layer(layer.name).get_weights()

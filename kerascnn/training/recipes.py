@@ -43,12 +43,12 @@ class Augmentation:
     """What happens to an image of the training set. Everything is off by default.
 
     flip: left and right, in half of the cases.
-    crop_padding: pixels of zeros (the mean colour) around the image, of which a window of its size is cut.
+    crop_padding: pixels of zeros (the mean color) around the image, of which a window of its size is cut.
     resize: (least, greatest) length in pixels of the shorter side, drawn for each image, before a crop of the input's
         size is cut from it at random.
     crop_area: (least, greatest) share of the image that a crop of random shape covers, in place of `resize`.
     aspect: (narrowest, widest) shape of that crop, width by height.
-    pca_colour: standard deviation of AlexNet's colour shift along the principal components of ImageNet's pixels.
+    pca_colour: standard deviation of AlexNet's color shift along the principal components of ImageNet's pixels.
     colour_jitter: greatest change of brightness, contrast and saturation, as a share.
     elastic: greatest `scale` of Keras's RandomElasticTransform, from 0 to 1.
     rotation: greatest angle, in degrees, to both sides.
@@ -79,7 +79,7 @@ class Recipe:
     rate: the learning rate at the start, or the highest one of a schedule that rises.
     weight_decay: added to the gradient of each weight as this times the weight (the papers' L2; half of it times the
         squared weights in the loss), before momentum.
-    decay_kernels_only: leave out biases and what belongs to normalisation.
+    decay_kernels_only: leave out biases and what belongs to normalization.
     options: of the network's builder, such as dropout.
     auxiliary_weight: of the loss of each auxiliary classifier.
     any_size: it says nothing that depends on the size of the input.

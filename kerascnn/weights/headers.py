@@ -145,10 +145,12 @@ def _architecture(
     import keras
     from keras.src.backend.common import global_state
 
+    from kerascnn import factory
+
     before = global_state.get_global_attribute("uninitialized_variables", [])
     try:
         with keras.StatelessScope(initialize_variables=False):
-            model = registry.create_model(
+            model = factory.create_model(
                 variant, **_with_tuples(json.loads(options)), classes=classes, input_shape=input_shape
             )
     except Exception as error:  # whatever a builder or Keras says of options that make no network

@@ -6,7 +6,8 @@ import pytest
 
 import kerascnn
 from kerascnn.analysis import count_macs, count_parameters, profile
-from kerascnn.registry import builders, variants
+from kerascnn.factory import builders
+from kerascnn.registry import variants
 from tests.networks import structure, without_values
 
 

@@ -12,9 +12,10 @@ import pytest
 
 import kerascnn
 from kerascnn import applications
-from kerascnn.building.network import ResidualOptions
+from kerascnn.building.options import ResidualOptions
+from kerascnn.factory import builders
 from kerascnn.layers.stochastic_depth import StochasticDepth, StochasticDepthModel
-from kerascnn.registry import builders, variants
+from kerascnn.registry import variants
 from tests import ROOT
 
 # one of each kind of unit

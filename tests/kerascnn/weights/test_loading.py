@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 import kerascnn
 from kerascnn import applications, weights
-from kerascnn.registry import builders
+from kerascnn.factory import builders
 from kerascnn.weights import WeightsError, readers
 from kerascnn.weights.conversion import adapt_channels, namings
 from kerascnn.weights.loading import _mapping
