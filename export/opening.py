@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from kerascnn.photos.preprocessing import Preprocessing
     from kerascnn.registry import WeightsRecord
-    from kerascnn.weights.headers import Header
+    from kerascnn.weights.container.header import Header
 
 
 @dataclass(frozen=True)

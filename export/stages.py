@@ -127,7 +127,7 @@ def run(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Carry out a plan; see `export` for arguments, results and errors."""
-    from kerascnn.layers.auxiliary import inference_model
+    from kerascnn.surgery.parts import inference_model
 
     progress = progress or Silent()
     loaded = replace(loaded, model=inference_model(loaded.model))  # auxiliary classifiers are for training

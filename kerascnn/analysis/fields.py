@@ -16,8 +16,8 @@ import numpy as np
 from keras import layers
 
 from kerascnn.analysis.calls import Call, Graph, Shape, read_calls
+from kerascnn.layers import AdaptiveAveragePooling2D
 from kerascnn.layers.lenet import PartialConv2D, TrainableSubsampling
-from kerascnn.layers.normalization import AdaptiveAveragePooling2D
 
 _WINDOWS = (
     layers.Conv2D,
