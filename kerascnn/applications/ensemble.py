@@ -17,10 +17,10 @@ from keras import layers
 from kerascnn.build_info import BuildInfo, build_info, carry_over, set_build_info
 from kerascnn.building.head import head_dtype
 from kerascnn.keras_graph import deep_graphs
-from kerascnn.layers.auxiliary import inference_model
 from kerascnn.layers.ensembling import PhotoPreparation, WeightedMean
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.surgery.logits import ending, without_softmax
+from kerascnn.surgery.parts import inference_model
 
 __all__ = ["ensemble"]
 

@@ -16,7 +16,7 @@ import pytest
 import kerascnn
 from kerascnn.keras_graph import deep_graphs
 from kerascnn.registry import variants
-from kerascnn.weights.conversion import following_normalization
+from kerascnn.weights.fitting import following_normalization
 from tests import ROOT
 from tests.parity.seeding import values
 
