@@ -80,6 +80,6 @@ def test_the_smallest_size(name, monkeypatch):
         return
     with pytest.raises(ValueError, match=f"smallest that works is {side}x{side}"):
         kerascnn.create_model(name, input_shape=(side - 1, side, channels))
-    monkeypatch.setattr("kerascnn.building.network._check_shape", lambda *_: None)
+    monkeypatch.setattr("kerascnn.building.network.check_shape", lambda *_: None)
     with pytest.raises(Exception), without_values():  # noqa: B017  (Keras and TensorFlow each raise their own)
         kerascnn.create_model(name, input_shape=(side - 1, side - 1, channels))
