@@ -60,6 +60,7 @@ WHOLE = pytest.mark.parametrize(("format", "precision"), ARTIFACTS)
 FORMATS = pytest.mark.parametrize("format", ["saved_model", "onnx", "tflite"])
 
 
+@pytest.mark.smoke
 @WHOLE
 def test_healthy_artifacts_pass(tmp_path, reference, format, precision):
     parity = check(write(network(), format, precision, tmp_path / "a"), format, precision, reference, real_images=True)
