@@ -56,7 +56,6 @@ def row(network: str, arguments: Any) -> str:
     from kerascnn.training import Run, changed, recipe_for
     from kerascnn.training.batches import Batches
     from kerascnn.training.data import Images, open_data
-    from kerascnn.training.fitting import side
     from kerascnn.training.networks import build, compile_model, preprocessing_of
 
     cifar = network.endswith("_cifar")
@@ -67,10 +66,10 @@ def row(network: str, arguments: Any) -> str:
         if cifar:
             path = zip_subset(data("cifar10_train.zip"), arguments.cifar, Path(folder))
         run = Run(network, settings, path, Path(folder))
-        preprocessing = preprocessing_of(network, side(run))
+        preprocessing = preprocessing_of(network, run.side)
         images, _ = open_data(path, path, preprocessing, settings.augmentation)
         keras.utils.set_random_seed(0)
-        model = build(run, preprocessing, len(images.classes), side(run))
+        model = build(run, preprocessing, len(images.classes))
         compile_model(model, run, steps=1000)
         batches = Batches(images, settings.batch, seed=0)
         alone = [reading(batches, threads, max(4, arguments.steps // 2)) for threads in (1, THREADS)]

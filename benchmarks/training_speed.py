@@ -90,7 +90,7 @@ def options(precisions: list[str], batch: int) -> dict[str, Callable[[], object]
         for precision in precisions:
             run = Run("resnet20_cifar", settings, Path(), Path(), precision=precision, jit=jit)
             keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
-            model = build(run, preprocessing_of(run.model, 32), 10, 32)
+            model = build(run, preprocessing_of(run.model, 32), 10)
             compile_model(model, run, steps=100)
             name = f"{precision}, {'XLA' if jit else 'no XLA'}"
             steps[name] = lambda model=model: model.train_on_batch(x, y)

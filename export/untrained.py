@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kerascnn.keras_graph import producer
+
 if TYPE_CHECKING:
     import keras
 
@@ -13,7 +15,7 @@ BRANCH_SCALE = 0.2
 def calm_branches(model: keras.Model) -> None:
     """Scale down the branches of an untrained residual network: the last weights before each sum.
 
-    Before training, batch normalisation normalises nothing and each unit about doubles the signal: a thousand layers
+    Before training, batch normalization normalizes nothing and each unit about doubles the signal: a thousand layers
     overflow, and the gates of SENet open and shut on differences of one part in a million, so that no artifact could
     be told from a broken one.
     """
@@ -32,7 +34,7 @@ def _last_weight(tensor: Any) -> Any | None:
     """The scale or kernel that a branch ends with, in front of a ReLU or a gate where there is one."""
     import keras
 
-    layer = tensor._keras_history.operation
+    layer = producer(tensor)
     if isinstance(layer, keras.layers.BatchNormalization):
         return layer.gamma
     if isinstance(layer, keras.layers.Conv2D):

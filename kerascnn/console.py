@@ -5,6 +5,8 @@ Exit codes: 0 done; 1 something failed; 2 what was asked for cannot be done as a
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib
 import logging
 import os
@@ -14,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 import click
 
@@ -99,6 +101,23 @@ class LazyGroup(click.Group):
         """Write the listing without importing the commands."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in self.lazy.items()])
+
+
+def options_as(record: type, name: str) -> Callable[[Command], Command]:
+    """Give a command one parameter `name`: a `record` (a dataclass) of the options that its fields are named after.
+
+    It is the decorator next to the command.
+    """
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def call(**options: Any) -> Any:
+            values = {field.name: options.pop(field.name) for field in dataclasses.fields(record)}
+            return command(**options, **{name: record(**values)})
+
+        return cast("Command", call)
+
+    return decorate
 
 
 def input_size_option(help_text: str) -> Callable[[Command], Command]:

@@ -86,7 +86,6 @@ def touched(module: Module, names: set[str]) -> list[str]:
     return [f"{module.path}:{node.lineno} {ast.unparse(node)}" for node in (*used, *used_by_name)]
 
 
-@pytest.mark.xfail(strict=True, reason="keras_graph.py does not hold all of them yet")
 def test_keras_private_names_are_in_one_module() -> None:
     private = private_names()
     assert {"_keras_history", "_inbound_nodes", "_nodes_by_depth"} <= private

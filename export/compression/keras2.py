@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export.errors import ExportError, RequestError
+from kerascnn.keras_graph import nodes_before
 
 if TYPE_CHECKING:
     import keras
@@ -177,25 +178,24 @@ def describe(model: keras.Model) -> dict[str, Any]:
         raise RequestError(f"Model {model.name!r} has {len(model.inputs)} inputs and {len(model.outputs)} outputs.")
     names: dict[int, str] = {}
     steps: list[dict[str, Any]] = []
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            layer = node.operation
-            if isinstance(layer, keras.layers.InputLayer):
-                names[id(node.outputs[0])] = "input"
-                continue
-            config = _checked_config(layer, node)
-            made = f"tensor{len(steps)}"
-            steps.append(
-                {
-                    "class": type(layer).__name__,
-                    "layer": layer.name,
-                    "config": config,
-                    "inputs": [names[id(tensor)] for tensor in node.input_tensors],
-                    "many": isinstance(node.arguments.args[0], list | tuple),
-                    "output": made,
-                }
-            )
-            names[id(node.outputs[0])] = made
+    for node in nodes_before(model.outputs):
+        layer = node.operation
+        if isinstance(layer, keras.layers.InputLayer):
+            names[id(node.output_tensors[0])] = "input"
+            continue
+        config = _checked_config(layer, node)
+        made = f"tensor{len(steps)}"
+        steps.append(
+            {
+                "class": type(layer).__name__,
+                "layer": layer.name,
+                "config": config,
+                "inputs": [names[id(tensor)] for tensor in node.input_tensors],
+                "many": isinstance(node.arguments.args[0], list | tuple),
+                "output": made,
+            }
+        )
+        names[id(node.output_tensors[0])] = made
     return {"shape": list(model.inputs[0].shape[1:]), "steps": steps, "output": names[id(model.outputs[0])]}
 
 

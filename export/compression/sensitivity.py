@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export.compression.networks import kernel_layers, kernels, log_probabilities
+from kerascnn.keras_graph import inputs_of
 
 if TYPE_CHECKING:
     import keras
@@ -124,7 +125,7 @@ def _moments(model: keras.Model, images: np.ndarray, seed: int, step: Callable[[
     import tensorflow as tf
 
     layers = kernel_layers(model)
-    tap = keras.Model(model.inputs, [layer._inbound_nodes[0].input_tensors[0] for layer in layers])
+    tap = keras.Model(model.inputs, [inputs_of(layer)[0] for layer in layers])
     run = tf.function(lambda batch: tap(batch, training=False), reduce_retracing=True)
     random = np.random.default_rng(seed)
     count = max(1, SAMPLES // len(images))

@@ -18,6 +18,7 @@ import numpy as np
 from export.compression.clustering import bits_by_layer, round_to_half, share
 from export.compression.networks import kernel_layers
 from export.compression.sensitivity import SAMPLES, Sensitivity, damped, rows_of
+from kerascnn.keras_graph import inputs_of
 from kerascnn.weights.container import half
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _inputs(model: Any, original: Any, part: list[tuple[Any, Any]], images: np.n
     import tensorflow as tf
 
     taps = [
-        keras.Model(network.inputs, [layer._inbound_nodes[0].input_tensors[0] for layer in layers])
+        keras.Model(network.inputs, [inputs_of(layer)[0] for layer in layers])
         for network, layers in zip((model, original), zip(*part, strict=True), strict=True)
     ]
     run = tf.function(lambda image: [keras.tree.flatten(tap(image, training=False)) for tap in taps], autograph=False)

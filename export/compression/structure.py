@@ -38,9 +38,10 @@ class KeepStructure(keras.optimizers.Optimizer):
     def build(self, variables: list[Any]) -> None:
         self.inner.build(variables)
         super().build(variables)
+        self._updated = list(variables)
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
-        variables = list(trainable_variables if trainable_variables is not None else self._trainable_variables)
+        variables = list(self._updated if trainable_variables is None else trainable_variables)
         if not self.built:
             self.build(variables)
         kept = [(variable, self._kept.get(id(variable))) for variable in variables]

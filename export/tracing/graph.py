@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.errors import RequestError
 from export.tracing.freezing import FrozenGraph, freeze
+from kerascnn.keras_graph import all_layers, tensorflow_convolutions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,7 +97,7 @@ def computing_in_float32(model: keras.Model) -> Iterator[None]:
     """Run the layers of a model in mixed precision in float32 while the block lasts."""
     changed = [
         (layer, layer.dtype_policy)
-        for layer in model._flatten_layers()
+        for layer in all_layers(model)
         if layer.compute_dtype != "float32" and layer.quantization_mode is None
     ]
     try:
@@ -142,8 +143,7 @@ def _native_grouped_convolutions() -> Iterator[None]:
     Keras compiles them with XLA because TensorFlow has no CPU gradient for them. An exported graph needs no gradient,
     and neither ONNX nor a SavedModel on a server without XLA can run the call.
     """
-    import keras.src.backend.tensorflow.nn as keras_nn
-
+    keras_nn = tensorflow_convolutions()
     tensorflow = keras_nn.tf
 
     class _WithoutFunctions(SimpleNamespace):

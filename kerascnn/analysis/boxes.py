@@ -1,14 +1,19 @@
-"""A model's graph as boxes: a convolution with the normalisation and activation around it is one box."""
+"""A model's graph as boxes: a convolution with the normalization and activation around it is one box."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 from keras import layers
+
+from kerascnn.analysis.calls import Shape
+from kerascnn.analysis.costs import counted_macs
+from kerascnn.analysis.counting import count_macs
+from kerascnn.keras_graph import node_of, nodes_before
 
 _ACTIVATIONS: Mapping[str, str] = {"relu": "ReLU", "elu": "ELU", "selu": "SELU", "gelu": "GELU", "silu": "SiLU"}
 _NAMES: Mapping[str, str] = {
@@ -34,92 +39,92 @@ _NAMES: Mapping[str, str] = {
     "Conv2D": "conv",
 }
 
-_TRAINING_ONLY = {"GlobalDropPath"}  # what only says which parts a training step leaves out
+_TRAINING_ONLY = {"GlobalDropPath"}  # it only says which parts a training step leaves out
 
 
-@dataclass
+@dataclass(frozen=True)
 class Node:
-    """One call of a layer or operation: positions of the calls it reads, and the shape it gives, without the batch."""
+    """One call of a layer or operation.
+
+    Attributes:
+        operation: The layer or operation; None for the node that stands for the one input.
+        sources: Positions of the nodes that it reads.
+        outputs: Shape of what it makes, without the batch.
+        macs: Multiply-accumulates for one image; None if a side is open.
+    """
 
     operation: Any
     sources: list[int]
-    outputs: tuple[int | None, ...]
+    outputs: Shape
+    macs: int | None = 0
 
 
 @dataclass(frozen=True)
 class Box:
-    """What is drawn as one: `kind` is conv, pool, dense, join, model, small (no weights to speak of), input or other.
+    """What is drawn as one. Boxes are equal if they say the same.
 
-    before, notes: the small layers in front of it, and after it. sources: positions of the boxes it reads. layers: what
-    it stands for. Boxes are equal where they say the same.
+    Attributes:
+        kind: conv, pool, dense, join, model, small (no weights to speak of), input or other.
+        title: What it says.
+        before: Words for the small layers in front of it.
+        notes: Words for the small layers after it.
+        sources: Positions of the boxes that it reads.
+        outputs: Shape of what it makes, without the batch.
+        layers: The layers and operations that it stands for.
+        macs: Their multiply-accumulates; None if a side is open.
     """
 
     kind: str
     title: str
-    before: tuple[str, ...]
-    notes: tuple[str, ...]
-    sources: tuple[int, ...] = field(compare=False)
-    outputs: tuple[int | None, ...] = field(compare=False)
-    layers: tuple[Any, ...] = field(compare=False, repr=False)
+    before: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    sources: tuple[int, ...] = field(default=(), compare=False)
+    outputs: Shape = field(default=(), compare=False)
+    layers: tuple[Any, ...] = field(default=(), compare=False, repr=False)
+    macs: int | None = field(default=0, compare=False)
 
 
 def read_graph(model: keras.Model) -> tuple[list[Node], tuple[str, ...]]:
-    """The calls on the way to the model's largest output, in topological order, from one common beginning.
+    """Read the calls on the way to the model's largest output. A nested model is one call.
 
-    Also the names of the outputs that are left out. Nested models are one call each.
+    Returns:
+        The calls in topological order, from one common beginning; and the names of the outputs that are left out.
     """
-    orders = [_ancestors(tensor) for tensor in model.outputs]
+    orders = [list(nodes_before([tensor])) for tensor in model.outputs]
     chosen = max(range(len(orders)), key=lambda i: len(orders[i]))
-    order = orders[chosen]
     nodes = [Node(None, [], tuple(model.inputs[0].shape[1:]))]
-    starts = {_key(tensor) for tensor in model.inputs}
-    single = len(starts) == 1
-    positions = {}
-    for key, (operation, tensors, outputs) in order.items():
-        if key in starts and single:
-            positions[key] = 0
-            continue
-        if type(operation).__name__ in _TRAINING_ONLY:
-            continue
-        sources = [positions[_key(tensor)] for tensor in tensors if _key(tensor) in positions] or [0]
-        positions[key] = len(nodes)
-        nodes.append(Node(operation, sources, tuple(outputs[0].shape[1:])))
+    starts = {id(node_of(tensor)) for tensor in model.inputs}
+    positions: dict[int, int] = {}
+    for call in orders[chosen]:
+        if starts == {id(call)}:
+            positions[id(call)] = 0
+        elif type(call.operation).__name__ not in _TRAINING_ONLY:
+            before = [id(node_of(tensor)) for tensor in call.input_tensors]
+            sources = [positions[key] for key in before if key in positions] or [0]
+            positions[id(call)] = len(nodes)
+            shapes = [tuple(tensors[0].shape[1:]) for tensors in (call.input_tensors, call.output_tensors) if tensors]
+            nodes.append(Node(call.operation, sources, shapes[-1], _macs(call.operation, shapes[0], shapes[-1])))
     names = list(model.output_names) if hasattr(model, "output_names") else []
     others = [name for i, name in enumerate(names) if i != chosen] if len(names) == len(orders) else []
     return nodes, tuple(others)
 
 
-def _key(tensor: Any) -> tuple[int, int]:
-    operation, index, _ = tensor._keras_history
-    return id(operation), index
-
-
-def _ancestors(tensor: Any) -> dict[tuple[int, int], tuple[Any, list[Any], list[Any]]]:
-    """Calls that `tensor` comes from, sources first; without recursion, because networks have thousands of layers."""
-    order: dict[tuple[int, int], tuple[Any, list[Any], list[Any]]] = {}
-    stack = [(tensor, False)]
-    while stack:
-        tensor, done = stack.pop()
-        key = _key(tensor)
-        if key in order:
-            continue
-        operation, index, _ = tensor._keras_history
-        node = operation._inbound_nodes[index]
-        if done:
-            order[key] = (operation, node.input_tensors, node.output_tensors)
-            continue
-        stack.append((tensor, True))
-        stack += [(source, False) for source in reversed(node.input_tensors) if _key(source) not in order]
-    return order
+def _macs(operation: Any, before: Shape, after: Shape) -> int | None:
+    if not isinstance(operation, keras.Model):
+        return None if None in after else counted_macs(operation, before, after)
+    try:
+        return count_macs(operation)
+    except ValueError:  # a side is open, or it has no graph
+        return None
 
 
 def boxes(nodes: Sequence[Node]) -> list[Box]:
-    """The nodes as boxes, in topological order; the first stands for the input."""
+    """Gather nodes into boxes, in topological order; the first stands for the input."""
     readers: list[list[int]] = [[] for _ in nodes]
     for i, node in enumerate(nodes):
         for source in node.sources:
             readers[source].append(i)
-    drawn = [Box("input", "input", (), (), (), nodes[0].outputs, ())]
+    drawn = [Box("input", "input", outputs=nodes[0].outputs)]
     box_of = {0: 0}
     for i in range(1, len(nodes)):
         if i in box_of:
@@ -135,10 +140,18 @@ def boxes(nodes: Sequence[Node]) -> list[Box]:
     return drawn
 
 
-def _groups(chain: Sequence[Node]) -> list[list[int]]:
-    """Parts of a chain of calls, each one box: a layer with weights or a pool, and the small ones around it.
+def total(counts: Iterable[int | None]) -> int | None:
+    """Add up counts; None if one of them is not known."""
+    counts = list(counts)
+    known = [number for number in counts if number is not None]
+    return sum(known) if len(known) == len(counts) else None
 
-    Small ones follow theirs, as activations do; where the chain begins with them (pre-activation) they precede it.
+
+def _groups(chain: Sequence[Node]) -> list[list[int]]:
+    """Divide a chain of calls into boxes: a layer with weights or a pool, and the small ones around it.
+
+    Small ones belong to the layer before them, as activations do; if the chain begins with them (pre-activation), they
+    belong to the layer after them.
     """
     roles = [_role(node) for node in chain]
     groups: list[list[int]] = []
@@ -146,25 +159,24 @@ def _groups(chain: Sequence[Node]) -> list[list[int]]:
     if roles[0] == "join":
         begin = 2 if len(chain) > 1 and isinstance(chain[1].operation, layers.Activation | layers.ReLU) else 1
         groups.append(list(range(begin)))
-    mains = [k for k in range(begin, len(chain)) if roles[k] == "main"]
     rest = range(begin, len(chain))
+    mains = [k for k in rest if roles[k] == "main"]
     if not mains:
         return [*groups, list(rest)] if rest else groups
-    first_small = next((k for k in rest if roles[k] in ("main", "small")), begin)
-    leading = roles[first_small] == "small"
+    leading = next((roles[k] for k in rest if roles[k] in ("main", "small")), "") == "small"
     own: dict[int, list[int]] = {k: [k] for k in mains}
     for k in rest:
         if roles[k] == "main":
             continue
-        later = next((m for m in mains if m > k), None)
-        earlier = next((m for m in reversed(mains) if m < k), None)
+        later = next((main for main in mains if main > k), None)
+        earlier = next((main for main in reversed(mains) if main < k), None)
         target = later if (leading or roles[k] == "before" or earlier is None) and later is not None else earlier
         own[target if target is not None else mains[0]].append(k)
     return [*groups, *(sorted(own[k]) for k in mains)]
 
 
 def _role(node: Node) -> str:
-    """join, main (gets its own box), small (a note on a box), or before (a note on the box that follows)."""
+    """Return join, main (it gets a box of its own), small (a note on a box), or before (a note on the next box)."""
     operation = node.operation
     if len(node.sources) > 1:
         return "join"
@@ -172,23 +184,9 @@ def _role(node: Node) -> str:
         return "before"
     if isinstance(operation, layers.BatchNormalization | layers.Activation | layers.Dropout):
         return "small"
-    if isinstance(operation, layers.Layer) and operation.weights:
-        return "main"
-    if _window(operation) or "pool" in _words(operation) or len(node.outputs) == 1:
-        return "main"
-    if isinstance(operation, layers.InputLayer | keras.Model):
-        return "main"
-    return "small"
-    if isinstance(operation, layers.Layer) and operation.weights:
-        return "main"
-    if (
-        _window(operation)
-        or "pool" in _words(operation)
-        or len(node.outputs) == 1
-        or isinstance(operation, layers.InputLayer | keras.Model)
-    ):
-        return "main"
-    return "small"
+    weighted = isinstance(operation, layers.Layer) and operation.weights
+    pooling = _window(operation) or "pool" in _words(operation) or len(node.outputs) == 1
+    return "main" if weighted or pooling or isinstance(operation, layers.InputLayer | keras.Model) else "small"
 
 
 def _box(nodes: Sequence[Node], sources: tuple[int, ...]) -> Box:
@@ -196,18 +194,25 @@ def _box(nodes: Sequence[Node], sources: tuple[int, ...]) -> Box:
     main = next((k for k, role in enumerate(roles) if role in ("main", "join")), None)
     hidden = (layers.ZeroPadding2D, layers.Flatten)
     notes = ["" if k == main or isinstance(node.operation, hidden) else _note(node) for k, node in enumerate(nodes)]
-    operations = tuple(node.operation for node in nodes)
-    outputs = nodes[-1].outputs
     if main is None:
-        title = " · ".join(filter(None, notes)) or _words(nodes[0].operation)
-        return Box("small", title, (), (), sources, outputs, operations)
-    kind, title, own = _describe(nodes[main])
-    before, after = (tuple(filter(None, part)) for part in (notes[:main], notes[main + 1 :]))
-    return Box(kind, title, before, (*own, *after), sources, outputs, operations)
+        kind, title, before, after = "small", " · ".join(filter(None, notes)) or _words(nodes[0].operation), [], []
+    else:
+        kind, title, own = _describe(nodes[main])
+        before, after = notes[:main], [*own, *notes[main + 1 :]]
+    return Box(
+        kind,
+        title,
+        tuple(filter(None, before)),
+        tuple(filter(None, after)),
+        sources,
+        nodes[-1].outputs,
+        tuple(node.operation for node in nodes),
+        total(node.macs for node in nodes),
+    )
 
 
 def _describe(node: Node) -> tuple[str, str, list[str]]:
-    """Kind, title and notes of the layer that a box is named after."""
+    """Return kind, title and notes of the layer that a box is named after."""
     operation = node.operation
     words = _words(operation)
     if isinstance(operation, layers.InputLayer):
@@ -228,7 +233,7 @@ def _describe(node: Node) -> tuple[str, str, list[str]]:
     if strides != (1, 1):
         parts.append("/" + (str(strides[0]) if strides[0] == strides[-1] else "×".join(map(str, strides))))
     kind = "pool" if "pool" in words else "conv" if "conv" in words else "other"
-    return kind, " ".join(part for part in parts if part), notes
+    return kind, " ".join(filter(None, parts)), notes
 
 
 def _note(node: Node) -> str:
@@ -258,7 +263,7 @@ def _pair(sides: Any) -> tuple[int, ...]:
 
 
 def _words(operation: Any) -> str:
-    """A class's name in words: `StochasticDepth` is "stochastic depth"."""
+    """Return a class's name in words: `StochasticDepth` is "stochastic depth"."""
     name = type(operation).__name__
     if name in _NAMES:
         return _NAMES[name]

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+
+from kerascnn.keras_graph import has_graph, nodes_before, producer
 
 Shape = tuple[int | None, ...]  # without the batch
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer or operation; `inputs` and `outputs` are numbers of tensors, `name` a path through models."""
+    """One call of a layer or operation.
+
+    Attributes:
+        name: The layer's; in nested models a path such as `trunk/conv1`.
+        operation: The layer or operation.
+        inputs: Numbers of the tensors that it reads.
+        outputs: Numbers of the tensors that it makes.
+    """
 
     name: str
     operation: Any
@@ -23,9 +33,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Graph:
-    """The calls of a model in a topological order, branch by branch, those of nested models in the place of these.
+    """The calls of a model in topological order, branch by branch. A nested model is replaced by its own calls.
 
-    shapes: of each tensor, without the batch; dtypes: as the graph computes them; inputs, outputs: of the model.
+    Attributes:
+        calls: The calls.
+        shapes: Of each tensor, without the batch.
+        dtypes: Of each tensor.
+        inputs: Numbers of the model's inputs.
+        outputs: Numbers of the model's outputs.
     """
 
     calls: tuple[Call, ...]
@@ -34,24 +49,32 @@ class Graph:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
+    def elements(self, tensor: int) -> int:
+        """Return how many numbers a tensor has for one image; an open side counts as 0."""
+        return math.prod(side or 0 for side in self.shapes[tensor])
+
 
 def read_calls(model: keras.Model, input_shape: Sequence[int] | None = None) -> Graph:
-    """The calls of a functional model, its nested models opened.
+    """Read the calls of a functional model and of the models within it.
 
     Args:
-        input_shape: of its one input, where that is of any size.
+        model: The model.
+        input_shape: Of its one input, without the batch, if that may be of any size.
+
+    Returns:
+        The graph.
 
     Raises:
-        TypeError: it is not a Keras model.
-        ValueError: the model has no graph, as a subclassed one, or does not take `input_shape`.
+        TypeError: It is not a Keras model.
+        ValueError: The model has no graph, such as a subclassed one, or does not take `input_shape`.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"A Keras model is needed; this is {type(model).__name__}: {str(model)[:60]!r}.")
     if not has_graph(model):
         raise ValueError(
-            f"{model.name!r} ({type(model).__name__}) has no graph to read: it is a subclassed model, or one that has "
-            "not been built. Build it with keras.Model(inputs, outputs), or wrap it: "
-            "keras.Model(x, model(x)) with x = keras.Input(...) counts it as one unknown layer."
+            f"{model.name!r} ({type(model).__name__}) has no graph to read: it is subclassed or not built yet. Build "
+            "it with keras.Model(inputs, outputs); or wrap it, so that it counts as one unknown layer: "
+            "keras.Model(x, model(x)) with x = keras.Input(...)."
         )
     reader = _Reader()
     tensors: list[Any] = list(model.inputs)
@@ -59,7 +82,7 @@ def read_calls(model: keras.Model, input_shape: Sequence[int] | None = None) -> 
     inputs = [reader.add(spec) for spec in specs]
     starts = {id(tensor): number for tensor, number in zip(tensors, inputs, strict=True)}
     for tensor, number in zip(tensors, inputs, strict=True):
-        operation = tensor._keras_history.operation
+        operation = producer(tensor)
         reader.calls.append(Call(operation.name, operation, (), (number,)))
     outputs = reader.walk(model, starts, "")
     return Graph(tuple(reader.calls), tuple(reader.shapes), tuple(reader.dtypes), tuple(inputs), tuple(outputs))
@@ -74,13 +97,6 @@ def _resized(model: keras.Model, shape: tuple[int, ...]) -> keras.KerasTensor:
             f"{', '.join(map(str, known))}, and input_shape is {shape}."
         )
     return keras.KerasTensor((None, *shape), model.inputs[0].dtype)
-
-
-def has_graph(model: Any) -> bool:
-    """Whether the model was made of calls that can be followed from its outputs."""
-    outputs: list[Any] = list(getattr(model, "outputs", None) or ())
-    made = all(hasattr(tensor, "_keras_history") for tensor in outputs)
-    return bool(getattr(model, "inputs", None)) and bool(outputs) and made
 
 
 class _Reader:
@@ -99,8 +115,8 @@ class _Reader:
         return len(self.shapes) - 1
 
     def walk(self, model: keras.Model, numbers: dict[int, int], prefix: str) -> list[int]:
-        """Add the calls between the tensors in `numbers` (by id) and the outputs; the outputs' numbers."""
-        for node in _nodes(model.outputs, numbers):
+        """Add the calls between the tensors in `numbers` (by id) and the outputs; return the outputs' numbers."""
+        for node in nodes_before(model.outputs, numbers):
             sources = tuple(numbers[id(tensor)] for tensor in node.input_tensors)
             operation = node.operation
             if isinstance(operation, keras.Model) and has_graph(operation):
@@ -113,7 +129,7 @@ class _Reader:
         return [numbers[id(tensor)] for tensor in model.outputs]
 
     def _specs(self, node: Any, numbers: Mapping[int, int]) -> Sequence[Any]:
-        """The outputs of a call. A model of any size that was called on one size does not know them itself."""
+        """Return the outputs of a call. A model of any size does not know them for the size that it was called on."""
         if all(
             tuple(tensor.shape[1:]) == self.shapes[numbers[id(tensor)]] for tensor in node.input_tensors
         ) or not isinstance(node.operation, keras.Operation):
@@ -123,23 +139,3 @@ class _Reader:
             lambda value: here.get(id(value), value), (node.arguments.args, node.arguments.kwargs)
         )
         return keras.tree.flatten(node.operation.compute_output_spec(*arguments, **options))
-
-
-def _nodes(outputs: Sequence[Any], known: Mapping[int, int]) -> Iterator[Any]:
-    """The nodes that `outputs` come from, sources first, each once; networks are too deep for recursion."""
-    done: set[int] = set()
-    stack = [(tensor, False) for tensor in reversed(outputs)]
-    while stack:
-        tensor, ready = stack.pop()
-        if id(tensor) in known:
-            continue
-        operation, index, _ = tensor._keras_history
-        node = operation._inbound_nodes[index]
-        if id(node) in done:
-            continue
-        if ready:
-            done.add(id(node))
-            yield node
-            continue
-        stack.append((tensor, True))
-        stack += [(source, False) for source in reversed(node.input_tensors)]

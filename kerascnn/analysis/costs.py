@@ -8,13 +8,14 @@ from typing import Any
 from keras import layers
 
 from kerascnn.analysis.calls import Call, Graph, Shape
+from kerascnn.keras_graph import trained_weights
 from kerascnn.layers.ensembling import PhotoPreparation
 from kerascnn.layers.lenet import PartialConv2D, RadialBasis
 
 BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1}
 
-# Their products are not counted, as in the papers: normalisation, activations, pooling, sums, copies. By name, because
-# each is known only for what it does itself: a layer that is derived from one of them may do more.
+# Their products are not counted, as in the papers: normalization, activations, pooling, sums, copies. They are listed
+# by name, because a layer that is derived from one of them may do more.
 _UNCOUNTED_LAYERS = {
     *("InputLayer", "Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax", "Identity", "Dropout"),
     *("SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization"),
@@ -45,7 +46,7 @@ _GLOBAL_POOLS = (layers.GlobalMaxPooling2D, layers.GlobalAveragePooling2D)
 
 
 def is_known(operation: Any) -> bool:
-    """Whether the work of a layer or operation is known: counted, or known not to count."""
+    """Return whether the work of a layer or operation is known: counted, or known not to count."""
     name = type(operation).__name__
     if isinstance(operation, layers.Layer):
         return _own(operation) and (name in _UNCOUNTED_LAYERS or isinstance(operation, _COUNTED))
@@ -53,26 +54,34 @@ def is_known(operation: Any) -> bool:
 
 
 def call_macs(call: Call, graph: Graph) -> int | None:
-    """Multiply-accumulates for one image, as `count_macs` counts them; None where the layer is not known."""
+    """Count the multiply-accumulates of a call for one image; None if the layer is not known."""
     operation = call.operation
-    if callable(own := getattr(operation, "multiply_accumulates", None)):
-        return own()
-    if not is_known(operation):
+    if not hasattr(operation, "multiply_accumulates") and not is_known(operation):
         return None
-    if not isinstance(operation, _COUNTED):
+    return counted_macs(operation, *(graph.shapes[side[0]] if side else () for side in (call.inputs, call.outputs)))
+
+
+def counted_macs(operation: Any, before: Shape, after: Shape) -> int:
+    """Count the multiply-accumulates of convolutions and dense layers for one image; 0 for all other operations.
+
+    Args:
+        operation: The layer or operation.
+        before: Shape of its input, without the batch.
+        after: Shape of its output, without the batch.
+    """
+    if callable(own := getattr(operation, "multiply_accumulates", None)):
+        return int(own())
+    # PhotoPreparation is what happens to a photo before the network.
+    if not isinstance(operation, _COUNTED) or isinstance(operation, PhotoPreparation):
         return 0
-    before, after = graph.shapes[call.inputs[0]], graph.shapes[call.outputs[0]]
-    if isinstance(operation, PhotoPreparation):
-        return 0  # what happens to a photo before the network
     if isinstance(operation, layers.Dense):
         return _size(after[:-1]) * math.prod(operation.kernel.shape)
     last = getattr(operation, "data_format", "channels_last") == "channels_last"
-    sides_in, sides_out = (_size(shape[:-1] if last else shape[1:]) for shape in (before, after))
+    places_in, places_out = (_size(shape[:-1] if last else shape[1:]) for shape in (before, after))
     if isinstance(operation, layers.SeparableConv2D):
-        return sides_out * (math.prod(operation.depthwise_kernel.shape) + math.prod(operation.pointwise_kernel.shape))
-    if isinstance(operation, layers.Conv2DTranspose):
-        return sides_in * math.prod(operation.kernel.shape)
-    return sides_out * math.prod(operation.kernel.shape)
+        return places_out * (math.prod(operation.depthwise_kernel.shape) + math.prod(operation.pointwise_kernel.shape))
+    places = places_in if isinstance(operation, layers.Conv2DTranspose) else places_out
+    return places * math.prod(operation.kernel.shape)
 
 
 _COUNTED = (
@@ -82,35 +91,33 @@ _COUNTED = (
 
 
 def _own(operation: Any) -> bool:
-    """Whether it is a layer of Keras or of this package, and not one derived from it elsewhere."""
+    """Return whether it is a layer of Keras or of this package, and not one derived from it elsewhere."""
     return type(operation).__module__.split(".")[0] in ("keras", "kerascnn")
 
 
 def pooling_operations(call: Call, graph: Graph) -> int:
-    """The lectures' count of a pooling layer: the size of the window for each output element; 0 for other layers."""
+    """Count a pooling layer as the lectures do: the size of the window for each output; 0 for other layers."""
     operation = call.operation
     if isinstance(operation, _POOLS):
-        return _size(graph.shapes[call.outputs[0]]) * math.prod(operation.pool_size)
-    if isinstance(operation, _GLOBAL_POOLS):
-        return _size(graph.shapes[call.inputs[0]])
-    return 0
+        return graph.elements(call.outputs[0]) * math.prod(operation.pool_size)
+    return graph.elements(call.inputs[0]) if isinstance(operation, _GLOBAL_POOLS) else 0
 
 
 def is_view(operation: Any) -> bool:
-    """Whether its output is its input at inference, in another shape at most."""
+    """Return whether its output is its input at inference, in another shape at most."""
     return _own(operation) and type(operation).__name__ in _VIEWS
 
 
 def works_in_place(operation: Any) -> bool:
-    """Whether its output can be written over its input, element by element, or channel by channel."""
+    """Return whether its output can be written over its input, element by element or channel by channel."""
     return is_view(operation) or (_own(operation) and type(operation).__name__ in _IN_PLACE)
 
 
 def weight_counts(operation: Any) -> tuple[int, int]:
-    """(trained weights, those that training never touches as gradients: statistics and codes), frozen or not."""
+    """Count the weights that gradients train, and the others: statistics and fixed codes. Freezing does not matter."""
     if not isinstance(operation, layers.Layer):
         return 0, 0
-    trained = {id(weight) for part in operation._flatten_layers() for weight in part._trainable_variables}
+    trained = {id(weight) for weight in trained_weights(operation)}
     counts = [0, 0]
     for weight in operation.weights:
         counts[id(weight) not in trained] += math.prod(weight.shape)
@@ -118,10 +125,10 @@ def weight_counts(operation: Any) -> tuple[int, int]:
 
 
 def check_shapes(graph: Graph) -> None:
-    """Refuse sides of None: the work and the memory would not be fixed.
+    """Refuse open sides, which leave the work and the memory open too.
 
     Raises:
-        ValueError: with the first layer that has one.
+        ValueError: A layer has one; the message names the first.
     """
     for call in graph.calls:
         for output in call.outputs:

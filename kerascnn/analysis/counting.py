@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates of a Keras functional model, counted from its graph."""
+"""Parameters, multiply-accumulates and connections of a Keras functional model, counted from its graph."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
+from kerascnn.analysis.calls import Call, Graph, read_calls
+from kerascnn.analysis.costs import check_shapes, counted_macs
+from kerascnn.keras_graph import all_layers
 from kerascnn.layers.lenet import PartialConv2D, RadialBasis, TrainableSubsampling, units
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Weights of a model: `trained` ones, `statistics` (moving means and variances) that training only tracks, and
-    `fixed` ones that nothing changes (the codes of LeNet-5's outputs)."""
+    """Weights of a model.
+
+    Attributes:
+        trained: Weights that gradients change, frozen at the moment or not.
+        statistics: Moving means and variances, which training only tracks.
+        fixed: Weights that nothing changes: the codes of LeNet-5's outputs.
+    """
 
     trained: int
     statistics: int
@@ -22,72 +30,57 @@ class Parameters:
 
 
 def count_parameters(model: keras.Model) -> Parameters:
-    """Count the weights of a model, whatever is frozen at the moment."""
-    total = model.count_params()
-    statistics = sum(
-        math.prod(weight.shape)
-        for layer in model._flatten_layers(include_self=False, recursive=True)
-        if isinstance(layer, layers.BatchNormalization)
-        for weight in (layer.moving_mean, layer.moving_variance)
-    )
-    fixed = sum(
-        math.prod(layer.prototypes.shape)
-        for layer in model._flatten_layers(include_self=False, recursive=True)
-        if isinstance(layer, RadialBasis)
-    )
-    return Parameters(trained=total - statistics - fixed, statistics=statistics, fixed=fixed)
+    """Count the weights of a model, frozen or not."""
+    parts = all_layers(model)
+    normalizations = [layer for layer in parts if isinstance(layer, layers.BatchNormalization)]
+    statistics = sum(math.prod(x.shape) for layer in normalizations for x in (layer.moving_mean, layer.moving_variance))
+    fixed = sum(math.prod(layer.prototypes.shape) for layer in parts if isinstance(layer, RadialBasis))
+    return Parameters(model.count_params() - statistics - fixed, statistics, fixed)
 
 
 def count_macs(model: keras.Model) -> int:
-    """Multiply-accumulates of the convolutions and dense layers for one image.
+    """Count the multiply-accumulates of the convolutions and dense layers for one image.
 
-    Biases, normalisation, activations and pooling are not counted, as in the papers' "FLOPs" and torchvision's.
+    Biases, normalization, activations and pooling are not counted, as in the papers' "FLOPs" and torchvision's.
 
     Raises:
-        ValueError: a side of the input is None, so that the work is not fixed.
+        ValueError: A side of the input is open, so the work is not fixed.
     """
-    return sum(layer_macs(layer) for layer in model._flatten_layers(include_self=False, recursive=True))
-
-
-def layer_macs(layer: keras.layers.Layer) -> int:
-    """Multiply-accumulates of one layer for one image; 0 for layers that are not counted."""
-    if isinstance(layer, PartialConv2D | RadialBasis):
-        return layer.multiply_accumulates()
-    if isinstance(layer, layers.Dense):
-        return _positions(layer) * math.prod(layer.kernel.shape)
-    if isinstance(layer, layers.DepthwiseConv2D | layers.Conv2D):
-        height, width, inputs, outputs = layer.kernel.shape
-        if isinstance(layer, layers.DepthwiseConv2D):
-            outputs = inputs * outputs
-            inputs = 1
-        return _positions(layer) * height * width * inputs * outputs
-    return 0
+    graph = _fixed_graph(model)
+    return sum(_macs(call, graph) for call in graph.calls)
 
 
 def count_connections(model: keras.Model) -> dict[str, int]:
-    """Connections of each layer that has weights, by its name, as LeCun et al. 1998 (section II.B) count them.
+    """Count the connections of each layer that has weights as LeCun et al. 1998 (section II.B) do.
 
-    One for each input of each unit, wherever in the image, and one for its bias.
+    There is one for each input of each unit, wherever in the image, and one for its bias.
+
+    Returns:
+        Name of the layer -> connections; 0 for layers whose units are not sums over inputs, such as batch
+        normalization.
 
     Raises:
-        ValueError: a side of the input is None, so that their number is not fixed.
+        ValueError: A side of the input is open, so their number is not fixed.
     """
-    return {layer.name: layer_connections(layer) for layer in model.layers if layer.weights}
+    graph = _fixed_graph(model)
+    return {call.name: _connections(call, graph) for call in graph.calls if getattr(call.operation, "weights", None)}
 
 
-def layer_connections(layer: keras.layers.Layer) -> int:
-    """Connections of one layer; 0 for layers whose units are not sums over inputs, such as batch normalisation."""
+def _connections(call: Call, graph: Graph) -> int:
+    layer = call.operation
     if isinstance(layer, TrainableSubsampling | PartialConv2D | RadialBasis):
         return layer.connections()
-    products = layer_macs(layer)
+    products = _macs(call, graph)
     return products + (units(layer) if products and layer.use_bias else 0)
 
 
-def _positions(layer: keras.layers.Layer) -> int:
-    sides = layer.output.shape[1:-1]
-    if None in sides:
-        raise ValueError(
-            f"The output of {layer.name} has the shape {layer.output.shape}: build the model with a fixed "
-            "input_shape to count its operations."
-        )
-    return math.prod(sides)
+def _macs(call: Call, graph: Graph) -> int:
+    if not call.inputs:
+        return 0
+    return counted_macs(call.operation, graph.shapes[call.inputs[0]], graph.shapes[call.outputs[0]])
+
+
+def _fixed_graph(model: keras.Model) -> Graph:
+    graph = read_calls(model)
+    check_shapes(graph)
+    return graph

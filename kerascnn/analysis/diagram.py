@@ -8,6 +8,7 @@ from __future__ import annotations
 import keras
 
 from kerascnn.analysis.boxes import Box
+from kerascnn.analysis.calls import Shape
 from kerascnn.analysis.diagram_layout import (
     EDGES,
     GAP,
@@ -31,7 +32,7 @@ from kerascnn.analysis.diagram_layout import (
     text_width,
 )
 from kerascnn.analysis.diagram_svg import Canvas, Point
-from kerascnn.analysis.outline import Outline, Parallel, Run, Series, Shape, Stage, outline
+from kerascnn.analysis.outline import Outline, Parallel, Run, Series, Stage, outline
 
 
 def diagram(model: keras.Model, *, title: str | None = None) -> str:

@@ -1,7 +1,7 @@
 """What a network's outputs see of the image: in theory from the graph, in effect from gradients.
 
 The theory is the arithmetic of Araujo, Norris & Sim 2019 (Computing Receptive Fields of Convolutional Neural Networks,
-Distill), with the union of all paths where they meet.
+Distill). Where paths meet, their fields are united.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from keras import layers
 
 from kerascnn.analysis.calls import Call, Graph, Shape, read_calls
+from kerascnn.analysis.costs import is_known
 from kerascnn.layers.lenet import PartialConv2D, TrainableSubsampling
 from kerascnn.layers.normalization import AdaptiveAveragePooling2D
 
@@ -33,10 +34,12 @@ _GLOBAL = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, layers.Flat
 
 @dataclass(frozen=True)
 class Axis:
-    """Along one axis: output i sees the pixels `start` + i * `jump` to `start` + i * `jump` + `size` - 1.
+    """A field along one axis: output i sees the pixels `start` + i * `jump` to `start` + i * `jump` + `size` - 1.
 
-    jump: pixels between neighbouring outputs (the cumulative stride); 0 where there is a single place.
-    start: negative where the first output reaches over the edge, into padding.
+    Attributes:
+        size: Pixels that an output sees.
+        jump: Pixels between neighboring outputs (the cumulative stride); 0 if there is a single place.
+        start: First pixel that output 0 sees; negative if it reaches over the edge, into padding.
     """
 
     size: int
@@ -50,13 +53,19 @@ class Axis:
 
     @property
     def padding(self) -> Fraction:
-        """How far output 0 reaches over the edge, in pixels of the image; negative where it stays away from it."""
+        """How far output 0 reaches over the edge, in pixels of the image; negative if it does not reach the edge."""
         return -self.start
 
 
 @dataclass(frozen=True)
 class Field:
-    """The receptive field of a tensor. `whole`: every output also sees the whole image, through global pooling."""
+    """The receptive field of a tensor.
+
+    Attributes:
+        height: Along the height.
+        width: Along the width.
+        whole: Whether every output also sees the whole image, through global pooling.
+    """
 
     height: Axis
     width: Axis
@@ -64,12 +73,12 @@ class Field:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) in pixels, without what global pooling beside the convolutions adds."""
+        """(height, width) in pixels, without what global pooling adds beside the convolutions."""
         return self.height.size, self.width.size
 
 
 def receptive_fields(graph: Graph) -> list[Field | None]:
-    """The field of each tensor of `graph`, in the image; None where there is none or a layer is not known."""
+    """Find the field of each tensor in the image; None if it has none or a layer before it is not known."""
     one = Axis(1, Fraction(1), Fraction(0))
     fields: list[Field | None] = [None] * len(graph.shapes)
     for call in graph.calls:
@@ -83,27 +92,34 @@ def receptive_fields(graph: Graph) -> list[Field | None]:
 
 
 def receptive_field(model: keras.Model, layer: str | None = None) -> Field:
-    """The theoretical receptive field of a layer's output, by default that of the last feature map.
+    """Find the theoretical receptive field of a layer's output.
+
+    Args:
+        model: A functional model.
+        layer: Name of the layer; by default that of the last feature map.
+
+    Returns:
+        The field.
 
     Raises:
-        ValueError: the model has no graph, no such layer, or a layer whose field is not known.
+        ValueError: The model has no graph, no such layer, or a layer whose field is not known.
     """
     graph = read_calls(model)
     call = find_map(graph, layer)
     found = receptive_fields(graph)[call.outputs[0]]
     if found is None:
         raise ValueError(
-            f"The receptive field of {call.name!r} is not known: a layer before it is of a kind whose windows cannot "
-            "be read, or its input has sides of None. profile(model).layers says where it ends."
+            f"The receptive field of {call.name!r} is not known: the windows of a layer before it cannot be read, or "
+            "its input has sides of None. profile(model).layers shows at which layer it ends."
         )
     return found
 
 
 def find_map(graph: Graph, layer: str | None) -> Call:
-    """The call of that name; by default the last one that makes a feature map of more than one place.
+    """Find the call of a layer; by default the last one that makes a feature map of more than one place.
 
     Raises:
-        ValueError: there is none.
+        ValueError: There is none.
     """
     for call in reversed(graph.calls):
         shape = graph.shapes[call.outputs[0]]
@@ -120,12 +136,12 @@ def _field(call: Call, sources: Sequence[Field | None], graph: Graph) -> Field |
     shapes = [graph.shapes[i] for i in call.inputs]
     known = [field for field in sources if field is not None]
     if len(known) < len(sources) and type(call.operation).__name__ != "FractalJoin":
-        return None  # what a join's choice of columns is made of has no place in the image
+        return None  # the columns that a join chooses have no place in the image
     if len(known) > 1 or len(sources) > 1:
         return _union(known)
     field, shape, after = known[0], shapes[0], graph.shapes[call.outputs[0]]
     if len(shape) != 3 or (shape[:2] == (1, 1) and not isinstance(call.operation, layers.ZeroPadding2D)):
-        return field  # there is one place alone, whatever is done to it
+        return field  # there is only one place, whatever is done to it
     if len(after) != 3 and not isinstance(call.operation, _GLOBAL):
         return None
     windows = [_window(call.operation, axis, shape, after) for axis in (0, 1)]
@@ -136,12 +152,12 @@ def _field(call: Call, sources: Sequence[Field | None], graph: Graph) -> Field |
 
 
 def _slide(axis: Axis, size: int, step: int, before: int) -> Axis:
-    """A window of `size` places at every `step`, the first `before` places in front of the map; step 0 for one."""
+    """Slide a window of `size` places by `step` (0: there is one window); the first begins `before` the map."""
     return Axis(int(axis.size + (size - 1) * axis.jump), axis.jump * step, axis.start - before * axis.jump)
 
 
 def _union(fields: Sequence[Field]) -> Field | None:
-    """Where paths meet: from the first to the last pixel of any. Those of a single place see all of the image."""
+    """Unite fields where paths meet: from the first to the last pixel of any. Global pooling sees all of the image."""
     local = [field for field in fields if field.height.jump] or list(fields)
     sides = []
     for side in ("height", "width"):
@@ -154,7 +170,7 @@ def _union(fields: Sequence[Field]) -> Field | None:
 
 
 def _window(operation: Any, axis: int, shape: Shape, after: Shape) -> tuple[int, int, int] | None:
-    """(size, step, places before) of a layer's windows along an axis; None for layers that are not known."""
+    """Return (size, step, places before) of a layer's windows along an axis; None for layers that are not known."""
     n = shape[axis]
     if isinstance(operation, _GLOBAL):
         return None if n is None else (n, 0, 0)
@@ -184,9 +200,7 @@ def _window(operation: Any, axis: int, shape: Shape, after: Shape) -> tuple[int,
 
 
 def _keeps_places(operation: Any) -> bool:
-    """Whether output i is made of input i alone, along both sides."""
-    from kerascnn.analysis.costs import is_known
-
+    """Return whether output i is made of input i alone, along both sides."""
     return is_known(operation) and not isinstance(operation, layers.Reshape | layers.Permute)
 
 
@@ -197,21 +211,22 @@ def _side(value: int | Sequence[int], axis: int) -> int:
 def effective_receptive_field(
     model: keras.Model, layer: str | None = None, *, images: int = 8, seed: int = 0
 ) -> np.ndarray:
-    """How much each pixel moves the centre of a layer's output: the mean of |gradient| over random images.
+    """Measure how much each pixel moves the center of a layer's output: the mean of |gradient| over random images.
 
-    The method is that of Luo et al. 2016 (arXiv:1701.04128): the centre place of the map, all its channels, gets the
-    gradient 1. Weights are the model's own, so that random ones show the architecture, trained ones the network.
+    The method is that of Luo et al. 2016 (arXiv:1701.04128): all channels at the center of the map get the gradient 1.
+    The weights are the model's own: random ones show the architecture, trained ones the network.
 
     Args:
-        layer: name of a layer that makes a map; the last feature map by default.
-        images: how many normally distributed random images; they are run one at a time.
-        seed: of the images.
+        model: A functional model.
+        layer: Name of a layer that makes a map; by default that of the last feature map.
+        images: How many normally distributed random images; they are run one at a time.
+        seed: Of the images.
 
     Returns:
-        (height, width), float32, its largest value 1.
+        Array of shape (height, width), float32, whose largest value is 1.
 
     Raises:
-        ValueError: no such layer, no graph, or an input of no fixed size.
+        ValueError: The model has no such layer, no graph, or an input of no fixed size.
         RuntimeError: Keras runs on another backend than TensorFlow.
     """
     if keras.backend.backend() != "tensorflow":
@@ -232,8 +247,7 @@ def effective_receptive_field(
         with tf.GradientTape() as tape:
             tape.watch(image)
             y = part(image, training=False)
-            centre = tf.cast(y[:, y.shape[1] // 2, y.shape[2] // 2], tf.float32)
-            total = tf.reduce_sum(centre)
+            total = tf.reduce_sum(tf.cast(y[:, y.shape[1] // 2, y.shape[2] // 2], tf.float32))
         return tape.gradient(total, image)
 
     mean = np.zeros(shape[:2])

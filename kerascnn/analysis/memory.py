@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import TypeAlias
 
 from keras import layers
 
 from kerascnn.analysis.calls import Call, Graph
 from kerascnn.analysis.costs import is_known, is_view, works_in_place
 
-STATES = 60_000  # of the search for the best order; the widest network of the registry needs a tenth of it
+STATES = 60_000  # limit of the search for the best order; the widest network on record needs a tenth of it
 
 
 @dataclass(frozen=True)
 class Peak:
     """The most elements that are in memory at once during a forward pass for one image.
 
-    elements: of activations, the image among them. at: the call during which it is reached.
-    order: names of the calls in the order in which they run. optimal: whether no order needs less.
+    Attributes:
+        elements: Of activations, including the image.
+        at: Name of the call during which it is reached.
+        order: Names of the calls in the order in which they run.
+        optimal: Whether no other order needs less.
     """
 
     elements: int
@@ -30,15 +33,21 @@ class Peak:
     optimal: bool
 
 
+_Link: TypeAlias = "tuple[_Link, int] | None"  # calls that have run: those before, and the last one
+
+
 @dataclass(frozen=True)
 class _Buffers:
-    """A piece of memory for each tensor, shared where a call works in place.
+    """Pieces of memory for the tensors; a call that works in place shares its input's.
 
-    of: the buffer of each tensor; sizes: elements of each. born: buffers that a call makes; readers: bits of the calls
-    that use a buffer; reads: buffers that a call uses; after: bits of the calls that must be done before a call.
+    Attributes:
+        sizes: Elements of each buffer.
+        born: Buffers that each call makes.
+        reads: Buffers that each call uses.
+        readers: Bits of the calls that use each buffer.
+        after: Bits of the calls that must be done before each call.
     """
 
-    of: Sequence[int]
     sizes: Sequence[int]
     born: Sequence[tuple[int, ...]]
     reads: Sequence[frozenset[int]]
@@ -47,16 +56,17 @@ class _Buffers:
 
 
 def peak_memory(graph: Graph, *, best: bool = True, keep_inputs: bool = True) -> Peak:
-    """The peak where each tensor is freed as soon as its last reader has run, as an ideal runtime does it.
+    """Find the peak of an ideal runtime, which frees each tensor as soon as its last reader has run.
 
-    Activations and batch normalisation are written over their input where nothing else reads it, and reshapes and
-    dropout cost nothing: runtimes fuse them. The model's outputs stay. Scratch space of a convolution is not counted.
-    TFLite's plan is as large to the byte where it fuses so much.
+    Activations and batch normalization are written over their input if nothing else reads it, and reshapes and dropout
+    cost nothing, because runtimes fuse them. The model's outputs stay. Scratch space of a convolution is not counted.
+    Where TFLite fuses as much, its plan is equal to the byte.
 
     Args:
-        best: search all orders of the calls for the least peak (branches can run one after another, and the order of
-            the branches matters); otherwise the order of `graph`, branch by branch as the network was built.
-        keep_inputs: the image stays as well, since it belongs to the caller; otherwise it is freed like a map.
+        graph: The calls.
+        best: Whether to search all orders of the calls for the least peak (it matters which branch runs first);
+            otherwise they run in the order of `graph`, branch by branch as the network was built.
+        keep_inputs: Whether the image stays too, because it belongs to the caller; otherwise it is freed like a map.
     """
     buffers = _buffers(graph, graph.outputs + (graph.inputs if keep_inputs else ()))
     found = _search(graph, buffers) if best else None
@@ -82,7 +92,7 @@ def _buffers(graph: Graph, kept: Sequence[int]) -> _Buffers:
         alone = source is not None and uses[source] == 1 and exclusive[source]
         for output in call.outputs:
             maker[output] = i
-            size = math.prod(side or 0 for side in graph.shapes[output])
+            size = graph.elements(output)
             shared = is_view(call.operation) or (alone and works_in_place(call.operation))
             if source is not None and shared and sizes[of[source]] == size:
                 of[output], exclusive[output] = of[source], alone
@@ -99,11 +109,11 @@ def _buffers(graph: Graph, kept: Sequence[int]) -> _Buffers:
             readers[buffer] |= 1 << i
     for tensor in kept:
         readers[of[tensor]] |= 1 << len(graph.calls)  # a call that never runs
-    return _Buffers(of, sizes, born, reads, readers, after)
+    return _Buffers(sizes, born, reads, readers, after)
 
 
 def _replay(graph: Graph, buffers: _Buffers, order: Sequence[int]) -> tuple[int, int]:
-    """The peak of one order, and the call at which it is."""
+    """Return the peak of one order, and the call during which it is reached."""
     live = done = peak = at = 0
     for i in order:
         live += sum(buffers.sizes[buffer] for buffer in buffers.born[i])
@@ -119,9 +129,10 @@ def _freed(buffers: _Buffers, call: int, done: int) -> int:
 
 
 def _search(graph: Graph, buffers: _Buffers) -> list[int] | None:
-    """The order with the least peak: a shortest path over the sets of calls that are done, its length being the peak.
+    """Find the order with the least peak: a shortest path over the sets of calls that are done; its length is the peak.
 
-    None where there are too many such sets.
+    Returns:
+        None if there are too many such sets.
     """
     total = len(graph.calls)
     children: list[list[int]] = [[] for _ in range(total)]
@@ -133,7 +144,7 @@ def _search(graph: Graph, buffers: _Buffers) -> list[int] | None:
     start = tuple(i for i in range(total) if not buffers.after[i])
     tie = count()
     # (peak so far, calls left, tie, done, live, ready, (previous link, calls run))
-    queue: list[tuple] = [(0, total, next(tie), 0, 0, start, None)]
+    queue: list[tuple[int, int, int, int, int, tuple[int, ...], _Link]] = [(0, total, next(tie), 0, 0, start, None)]
     closed: set[int] = set()
     while queue:
         peak, left, _, done, live, ready, link = heapq.heappop(queue)
@@ -145,7 +156,7 @@ def _search(graph: Graph, buffers: _Buffers) -> list[int] | None:
         if len(closed) > STATES:
             return None
         steps = [(i, costs[i], _freed(buffers, i, done | 1 << i)) for i in ready]
-        # What takes no more than it gives back, below the peak so far, is best done at once.
+        # It is best to run at once what frees as much as it takes and stays below the peak so far.
         steps = next(([step] for step in steps if step[1] <= step[2] and live + step[1] <= peak), steps)
         for i, cost, freed in steps:
             now = done | 1 << i
@@ -157,7 +168,7 @@ def _search(graph: Graph, buffers: _Buffers) -> list[int] | None:
     return None
 
 
-def _unwind(link: tuple | None) -> list[int]:
+def _unwind(link: _Link) -> list[int]:
     order = []
     while link is not None:
         link, i = link
@@ -166,27 +177,23 @@ def _unwind(link: tuple | None) -> list[int]:
 
 
 def kept_for_training(graph: Graph) -> int:
-    """Elements that the backward pass of one image reads again: a lower bound that ideal runtimes reach.
+    """Count the elements that the backward pass of one image reads again: a lower bound that ideal runtimes reach.
 
-    Layers with weights, normalisation, products and max pooling need their input, activations and max pooling their
+    Layers with weights, normalization, products and max pooling need their input, activations and max pooling their
     output, dropout its mask; sums, padding and average pooling need nothing. Layers that are not known keep both.
     """
-    kept: set[int] = set()
-    for call in graph.calls:
-        kept |= _kept(call)
-    of = _views(graph)
-    sizes = [math.prod(side or 0 for side in shape) for shape in graph.shapes]
-    return sum(sizes[tensor] for tensor in {of[tensor] for tensor in kept})
+    shown = _views(graph)
+    return sum(map(graph.elements, {shown[tensor] for call in graph.calls for tensor in _kept(call)}))
 
 
 def _views(graph: Graph) -> list[int]:
-    """For each tensor the one that it shows in another shape, or itself. Dropout is none in training."""
-    of = list(range(len(graph.shapes)))
+    """Return for each tensor the one that it shows in another shape, or itself. In training dropout is not a view."""
+    shown = list(range(len(graph.shapes)))
     for call in graph.calls:
         if is_view(call.operation) and "Dropout" not in type(call.operation).__name__:
             for output in call.outputs:
-                of[output] = of[call.inputs[0]]
-    return of
+                shown[output] = shown[call.inputs[0]]
+    return shown
 
 
 def _kept(call: Call) -> set[int]:
@@ -195,9 +202,7 @@ def _kept(call: Call) -> set[int]:
         return set(call.outputs) if "Dropout" in name else set()
     if not is_known(operation) or isinstance(operation, layers.MaxPooling2D | layers.GlobalMaxPooling2D):
         return {*call.inputs, *call.outputs}
-    kept: set[int] = set()
-    if _reads_input(operation):
-        kept |= set(call.inputs)
+    kept = set(call.inputs) if _reads_input(operation) else set()
     activation = getattr(getattr(operation, "activation", None), "__name__", "linear")
     if activation != "linear" or name in ("ReLU", "Relu", "Softmax", "Sigmoid", "Tanh", "ELU", "LeakyReLU"):
         kept |= set(call.outputs)
@@ -205,7 +210,7 @@ def _kept(call: Call) -> set[int]:
 
 
 def _reads_input(operation: object) -> bool:
-    """Whether the gradient of a known layer needs its input: it has weights or multiplies or normalises."""
+    """Return whether the gradient of a known layer needs its input: it has weights, multiplies or normalizes."""
     if isinstance(operation, layers.Layer) and operation.weights:
         return True
     return type(operation).__name__ in ("Multiply", "Divide", "Power", "LocalResponseNormalization", "PhotoPreparation")

@@ -1,30 +1,31 @@
 """The structure of a functional model: layers gathered into boxes, boxes into units, units into stages.
 
-Everything is read from the graph. A tensor that every path goes through cuts the network into units; equal units in a
-row become one unit and a count; a unit that makes the map smaller begins a stage. Names of layers only label.
+Everything is read from the graph. A tensor that every path goes through cuts the network into units. Equal units in a
+row become one unit and a count. A unit that makes the map smaller begins a stage. Names of layers are only labels.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeAlias
 
 import keras
 
-from kerascnn.analysis.boxes import Box, Node, boxes, read_graph
-from kerascnn.analysis.counting import layer_macs
-
-Shape = tuple[int | None, ...]  # without the batch
+from kerascnn.analysis.boxes import Box, boxes, read_graph, total
+from kerascnn.analysis.calls import Shape
+from kerascnn.keras_graph import has_graph, trained_weights
 
 
 @dataclass(frozen=True)
 class Parallel:
-    """Branches from one tensor to `join`, in its order, the empty ones (identity) last.
+    """Branches from one tensor.
 
-    `join` is None where the branches end apart, each at the join of the branches around these.
+    Attributes:
+        branches: In the order of `join`; the empty ones (identity) are last.
+        join: Where they meet; None if each ends at the join of the branches around these.
     """
 
     branches: tuple[Series, ...]
@@ -36,7 +37,7 @@ Series: TypeAlias = "tuple[Box | Parallel, ...]"
 
 @dataclass(frozen=True)
 class Unit:
-    """What lies between two tensors that every path goes through. Units are equal where their boxes are."""
+    """What is between two tensors that every path goes through. Units are equal if their boxes are."""
 
     items: Series
     outputs: Shape = field(compare=False)
@@ -45,7 +46,14 @@ class Unit:
 
 @dataclass(frozen=True)
 class Run:
-    """`units` in a row, `count` times over; `outputs` are the shapes after each time."""
+    """Units that repeat.
+
+    Attributes:
+        units: The units in a row.
+        count: How often they come.
+        outputs: Shape after each time.
+        boxes: The boxes of all times.
+    """
 
     units: tuple[Unit, ...]
     count: int
@@ -55,7 +63,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Stage:
-    """Runs on maps of one size; `macs` is None where the input has no fixed size or a layer's work is not known."""
+    """Runs on maps of one size. `macs` is None if a side is open."""
 
     runs: tuple[Run, ...]
     outputs: Shape
@@ -65,7 +73,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Outline:
-    """A network from its input to its largest output; `others` names the outputs that are left out."""
+    """A network from its input to its largest output. `others` are the names of the outputs that are left out."""
 
     name: str
     inputs: tuple[Shape, ...]
@@ -80,17 +88,16 @@ class Outline:
     @property
     def macs(self) -> int | None:
         """Multiply-accumulates of all stages for one image."""
-        known = [stage.macs for stage in self.stages if stage.macs is not None]
-        return sum(known) if len(known) == len(self.stages) else None
+        return total(stage.macs for stage in self.stages)
 
 
 def outline(model: keras.Model) -> Outline:
-    """The structure of any functional model. A part that is not made of series and branches becomes one box.
+    """Find the structure of any functional model. A part that is not made of series and branches becomes one box.
 
     Raises:
-        ValueError: the model has no graph, as a subclassed one.
+        ValueError: The model has no graph, such as a subclassed one.
     """
-    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
+    if not has_graph(model):
         raise ValueError(
             f"{getattr(model, 'name', model)!r} has no graph to draw: it is not a functional model. Build it with "
             "keras.Model(inputs, outputs)."
@@ -98,28 +105,25 @@ def outline(model: keras.Model) -> Outline:
     nodes, others = read_graph(model)
     drawn = boxes(nodes)
     stages = []
-    for units in _split(list(_units(drawn)), _first_shape(nodes)):
+    for units in _split(list(_units(drawn)), nodes[0].outputs):
         runs = tuple(_runs(units))
-        parameters, macs = _costs(box for unit in units for box in unit.boxes)
-        stages.append(Stage(runs, units[-1].outputs, parameters, macs))
+        inside = [box for unit in units for box in unit.boxes]
+        macs = total(box.macs for box in inside)
+        stages.append(Stage(runs, units[-1].outputs, _parameters(inside), macs))
     return Outline(model.name, tuple(tuple(tensor.shape[1:]) for tensor in model.inputs), tuple(stages), others)
 
 
-def _first_shape(nodes: Sequence[Node]) -> Shape:
-    return next(node.outputs for node in nodes if not node.sources)
-
-
 def _units(drawn: Sequence[Box]) -> Iterator[Unit]:
-    """Boxes are in topological order, each with `sources`, positions of boxes; the first is where all paths begin."""
+    """Cut boxes into units. They are in topological order, and all paths begin at the first."""
     for start, end in _cuts(drawn, range(len(drawn))):
         inside = tuple(drawn[start + 1 : end + 1])
         yield Unit(_series(drawn, start, range(start + 1, end), end, joined=True), drawn[end].outputs, inside)
 
 
 def _cuts(drawn: Sequence[Box], order: Sequence[int], direct: bool = True) -> list[tuple[int, int]]:
-    """Neighbouring pairs of the boxes in `order` that every path goes through: no edge passes over them.
+    """Return neighboring pairs of the boxes in `order` that every path goes through: no edge passes over them.
 
-    `direct` also minds the edges from the first to the last.
+    Without `direct`, edges from the first to the last do not count.
     """
     last = {i: i for i in order}
     for i in order:
@@ -135,23 +139,23 @@ def _cuts(drawn: Sequence[Box], order: Sequence[int], direct: bool = True) -> li
 
 
 def _series(drawn: Sequence[Box], start: int, inside: Sequence[int], end: int, joined: bool) -> Series:
-    """The boxes `inside` between `start` and `end`, and `end` itself where `joined`."""
+    """Arrange the boxes `inside` between `start` and `end`, and `end` itself if `joined`."""
     if not inside:
         return (drawn[end],) if joined else ()
     components = sorted(_components(drawn, inside), key=lambda c: _entry(drawn, c, end))
-    if drawn[end].title != "concat":  # in sums and products the order says nothing, and the longest leads
+    if drawn[end].title != "concat":  # the order of a sum means nothing: the longest branch comes first
         components.sort(key=len, reverse=True)
     branches = [_branch(drawn, start, component, end) for component in components]
     direct = drawn[end].sources.count(start)
     if len(branches) == 1 and not direct:
-        # Neither a chain nor branches side by side, so one box stands for all of it.
+        # It is neither a chain nor branches side by side, so one box stands for all of it.
         return (_summary(drawn, inside), drawn[end]) if joined else (_summary(drawn, inside),)
     return (Parallel((*branches, *[()] * direct), drawn[end] if joined else None),)
 
 
 def _branch(drawn: Sequence[Box], start: int, component: Sequence[int], end: int) -> Series:
-    """One branch: its own cuts, between each two of them again branches."""
-    # Positions are topological, so the ends can be put around the component whatever lies between them.
+    """Arrange one branch: between each two of its own cuts there may be branches again."""
+    # Positions are topological, so the ends go around the component whatever is between them.
     pairs = _cuts(drawn, [start, *component, end], direct=False)
     items: list[Box | Parallel] = []
     if len(pairs) == 1:
@@ -163,7 +167,7 @@ def _branch(drawn: Sequence[Box], start: int, component: Sequence[int], end: int
 
 
 def _components(drawn: Sequence[Box], inside: Sequence[int]) -> list[list[int]]:
-    """Parts of `inside` that no edge connects."""
+    """Divide `inside` into parts that no edge connects."""
     part = {i: i for i in inside}
 
     def root(i: int) -> int:
@@ -189,18 +193,20 @@ def _summary(drawn: Sequence[Box], inside: Sequence[int]) -> Box:
     titles = [drawn[i].title for i in inside]
     counted = [f"{titles.count(title)} × {title}" for title in dict.fromkeys(titles)]
     layers = tuple(layer for i in inside for layer in drawn[i].layers)
-    return Box("other", f"{len(layers)} layers", (), (", ".join(counted),), (), drawn[inside[-1]].outputs, layers)
+    notes, outputs = (", ".join(counted),), drawn[inside[-1]].outputs
+    macs = total(drawn[i].macs for i in inside)
+    return Box("other", f"{len(layers)} layers", (), notes, (), outputs, layers, macs)
 
 
 def _split(units: Sequence[Unit], inputs: Shape) -> list[list[Unit]]:
-    """Stages: each begins with the unit that makes the map smaller (by more than an unpadded kernel does)."""
+    """Divide units into stages. Each begins with a unit that makes the map smaller than an unpadded kernel does."""
     stages: list[list[Unit]] = [[]]
     before = inputs
     for unit in units:
         if stages[-1] and _smaller(before, unit.outputs):
             moved: list[Unit] = []
             while len(stages[-1]) > 1 and all(box.kind == "small" for box in stages[-1][-1].boxes):
-                moved.insert(0, stages[-1].pop())  # a normalisation belongs to what it prepares
+                moved.insert(0, stages[-1].pop())  # a normalization belongs to what it prepares
             stages.append(moved)
         stages[-1].append(unit)
         before = unit.outputs
@@ -214,7 +220,7 @@ def _smaller(before: Shape, after: Shape) -> bool:
 
 
 def _runs(units: Sequence[Unit], longest: int = 6) -> Iterator[Run]:
-    """Equal units in a row as one, and so groups of up to `longest` units that repeat."""
+    """Gather equal units in a row, and groups of up to `longest` units that repeat."""
     i = 0
     while i < len(units):
         size, count = max(
@@ -236,13 +242,8 @@ def _repeats(units: Sequence[Unit], start: int, size: int) -> int:
     return count
 
 
-def _costs(drawn: Iterator[Box]) -> tuple[int, int | None]:
-    """Trained parameters, and multiply-accumulates; a layer that is called twice has its weights once."""
+def _parameters(drawn: Iterable[Box]) -> int:
+    """Count the trained weights; those of a layer that is called twice count once."""
     layers = {id(layer): layer for box in drawn for layer in box.layers if isinstance(layer, keras.Layer)}
-    flat = [part for layer in layers.values() for part in layer._flatten_layers(include_self=True, recursive=True)]
-    weights = {id(weight): weight for layer in flat for weight in layer._trainable_variables}  # whatever is frozen
-    parameters = sum(math.prod(weight.shape) for weight in weights.values())
-    try:
-        return parameters, sum(layer_macs(layer) for layer in flat)
-    except (ValueError, AttributeError):  # a side of None; a layer that is called twice has no one output
-        return parameters, None
+    weights = {id(weight): weight for layer in layers.values() for weight in trained_weights(layer)}
+    return sum(math.prod(weight.shape) for weight in weights.values())

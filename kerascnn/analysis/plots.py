@@ -32,14 +32,15 @@ def figure(width: float, height: float) -> Any:
     return made
 
 
-def save(drawn: Any, path: Path) -> None:
-    """Write a figure in the format of its file name.
+def save(drawn: Any, *paths: Path) -> None:
+    """Write a figure in the format of each file's name.
 
     Raises:
         ValueError: the name does not end in .png or .svg, or its folder does not exist.
     """
-    check_path(path)
-    drawn.savefig(path, dpi=150, facecolor="white")
+    for path in paths:
+        check_path(path)
+        drawn.savefig(path, dpi=150, facecolor="white")
 
 
 def check_path(path: Path) -> None:

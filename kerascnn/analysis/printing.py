@@ -6,12 +6,27 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from kerascnn.analysis.comparing import Compared
 
 
-def data(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
-    """Rows as JSON, or as CSV with each measured batch size in columns of its own."""
-    if as_json:
+def listing(rows: Sequence[Compared]) -> None:
+    """Print a line for each network, without rich, which would take longer to import than all else takes."""
+    width = max(len(row.name) for row in rows)
+    print(f"{'model':{width}}  year  {'input':>7}  {'parameters':>11}  {'GMACs':>7}  top-1 error  title")
+    for row in rows:
+        error = "-" if row.error is None else f"{row.error:.2f} %"
+        print(
+            f"{row.name:{width}}  {row.year}  {row.side:>3}x{row.side:<3}  {row.parameters:>11,}  "
+            f"{row.macs / 1e9:7.3f}  {error:>11}  {row.title}"
+        )
+
+
+def data(rows: Sequence[dict[str, Any]], style: Literal["json", "csv"]) -> None:
+    """Print rows as JSON, or as CSV with each measured batch size in columns of its own."""
+    if style == "json":
         print(json.dumps(rows))
         return
     rows = [_with_columns(row) for row in rows]

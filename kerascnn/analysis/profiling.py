@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -22,13 +21,18 @@ Counting = Literal["macs", "2x", "lecture"]
 class LayerProfile:
     """One call of a layer, for one image.
 
-    name: the layer's; where models are nested, a path such as `trunk/conv1`. kind: its class.
-    output: shape without the batch. elements: how many numbers that is; memory_kib: their size.
-    parameters: trained weights, whether frozen at the moment or not; untrained: moving statistics, and codes that
-        nothing changes. A layer that is called twice has them the first time.
-    macs: multiply-accumulates; None where the layer is not known, or is not counted because its call is unknown.
-    pooling: the lectures' operations of a pooling layer. share: of the model's known macs, 0 to 1.
-    field: what an output sees of the image; None where that is not known.
+    Attributes:
+        name: The layer's; in nested models a path such as `trunk/conv1`.
+        kind: Its class.
+        output: Shape of its output, without the batch.
+        elements: How many numbers its outputs have.
+        memory_kib: Their size.
+        parameters: Trained weights, frozen at the moment or not. Those of a layer that is called twice count once.
+        untrained: Moving statistics, and codes that nothing changes.
+        macs: Multiply-accumulates; None if the layer is not known.
+        pooling: The lectures' operations of a pooling layer.
+        share: Of the model's known multiply-accumulates, 0 to 1.
+        field: What an output sees of the image; None if that is not known.
     """
 
     name: str
@@ -45,13 +49,20 @@ class LayerProfile:
 
     @property
     def operations(self) -> int | None:
-        """The lectures' "FLOPs": multiply-accumulates, and the windows of pooling."""
+        """The lectures' "FLOPs": multiply-accumulates and the windows of pooling."""
         return None if self.macs is None else self.macs + self.pooling
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a model costs for one image; its memory at `dtype`."""
+    """What a model costs for one image.
+
+    Attributes:
+        name: The model's.
+        dtype: Of the numbers in memory.
+        layers: One profile for each call.
+        graph: The calls.
+    """
 
     name: str
     dtype: str
@@ -70,23 +81,23 @@ class Profile:
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Names of the layers whose work is not known, and which the totals therefore lack."""
+        """Names of the layers whose work is not known, so that the totals lack it."""
         return tuple(layer.name for layer in self.layers if layer.macs is None)
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of convolutions and dense layers; those of the layers in `unknown` are missing."""
+        """Multiply-accumulates of convolutions and dense layers, without those of the layers in `unknown`."""
         return sum(layer.macs or 0 for layer in self.layers)
 
     def flops(self, counting: Counting = "2x") -> int:
-        """The same work as others count it.
+        """Count the same work as others do.
 
         Args:
-            counting: "2x", a product and a sum each; "macs", as the papers do; "lecture", as the CS231n and EECS 498
-                lectures do: multiply-accumulates, and the size of the window for each output of a pooling layer.
+            counting: "2x": a product and a sum each; "macs": as the papers; "lecture": as the CS231n and EECS 498
+                lectures, that is multiply-accumulates, and the size of the window for each output of a pooling layer.
 
         Raises:
-            ValueError: another counting.
+            ValueError: The counting is not one of these.
         """
         ways = {"2x": 2 * self.macs, "macs": self.macs, "lecture": self.macs + sum(row.pooling for row in self.layers)}
         if counting not in ways:
@@ -100,16 +111,16 @@ class Profile:
 
     @cached_property
     def forward_kib(self) -> float:
-        """The outputs of all layers, as the lectures add them up: no output is freed or written over another.
+        """The outputs of all layers as the lectures add them up: none is freed or written over another.
 
-        Reshapes and dropout, whose output is their input, are left out, and so is the image.
+        The image is left out, and so are reshapes and dropout, whose output is their input.
         """
         calls = zip(self.graph.calls, self.layers, strict=True)
         return self._kib(sum(row.elements for call, row in calls if call.inputs and not is_view(call.operation)))
 
     @cached_property
     def training_kib(self) -> float:
-        """What the gradients of one image need again, see `kerascnn.analysis.memory.kept_for_training`."""
+        """What the gradients of one image read again, see `kerascnn.analysis.memory.kept_for_training`."""
         return self._kib(kept_for_training(self.graph))
 
     @cached_property
@@ -119,18 +130,17 @@ class Profile:
 
     @property
     def peak_kib(self) -> float:
-        """Memory of the image and the activations at that moment; weights are not in it."""
+        """Memory of the image and the activations at that moment, without weights."""
         return self._kib(self.peak.elements)
 
     def __getitem__(self, name: str) -> LayerProfile:
-        """The first call of that layer."""
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        raise KeyError(f"{self.name} has no layer {name!r}")
+        found = next((layer for layer in self.layers if layer.name == name), None)
+        if found is None:
+            raise KeyError(f"{self.name} has no layer {name!r}")
+        return found
 
     def totals(self) -> dict[str, Any]:
-        """The totals as plain values, for JSON."""
+        """Return the totals as plain values, for JSON."""
         return {
             "name": self.name,
             "dtype": self.dtype,
@@ -149,7 +159,7 @@ class Profile:
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """The layers as plain values, for JSON and CSV."""
+        """Return the layers as plain values, for JSON and CSV."""
         return [_row(layer) for layer in self.layers]
 
     def _kib(self, elements: int) -> float:
@@ -157,18 +167,22 @@ class Profile:
 
 
 def profile(model: keras.Model, *, dtype: str = "float32", input_shape: Sequence[int] | None = None) -> Profile:
-    """Read the costs of any functional model from its graph; nothing is run. Nested models are opened.
+    """Read the costs of any functional model from its graph; nothing is run. Models within it are read too.
 
     A layer that is not known is named in `unknown` and has None multiply-accumulates. A model with auxiliary
-    classifiers is read as it is in training; `kerascnn.inference_model` is what remains of it.
+    classifiers is read as it is trained; `kerascnn.inference_model` gives what is used afterwards.
 
     Args:
-        dtype: of activations and weights in memory: float64, float32, float16, bfloat16, int8 or uint8.
+        model: The model.
+        dtype: Of activations and weights in memory: float64, float32, float16, bfloat16, int8 or uint8.
         input_shape: (height, width, channels) for a model of any size.
 
+    Returns:
+        The profile.
+
     Raises:
-        TypeError: it is not a Keras model.
-        ValueError: it has no graph, such as a subclassed model; the dtype is not known; the input has sides of None.
+        TypeError: It is not a Keras model.
+        ValueError: It has no graph, such as a subclassed model; the dtype is not known; a side of the input is open.
     """
     if dtype not in BYTES:
         raise ValueError(f"dtype is one of {', '.join(BYTES)}; it is {dtype!r}.")
@@ -180,7 +194,7 @@ def profile(model: keras.Model, *, dtype: str = "float32", input_shape: Sequence
     weights = _weights(graph.calls)
     rows = []
     for i, call in enumerate(graph.calls):
-        elements = sum(math.prod(side or 0 for side in graph.shapes[output]) for output in call.outputs)
+        elements = sum(map(graph.elements, call.outputs))
         rows.append(
             LayerProfile(
                 name=call.name,
@@ -200,7 +214,7 @@ def profile(model: keras.Model, *, dtype: str = "float32", input_shape: Sequence
 
 
 def _weights(calls: Sequence[Call]) -> list[tuple[int, int]]:
-    """Of each call, those of its layer; a layer's weights count where it is first called."""
+    """Count the weights of each call; a layer's weights count where it is first called."""
     seen: set[int] = set()
     counts = []
     for call in calls:
@@ -211,15 +225,13 @@ def _weights(calls: Sequence[Call]) -> list[tuple[int, int]]:
 
 
 def _row(layer: LayerProfile) -> dict[str, Any]:
-    row: dict[str, Any] = {key: value for key, value in vars(layer).items() if key != "field"}
-    row["output"] = list(layer.output)
-    field: Mapping[str, Any] = {"receptive_field": None, "stride": None, "start": None, "sees_all": None}
-    if layer.field is not None:
-        sides = (layer.field.height, layer.field.width)
-        field = {
-            "receptive_field": list(layer.field.size),
-            "stride": [float(side.jump) for side in sides],
-            "start": [float(side.start) for side in sides],
-            "sees_all": layer.field.whole,
-        }
-    return {**row, **field}
+    field = layer.field
+    sides = (field.height, field.width) if field else ()
+    return {
+        **{key: value for key, value in vars(layer).items() if key != "field"},
+        "output": list(layer.output),
+        "receptive_field": list(field.size) if field else None,
+        "stride": [float(side.jump) for side in sides] or None,
+        "start": [float(side.start) for side in sides] or None,
+        "sees_all": field.whole if field else None,
+    }

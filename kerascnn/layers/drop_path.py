@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from kerascnn.build_info import carry_over
+from kerascnn.keras_graph import node_of
 
 Mode = Literal["batch", "row"]
 
@@ -143,8 +144,8 @@ def single_column(model: keras.Model, column: int | None = None) -> keras.Model:
     layers = []
     tensor = model.outputs[0]
     while tensor is not model.inputs[0]:
-        layer, index, _ = tensor._keras_history
-        sources = layer._inbound_nodes[index].input_tensors
+        node = node_of(tensor)
+        layer, sources = node.operation, node.input_tensors
         if isinstance(layer, FractalJoin):
             tensor = sources[column - 1 - columns + len(sources) - 1]
         else:

@@ -15,6 +15,8 @@ from typing import Any, Literal
 import keras
 from keras import KerasTensor, ops
 
+from kerascnn.keras_graph import nodes_before, run_graph
+
 Mode = Literal["batch", "row"]
 Scaling = Literal["training", "inference"]
 Join = Callable[..., KerasTensor]  # (shortcut, branch, name=...) -> their sum
@@ -103,7 +105,7 @@ class StochasticDepthModel(keras.Model):
                 return lambda pair: _add_if_it_survives(layer, pair[0], pair[1], self._branches[layer])
             return lambda *args, **kwargs: _run(layer, args, kwargs)
 
-        return self._run_through_graph(self._standardize_inputs(inputs), operation_fn=operation)
+        return run_graph(self, inputs, operation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,12 +162,12 @@ def _is_cast(variable: Any, layer: Any) -> bool:
 
 def _branches(model: keras.Model) -> dict[StochasticDepth, list[Any]]:
     """The layers of each branch: those whose outputs go nowhere but to the join."""
-    nodes = [node for _, level in sorted(model._nodes_by_depth.items()) for node in level]  # from the outputs on
+    nodes = list(nodes_before(model.outputs, {id(tensor) for tensor in model.inputs}))
     readers: dict[int, list[Any]] = {id(tensor): [None] for tensor in model.outputs}
     branches: dict[StochasticDepth, list[Any]] = {}
-    for node in nodes:
-        found = {id(reader): reader for tensor in node.outputs for reader in readers.get(id(tensor), ())}
-        join = next(iter(found.values())) if len(found) == 1 and not node.is_input else None
+    for node in reversed(nodes):
+        found = {id(reader): reader for tensor in node.output_tensors for reader in readers.get(id(tensor), ())}
+        join = next(iter(found.values())) if len(found) == 1 else None
         if join is not None:
             branches[join].append(node.operation)
         if isinstance(node.operation, StochasticDepth) and node.operation.mode == "batch":

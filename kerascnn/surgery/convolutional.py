@@ -8,6 +8,7 @@ import keras
 from keras import layers
 
 from kerascnn.build_info import BuildInfo, build_info, set_build_info
+from kerascnn.keras_graph import walk_back
 
 
 def fully_convolutional(model: keras.Model) -> keras.Model:
@@ -62,10 +63,11 @@ def fully_convolutional(model: keras.Model) -> keras.Model:
 def _tail(model: keras.Model) -> tuple[list[Any], Any]:
     """The layers after the last Flatten, in their order, and that Flatten."""
     tail: list[Any] = []
-    layer = model.outputs[0]._keras_history.operation
-    while isinstance(layer, layers.Dense | layers.Dropout | layers.Activation):
+    for node in walk_back(model.outputs[0]):
+        layer = node.operation
+        if not isinstance(layer, layers.Dense | layers.Dropout | layers.Activation):
+            break
         tail.insert(0, layer)
-        layer = layer.input._keras_history.operation
     if not isinstance(layer, layers.Flatten) or not any(isinstance(one, layers.Dense) for one in tail):
         raise ValueError(
             f"{model.name} does not end in a Flatten layer and fully connected layers, so there is nothing to convert. "

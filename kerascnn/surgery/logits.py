@@ -7,7 +7,7 @@ from typing import Any, Literal
 import keras
 from keras import layers
 
-from kerascnn.keras_graph import deep_graphs
+from kerascnn.keras_graph import deep_graphs, node_of, walk_back
 from kerascnn.layers.ensembling import WeightedMean
 
 Ending = Literal["softmax", "probabilities", "logits"]
@@ -25,8 +25,8 @@ def without_softmax(model: keras.Model) -> keras.Model | None:
     """
 
     def before(tensor: Any) -> Any | None:
-        operation, index, _ = tensor._keras_history
-        sources = operation._inbound_nodes[index].input_tensors
+        node = node_of(tensor)
+        operation, sources = node.operation, node.input_tensors
         if isinstance(operation, keras.Model):
             inner = without_softmax(operation)
             return None if inner is None else inner(sources[0])
@@ -74,12 +74,12 @@ def ending(model: keras.Model) -> Ending:
 
 
 def _last_operation(tensor: Any) -> Any:
-    operation, index, _ = tensor._keras_history
-    if isinstance(operation, keras.Model):
-        return _last_operation(operation.outputs[0])
-    if type(operation).__name__ in _RESHAPING:
-        return _last_operation(operation._inbound_nodes[index].input_tensors[0])
-    return operation
+    for node in walk_back(tensor):
+        if isinstance(node.operation, keras.Model):
+            return _last_operation(node.operation.outputs[0])
+        if type(node.operation).__name__ not in _RESHAPING:
+            return node.operation
+    return None
 
 
 def _is_softmax(operation: Any) -> bool:

@@ -1,8 +1,8 @@
-"""From images of bytes to a network's input, with a recipe's augmentation, as Keras layers in front of the network.
+"""A recipe's augmentation, as Keras layers in front of the network: from images of bytes to a network's input.
 
-The layers are part of the model that is trained, so that their random numbers are part of its state (a resumed run
-goes on with them), and that every backend runs them. They do nothing outside of training. What is cut from photos of
-other sizes is cut where they are read: see `kerascnn.training.photos`.
+The layers are part of the model that is trained. So their random numbers belong to its state, with which a stopped run
+continues, and every backend runs them. They do nothing outside of training. Crops of larger photos are cut where the
+photos are read: see `kerascnn.training.photos`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _DEVIATIONS = (0.2175, 0.0188, 0.0045)
 _COMPONENTS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 
 
-@keras.saving.register_keras_serializable(package="kerascnn")
-class PCAColour(keras.layers.Layer):
-    """AlexNet's change of colour and intensity: a random multiple of each principal component is added to all pixels.
+@keras.saving.register_keras_serializable(package="kerascnn", name="PCAColour")  # the name in files that were saved
+class PCAColor(keras.layers.Layer):
+    """AlexNet's change of color and intensity: a random multiple of each principal component is added to all pixels.
 
-    Input and output: RGB images of values from 0 to 255, (batch, height, width, 3). Krizhevsky et al. 2012, section
-    4.1, where `deviation` is 0.1.
+    Input and output are RGB images of values from 0 to 255, (batch, height, width, 3). Source: Krizhevsky et al. 2012,
+    section 4.1, where `deviation` is 0.1.
     """
 
     def __init__(self, deviation: float = 0.1, seed: int | None = None, **kwargs: Any):
@@ -34,7 +34,8 @@ class PCAColour(keras.layers.Layer):
         self.deviation, self.seed = deviation, seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: KerasTensor, training: bool = False) -> KerasTensor:
+        """Add the same random color to all pixels of an image."""
         if not training:
             return inputs
         drawn = keras.random.normal((ops.shape(inputs)[0], 3), 0.0, self.deviation, "float32", self.seed_generator)
@@ -42,20 +43,29 @@ class PCAColour(keras.layers.Layer):
         shift = ops.matmul(weighted, ops.convert_to_tensor(np.transpose(_COMPONENTS).astype("float32")))
         return inputs + ops.cast(shift, inputs.dtype)[:, None, None, :]
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the shape of the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the layer."""
         return {**super().get_config(), "deviation": self.deviation, "seed": self.seed}
 
 
 def prepare(images: KerasTensor, preprocessing: Preprocessing, augmentation: Augmentation) -> KerasTensor:
-    """Normalised, augmented images from RGB or gray ones of the network's size, (batch, height, width, channels).
+    """Normalize and augment images.
 
-    `images` has values from 0 to 255 of any type.
+    Args:
+        images: RGB or gray images of the network's size, (batch, height, width, channels), with values from 0 to 255
+            of any type.
+        preprocessing: How the network wants images.
+        augmentation: Of the recipe.
+
+    Returns:
+        The network's input, of the same shape.
     """
     x = images
-    for layer in _colours(augmentation, channels=images.shape[-1]):
+    for layer in _color_layers(augmentation, channels=images.shape[-1]):
         x = layer(x)
     if preprocessing.channel_order == "bgr":
         x = x[..., ::-1]
@@ -63,53 +73,50 @@ def prepare(images: KerasTensor, preprocessing: Preprocessing, augmentation: Aug
         np.broadcast_to(values, images.shape[-1:]) for values in (preprocessing.mean, np.square(preprocessing.std))
     )
     x = layers.Normalization(axis=-1, mean=mean, variance=variance, name="normalize")(x)
-    # Outside a photo is its mean colour, as the papers pad; outside a digit is black, as inside.
+    # Outside a photo is its mean color, as the papers pad; outside a digit is black, as inside.
     gray = preprocessing.channel_order == "gray"
     outside = float(preprocessing.normalize(np.zeros((1, 1, 1)))[0, 0, 0]) if gray else 0.0
-    for layer in _geometry(augmentation, preprocessing, images.shape[1:], outside):
-        # Keras marks them as beyond XLA, which is true of TensorFlow's; on JAX the whole step would not be compiled.
+    for layer in _geometry_layers(augmentation, preprocessing, images.shape[1:], outside):
+        # Keras says that XLA cannot compile them. That is true of TensorFlow's; JAX would not compile the whole step.
         layer.supports_jit = layer.supports_jit or keras.backend.backend() == "jax"
         x = layer(x)
     return x
 
 
-def _colours(augmentation: Augmentation, channels: int) -> list[keras.layers.Layer]:
-    """The layers that change colours of 0 to 255; a gray image has none."""
-    found: list[keras.layers.Layer] = []
-    if channels == 3 and (augmentation.colour_jitter or augmentation.pca_colour):
-        found.append(layers.Rescaling(1.0, name="to_float"))
-    if channels == 3 and augmentation.colour_jitter:
-        most = augmentation.colour_jitter
-        found.append(
-            layers.RandomColorJitter(
-                (0, 255), brightness_factor=most, contrast_factor=most, saturation_factor=most, name="colour_jitter"
-            )
-        )
-    if channels == 3 and augmentation.pca_colour:
-        found.append(PCAColour(augmentation.pca_colour, name="pca_colour"))
-    return found
+def _color_layers(augmentation: Augmentation, channels: int) -> list[keras.layers.Layer]:
+    """Make the layers that change colors of 0 to 255; a gray image has none."""
+    jitter, pca = augmentation.colour_jitter, augmentation.pca_colour
+    made: list[keras.layers.Layer] = []
+    if channels == 3 and (jitter or pca):
+        made.append(layers.Rescaling(1.0, name="to_float"))
+    if channels == 3 and jitter:
+        factors = {f"{kind}_factor": jitter for kind in ("brightness", "contrast", "saturation")}
+        made.append(layers.RandomColorJitter((0, 255), **factors, name="colour_jitter"))
+    if channels == 3 and pca:
+        made.append(PCAColor(pca, name="pca_colour"))
+    return made
 
 
-def _geometry(
+def _geometry_layers(
     augmentation: Augmentation, preprocessing: Preprocessing, shape: tuple[int, int, int], outside: float
 ) -> list[keras.layers.Layer]:
-    """The layers that move pixels of normalised images; `outside` is the value of those that come in."""
-    found: list[keras.layers.Layer] = []
+    """Make the layers that move pixels of normalized images; `outside` is the value of pixels that move in."""
+    made: list[keras.layers.Layer] = []
     fill = {"fill_mode": "constant", "fill_value": outside}
     if augmentation.elastic:
         limits = preprocessing.value_range(shape[2])
-        found.append(
+        made.append(
             layers.RandomElasticTransform((1.0, 1.0), augmentation.elastic, value_range=limits, name="elastic", **fill)
         )
     if augmentation.crop_padding:
         factors = [augmentation.crop_padding / side for side in shape[:2]]
-        # whole pixels: an image that is only shifted stays as sharp as those of the test set
-        found.append(layers.RandomTranslation(*factors, interpolation="nearest", name="shift", **fill))
+        # Whole pixels, so that a shifted image stays as sharp as those of the test set.
+        made.append(layers.RandomTranslation(*factors, interpolation="nearest", name="shift", **fill))
     if augmentation.rotation:
-        found.append(layers.RandomRotation(augmentation.rotation / 360, name="rotate", **fill))
+        made.append(layers.RandomRotation(augmentation.rotation / 360, name="rotate", **fill))
     if augmentation.zoom:
         zoom = (-augmentation.zoom, augmentation.zoom)
-        found.append(layers.RandomZoom(zoom, zoom, name="zoom", **fill))
+        made.append(layers.RandomZoom(zoom, zoom, name="zoom", **fill))
     if augmentation.flip:
-        found.append(layers.RandomFlip("horizontal", name="flip"))
-    return found
+        made.append(layers.RandomFlip("horizontal", name="flip"))
+    return made

@@ -9,21 +9,22 @@ from kerascnn.training.data import AnyImages, Images
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches without end, each a function of the seed and its number alone, so that a run can begin at any of them.
+    """An endless sequence of batches. Each depends on the seed and its number alone, so a run can begin at any of them.
 
-    An epoch takes every image once, in an order of its own, but for those that do not fill a batch.
+    An epoch takes every image once, in an order of its own, except those that do not fill a batch.
 
     Args:
-        images: to train on.
-        batch: images in a step.
-        seed: of the order, and of what a recipe cuts.
-        first: number of the first step, counted from the run's beginning.
-        worker, workers: take the part of each batch that falls to this worker of so many, by which `batch` can be
-            divided. What a recipe cuts from larger photos is then drawn by each worker for itself.
+        images: The images to train on.
+        batch: Images in a step.
+        seed: Of the order, and of what a recipe cuts.
+        first: Number of the first step, counted from the beginning of the run.
+        worker: Number of this worker, which takes its part of each batch. What a recipe cuts from larger photos is
+            drawn by each worker for itself.
+        workers: How many workers there are; they divide `batch` without remainder.
     """
 
     def __init__(self, images: AnyImages, batch: int, seed: int, first: int = 0, worker: int = 0, workers: int = 1):
-        super().__init__(workers=1 if isinstance(images, Images) else 4)
+        super().__init__(workers=_threads(images))
         self.images, self.batch, self.seed, self.first = images, batch, seed, first
         self.worker, self.parts = worker, workers
         self.steps = len(images) // batch
@@ -31,6 +32,7 @@ class Batches(keras.utils.PyDataset):
 
     @property
     def num_batches(self) -> None:
+        """Tell Keras that there is no end."""
         return None
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -48,13 +50,15 @@ class Validation(keras.utils.PyDataset):
     """Every image once, in order; the last batch may be smaller.
 
     Args:
-        images: to validate with.
-        replicas: devices that each batch is divided among; the last few images that do not fill them are left out.
-        worker, workers: as for `Batches`.
+        images: The images to validate with.
+        replicas: Devices that each batch is divided among; the last few images that do not fill them are left out.
+        worker: As for `Batches`.
+        workers: As for `Batches`.
+        batch: Images in a step, at most; rounded up to fill the devices.
     """
 
     def __init__(self, images: AnyImages, replicas: int = 1, worker: int = 0, workers: int = 1, batch: int = 250):
-        super().__init__(workers=1 if isinstance(images, Images) else 4)
+        super().__init__(workers=_threads(images))
         self.images, self.worker, self.parts = images, worker, workers
         self.batch = -(-batch // replicas) * replicas
         self.count = len(images) // replicas * replicas
@@ -65,6 +69,10 @@ class Validation(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = np.arange(index * self.batch, min((index + 1) * self.batch, self.count))
         return self.images.batch(_part(chosen, self.worker, self.parts))
+
+
+def _threads(images: AnyImages) -> int:
+    return 1 if isinstance(images, Images) else 4
 
 
 def _part(chosen: np.ndarray, worker: int, workers: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What Keras's own callbacks lack: checkpoints within an epoch, an end in time, and going on where a run ended."""
+"""What Keras's own callbacks lack: checkpoints within an epoch, a limit of time, and continuing a stopped run."""
 
 from __future__ import annotations
 
@@ -13,103 +13,121 @@ import keras
 
 from kerascnn.training import checkpoints, distribution
 from kerascnn.training.distribution import ALONE, Cluster
+from kerascnn.training.runs import Run
 
 PLATEAU = ("best", "wait", "cooldown_counter")  # what Keras's ReduceLROnPlateau remembers
 
 
 class Keeper(keras.callbacks.Callback):
-    """Writes checkpoints, ends a run whose time is over, and goes on where an earlier one ended.
+    """Writes checkpoints, stops a run whose time is over, and continues from an earlier checkpoint.
 
     It comes after the callbacks that change the learning rate. A checkpoint is written after each epoch, and within
-    one when `every` seconds have passed.
+    one when `run.every` seconds have passed.
 
     Args:
-        folder: of the checkpoint.
-        facts: what the run is; kept in the checkpoint.
-        steps: in an epoch.
-        epochs: of the run.
-        max_time: seconds after which this run ends, in the middle of an epoch if need be; None for no limit.
-        every: seconds between two checkpoints within an epoch.
-        plateau: the callback that lowers the learning rate at plateaus, whose memory belongs to the checkpoint.
-        workers: of which the chief writes, and says when the time is over.
+        run: What is trained.
+        facts: What the run is; kept in the checkpoint.
+        steps: Steps in an epoch.
+        plateau: The callback that lowers the learning rate at plateaus, whose memory belongs to the checkpoint.
+        workers: The workers, of which the chief writes, and says when the time is over.
+
+    Attributes:
+        path: The checkpoint.
+        step: Steps of the run so far.
+        out_of_time: Whether the run was stopped by its limit of time.
     """
 
     def __init__(
         self,
-        folder: Path,
+        run: Run,
         facts: Mapping[str, Any],
         steps: int,
-        epochs: int,
-        max_time: float | None = None,
-        every: float = 300.0,
         plateau: keras.callbacks.ReduceLROnPlateau | None = None,
         workers: Cluster = ALONE,
     ):
         super().__init__()
-        self.path = folder / checkpoints.NAME
-        self.facts, self.steps, self.epochs, self.max_time, self.every = dict(facts), steps, epochs, max_time, every
-        self.plateau, self.workers = plateau, workers
-        self.step, self.before = 0, 0.0
-        self.out_of_time = False
-        self.diverged: tuple[int, int] | None = None
+        self.path = run.output / checkpoints.NAME
+        self.run, self.facts, self.steps, self.plateau, self.workers = run, dict(facts), steps, plateau, workers
+        self.step = 0
+        self.out_of_time = self.diverged = False
+        self._seconds_before = 0.0
         self._state: dict[str, Any] | None = None
         self._memory: dict[str, Any] = {}
         self._started = self._saved = time.monotonic()
 
     def resume(self) -> None:
-        """Go on from the folder's checkpoint."""
+        """Continue from the folder's checkpoint."""
         state = checkpoints.read_state(self.path)
-        self.step, self.before, self._state = state["step"], state["seconds"], state
+        self.step, self._seconds_before, self._state = state["step"], state["seconds"], state
 
     @property
     def seconds(self) -> float:
-        """How long the run has taken so far, with the earlier parts of it."""
-        return self.before + time.monotonic() - self._started
+        """How long the run has taken so far, with its earlier parts."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    def check_loss(self) -> None:
+        """Refuse to go on with a loss that is not finite.
+
+        Raises:
+            FloatingPointError: The loss of the last step was infinite or NaN.
+        """
+        if not self.diverged:
+            return
+        epoch, step = divmod(self.step - 1, self.steps)
+        kept = "the checkpoint is of before" if self.path.exists() else "there is no checkpoint yet"
+        rate = self.run.recipe.rate
+        raise FloatingPointError(
+            f"The loss is no longer a finite number, in step {step + 1} of epoch {epoch + 1}. A lower learning rate "
+            f"helps most (--rate {rate / 10:g} instead of {rate:g}), in another --output; {kept}."
+        )
 
     def on_train_begin(self, logs: Any = None) -> None:
+        """Give the plateau callback its memory back."""
         self._remember(self._memory)  # which Keras has just reset
 
     def on_train_end(self, logs: Any = None) -> None:
+        """Keep the plateau callback's memory for the next call of `fit`."""
         self._memory = self._plateau_memory()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Restore the checkpoint that `resume` found."""
         if self._state is None:
             return
         checkpoints.restore(self.path, self.model)  # here, because Keras resets the metrics before an epoch
         if self.step % self.steps == 0:
-            self.model.reset_metrics()  # those of a checkpoint after an epoch are of its validation
+            self.model.reset_metrics()  # a checkpoint after an epoch holds those of its validation
         self._remember(self._state["plateau"])
         self._state = None
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Count the step; stop where the loss is not finite or the time is over; write a checkpoint when one is due."""
         self.step += 1
         if not math.isfinite((logs or {}).get("loss", 0.0)):
-            self.diverged = divmod(self.step - 1, self.steps)
-            self.model.stop_training = True
+            self.diverged = self.model.stop_training = True
         elif self._time_is_over():
             if self.step % self.steps:
                 self.out_of_time = self.model.stop_training = True
                 self.save()
-        elif time.monotonic() - self._saved > self.every and self.step % self.steps:
+        elif time.monotonic() - self._saved > self.run.every and self.step % self.steps:
             self.save()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Write a checkpoint, and stop where the time is over."""
         if self.diverged or self.out_of_time:
             return
         self.save()
-        if epoch + 1 < self.epochs and self._time_is_over():
+        if epoch + 1 < self.run.recipe.epochs and self._time_is_over():
             self.out_of_time = self.model.stop_training = True
 
     def _time_is_over(self) -> bool:
-        if self.max_time is None:
-            return False
-        return distribution.chiefs(self.workers, time.monotonic() - self._started > self.max_time)
+        limit = self.run.max_time
+        return limit is not None and distribution.chiefs(self.workers, time.monotonic() - self._started > limit)
 
     def save(self) -> None:
-        """Write a checkpoint, if this is the chief.
+        """Write a checkpoint if this is the chief.
 
         Raises:
-            OSError: it could not be written; the last one is still there.
+            OSError: It could not be written; the last one is still there.
         """
         if not self.workers.chief:
             return
@@ -133,25 +151,27 @@ class Keeper(keras.callbacks.Callback):
 
 
 class Row(keras.callbacks.Callback):
-    """Adds what a row of the history has beside Keras's numbers: the learning rate and the time."""
+    """Adds the learning rate and the time to Keras's numbers of an epoch."""
 
     def __init__(self, keeper: Keeper):
         super().__init__()
         self.keeper = keeper
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Add both."""
         if logs is not None:
             logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
             logs["seconds"] = round(self.keeper.seconds, 1)
 
 
 class History(keras.callbacks.CSVLogger):
-    """Keras's CSVLogger for a run that may go on: rows of epochs that will be trained again are taken out first."""
+    """Keras's CSVLogger for a continued run: rows of epochs that will be trained again are removed first."""
 
     def __init__(self, path: Path, keeper: Keeper):
-        self.keeper, self._first = keeper, keeper.step // keeper.steps
-        if self._first and path.exists():
-            rows = [row for row in read_history(path) if row["epoch"] < self._first]
+        self.keeper = keeper
+        first = keeper.step // keeper.steps
+        if first and path.exists():
+            rows = [row for row in read_history(path) if row["epoch"] < first]
             partial = path.with_name(f".{path.name}")
             with partial.open("w", newline="") as file:
                 if rows:
@@ -159,9 +179,14 @@ class History(keras.callbacks.CSVLogger):
                     writer.writeheader()
                     writer.writerows(rows)
             partial.replace(path)
-        super().__init__(str(path), append=self._first > 0)
+        super().__init__(str(path), append=first > 0)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Write the row of an epoch that was finished.
+
+        Raises:
+            OSError: It could not be written.
+        """
         if self.keeper.out_of_time or self.keeper.diverged:
             return
         try:
@@ -169,16 +194,17 @@ class History(keras.callbacks.CSVLogger):
         except OSError as error:
             raise OSError(
                 f"{self.filename} could not be written ({error.strerror or error}). Make room and run the same command "
-                "again: it goes on from the last checkpoint."
+                "again: it continues from the last checkpoint."
             ) from error
 
     def on_train_end(self, logs: Any = None) -> None:
+        """Close the file; the next call of `fit` appends to it."""
         super().on_train_end(logs)
         self.append = True
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """The rows of a `history.csv`; epochs count from 0."""
+    """Read the rows of a `history.csv`; epochs count from 0."""
     with path.open(newline="") as file:
         return [
             {name: int(value) if name == "epoch" else float(value) for name, value in row.items()}

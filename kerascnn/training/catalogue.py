@@ -1,4 +1,4 @@
-"""Images of tensorflow-datasets, as `--data tfds:cifar10`: the bytes of its files, decoded as any other photo here."""
+"""Data sets of tensorflow-datasets, as in `--data tfds:cifar10`. Their files are decoded as all photos are here."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from typing import Any
 from kerascnn.training.photos import PARTS, Photos, reason
 
 PREFIX = "tfds:"
-MISSING = "tensorflow-datasets is not installed, which {name} is read with. pip install 'kerascnn[tfds]' tensorflow"
+MISSING = "{name} needs tensorflow-datasets and TensorFlow: pip install 'kerascnn[tfds]' tensorflow"
 
 
 @dataclass(frozen=True)
 class Held(Photos):
-    """Photos whose files are in memory; each lies in a folder that is named after its class's number."""
+    """Photos whose files are in memory, each in a folder named after its class's number."""
 
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     def data(self, name: str) -> bytes:
+        """Return the bytes of a file."""
         return self.files[name]
 
 
@@ -32,40 +33,40 @@ def is_named(path: Path) -> bool:
 
 
 def read(path: Path, most: int) -> tuple[dict[str, Held], tuple[str, ...]]:
-    """The images of a data set's train part, and of its test (or validation) part, and the names of its classes.
+    """Read the images of a data set.
 
     Args:
-        path: such as `tfds:cifar10` or `tfds:mnist:3.0.1`. TFDS_DATA_DIR says where data sets lie.
-        most: bytes of a part's files that memory may hold.
+        path: Such as `tfds:cifar10` or `tfds:mnist:3.0.1`. TFDS_DATA_DIR is the folder of all data sets.
+        most: Bytes of files that memory may hold.
+
+    Returns:
+        The files of its parts `train` and, if there is one, `test` (or validation); and the names of its classes.
 
     Raises:
-        ValueError: there is no such data set, it is too large, or its features are not `image` and `label`.
-        OSError: it is not on this machine and could not be fetched.
+        ValueError: There is no such data set, it is too large, or its features are not `image` and `label`.
+        OSError: It is not on this machine and could not be fetched.
         ModuleNotFoundError: tensorflow-datasets or TensorFlow is not installed.
     """
     try:
-        import tensorflow  # noqa: F401  (its error names another module than the one that is missing)
+        import tensorflow  # noqa: F401  (without it, tensorflow_datasets raises an error about another module)
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise ModuleNotFoundError(MISSING.format(name=path)) from error
     builder = _prepared(tfds, path)
     label = _label(tfds, path, builder)
-    known = {"train": PARTS["train"], "test": PARTS["test"]}
-    splits = {
-        part: next((name for name in names if name in builder.info.splits), None) for part, names in known.items()
-    }
-    if splits["train"] is None:
-        raise ValueError(f"{path} has no part named train; its parts are {', '.join(builder.info.splits)}.")
-    found: dict[str, Held] = {}
-    for part, split in splits.items():
+    parts: dict[str, Held] = {}
+    for part, names in PARTS.items():
+        split = next((name for name in names if name in builder.info.splits), None)
         if split is not None:
-            found[part] = _held(tfds, path, builder, split, most)
-            most -= sum(map(len, found[part].files.values()))
-    return found, tuple(label.names)
+            parts[part] = _held(tfds, path, builder, split, most)
+            most -= sum(map(len, parts[part].files.values()))
+        elif part == "train":
+            raise ValueError(f"{path} has no part named train; its parts are {', '.join(builder.info.splits)}.")
+    return parts, tuple(label.names)
 
 
 def _prepared(tfds: Any, path: Path) -> Any:
-    """The data set, fetched where it is not here yet."""
+    """Open the data set, and fetch it if it is not on this machine."""
     name = str(path).removeprefix(PREFIX)
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
@@ -76,22 +77,22 @@ def _prepared(tfds: Any, path: Path) -> Any:
         raise ValueError(f"tensorflow-datasets has no {name} ({reason(error)}).{hint}") from error
     try:
         builder.download_and_prepare()
-    except Exception as error:  # each data set fetches in its own way, and raises its own kinds
+    except Exception as error:  # each data set fetches in its own way and raises its own errors
         raise OSError(
-            f"{path} is not on this machine, and could not be fetched ({reason(error)}). Prepare it where there is a "
-            "network connection (tfds build), and name its folder in TFDS_DATA_DIR."
+            f"{path} is not on this machine and could not be fetched ({reason(error)}). Prepare it where there is a "
+            "network connection (tfds build), and set TFDS_DATA_DIR to its folder."
         ) from error
     return builder
 
 
 def _label(tfds: Any, path: Path, builder: Any) -> Any:
-    """The feature that says an image's class."""
-    known = builder.info.features
-    features = dict(known.items()) if isinstance(known, tfds.features.FeaturesDict) else {}
+    """Find the feature that is an image's class."""
+    features = builder.info.features
+    features = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
     image, label = features.get("image"), features.get("label")
     if not isinstance(image, tfds.features.Image) or not isinstance(label, tfds.features.ClassLabel):
         raise ValueError(
-            f"{path} is no set of images that each have one class: it needs the features image and label, and has "
+            f"{path} does not have one class for each image: it needs the features image and label, and has "
             f"{', '.join(features) or 'others'}."
         )
     return label
@@ -106,7 +107,7 @@ def _held(tfds: Any, path: Path, builder: Any, split: str, most: int) -> Held:
         if size > most:
             raise ValueError(
                 f"The files of {path}, {split}, need more than {most / 2**30:.1f} GiB of memory. Write them to "
-                "folders named after their classes, and give that folder."
+                "folders named after their classes, and give the folder of these."
             )
         files[f"{int(row['label'])}/{i:08}"] = bytes(row["image"])
     return Held(path, tuple(files), None, files)

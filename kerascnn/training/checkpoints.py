@@ -1,4 +1,4 @@
-"""Checkpoints that a run goes on from as if it had never stopped.
+"""Checkpoints from which a run continues as if it had never stopped.
 
 Keras's own `BackupAndRestore` leaves out the state of the random numbers (dropout, augmentation), of the metrics and of
 the other callbacks, and writes over its last good file. Here everything that a step reads is in one file, which is
@@ -23,10 +23,10 @@ NAME = "checkpoint.npz"
 
 
 def save(path: Path, model: keras.Model, state: dict[str, Any]) -> None:
-    """Write the variables of a compiled model, its optimiser and its metrics, and `state` (JSON).
+    """Write the variables of a compiled model, its optimizer and its metrics, and `state` (JSON).
 
     Raises:
-        OSError: it could not be written; the file that was there before is untouched.
+        OSError: It could not be written; the file that was there before is untouched.
     """
     import keras
 
@@ -43,23 +43,23 @@ def save(path: Path, model: keras.Model, state: dict[str, Any]) -> None:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The `state` of a checkpoint.
+    """Read the `state` of a checkpoint.
 
     Raises:
-        ValueError: it is no checkpoint, or is damaged.
+        ValueError: It is not a checkpoint, or is damaged.
     """
     try:
         with np.load(path) as file:
             return json.loads(file["state"].tobytes())
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is no checkpoint, or is damaged ({error}). Delete it to begin anew.") from None
+        raise ValueError(f"{path} is not a checkpoint, or is damaged ({error}). Delete it to begin anew.") from None
 
 
 def restore(path: Path, model: keras.Model) -> None:
-    """Give a compiled model, its optimiser and its metrics the values of a checkpoint.
+    """Give a compiled model, its optimizer and its metrics the values of a checkpoint.
 
     Raises:
-        ValueError: it is of another network.
+        ValueError: It is of another network.
     """
     variables = _variables(model)
     with np.load(path) as file:
@@ -71,5 +71,5 @@ def restore(path: Path, model: keras.Model) -> None:
 
 
 def _variables(model: keras.Model) -> list[Any]:
-    """What a step reads and writes; `model.variables` holds the seeds of random numbers too."""
+    """List what a step reads and writes; `model.variables` holds the seeds of random numbers too."""
     return [*model.variables, *model.optimizer.variables, *model.metrics_variables]

@@ -1,4 +1,4 @@
-"""What a network is trained on and validated with: an `.npz`, photos in a folder or a zip, or a data set by name."""
+"""The images to train on and to validate with: an `.npz`, photos in a folder or a zip, or a data set by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,18 +17,20 @@ from kerascnn.training import catalogue, photos
 from kerascnn.training.photos import Photos
 from kerascnn.training.recipes import Augmentation
 
-HELD_OUT = 10  # of so many images of a class one is kept for validation, where no other images are given
+HELD_OUT = 10  # one of so many images of a class is kept for validation, where no other images are given
 IN_MEMORY = 2 << 30  # bytes of pixels
 SHOWN = 6  # names that an error lists
 
 
 @dataclass(frozen=True)
 class Images:
-    """Labelled images of one size.
+    """Labeled images of one size.
 
-    labels: int32, shape (n,); classes: their names, in the order of the labels.
-    pixels: uint8, shape (n, height, width, channels).
-    skipped: (name, reason) of files that were left out because they are no readable images.
+    Attributes:
+        labels: int32, shape (n,).
+        classes: Names of the classes, in the order of the labels.
+        pixels: uint8, shape (n, height, width, channels).
+        skipped: (name, reason) of files that were left out because they are not readable images.
     """
 
     labels: np.ndarray
@@ -41,19 +42,26 @@ class Images:
         return len(self.labels)
 
     def batch(self, chosen: np.ndarray, random: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Images and labels of those numbers."""
+        """Return the chosen images and their labels."""
         return self.pixels[chosen], self.labels[chosen]
 
     def part(self, chosen: np.ndarray) -> Images:
-        """Those of the given numbers alone."""
+        """Return the chosen images alone."""
         return replace(self, labels=self.labels[chosen], pixels=self.pixels[chosen])
 
 
 @dataclass(frozen=True)
 class LazyImages:
-    """As `Images`, but read when they are asked for, because memory would not hold them or a recipe cuts them anew.
+    """Like `Images`, but read when needed, because memory does not hold them or a recipe cuts them anew each time.
 
     A file that turns out to be damaged is replaced by the next one.
+
+    Attributes:
+        photos: The files.
+        names: Of the file of each label.
+        size: How large the network wants them.
+        augmentation: What is cut from them; None for nothing.
+        broken: Numbers of the files that turned out to be damaged.
     """
 
     labels: np.ndarray
@@ -64,18 +72,18 @@ class LazyImages:
     augmentation: Augmentation | None
     skipped: list[tuple[str, str]] = field(default_factory=list)
     broken: set[int] = field(default_factory=set)
-    lock: Any = field(default_factory=threading.Lock, repr=False)
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batch(self, chosen: np.ndarray, random: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Images and labels of those numbers; `random` draws what the recipe cuts, None takes the middle."""
+        """Return the chosen images and their labels; `random` draws what the recipe cuts, None takes the middle."""
         pairs = [self._read(int(i), random) for i in chosen]
         return np.stack([pixels for pixels, _ in pairs]), np.array([label for _, label in pairs], np.int32)
 
     def part(self, chosen: np.ndarray) -> LazyImages:
-        """Those of the given numbers alone."""
+        """Return the chosen images alone."""
         return replace(self, labels=self.labels[chosen], names=tuple(self.names[i] for i in chosen), broken=set())
 
     def _read(self, index: int, random: np.random.Generator | None) -> tuple[np.ndarray, int]:
@@ -102,37 +110,41 @@ AnyImages = Images | LazyImages
 def open_data(
     path: Path, validation: Path | None, preprocessing: Preprocessing, augmentation: Augmentation
 ) -> tuple[AnyImages, AnyImages]:
-    """The images to train on, and those to validate with.
+    """Open the images to train on and those to validate with.
 
     Args:
-        path: an `.npz` with x_train, y_train and x_test, y_test; or a folder or zip of photos, in which each lies in a
-            folder named after its class, and these may lie in folders named train and test (or val); or `tfds:NAME`.
-        validation: more photos, or another `.npz`. By default the test part, or one of ten images of each class.
-        preprocessing: how the network wants images; only sizes are changed here.
-        augmentation: of the recipe; what it cuts from photos is cut here.
+        path: An `.npz` with x_train, y_train and x_test, y_test; or a folder or zip of photos, each in a folder named
+            after its class, which may be in folders named train and test (or val); or `tfds:NAME`.
+        validation: More photos, or another `.npz`. By default the test part, or one of ten images of each class.
+        preprocessing: How the network wants images; only their size is changed here.
+        augmentation: Of the recipe; what it cuts from photos is cut here.
+
+    Returns:
+        The images to train on, and those to validate with.
 
     Raises:
-        ValueError: there is nothing to train on; the message says what was found.
-        OSError: a data set of tensorflow-datasets could not be fetched.
+        ValueError: There is nothing to train on; the message says what there is.
+        OSError: A data set of tensorflow-datasets could not be fetched.
     """
     size = preprocessing.without_normalization
     for given in (path, validation):
         if given is not None and not given.exists() and not (given is path and catalogue.is_named(given)):
             raise ValueError(f"There is no {given}. Give a folder or a zip of photos, or an .npz.")
-    train: AnyImages
     cuts = augmentation if augmentation.resize or augmentation.crop_area else None
     if catalogue.is_named(path):
         held, names = catalogue.read(path, IN_MEMORY)
         numbers = tuple(map(str, range(len(names))))
-        loaded = {part: _load(found, size, cuts if part == "train" else None, numbers) for part, found in held.items()}
-        named = {part: replace(images, classes=names) for part, images in loaded.items()}
+        named = {
+            part: replace(_load(files, size, cuts if part == "train" else None, numbers), classes=names)
+            for part, files in held.items()
+        }
         return _with_validation(_checked(path, named["train"]), named.get("test"), validation, size)
     if path.suffix == ".npz":
         train = _checked(path, _read_npz(path, "train", size))
         return train, _same_classes(_read_npz(validation or path, "test", size), train, validation or path)
-    found = Photos.open(path)
-    parts = found.parts()
-    train = _checked(path, _load(parts.get("train", found), size, cuts, None))
+    everything = Photos.open(path)
+    parts = everything.parts()
+    train = _checked(path, _load(parts.get("train", everything), size, cuts, None))
     own = _load(parts["test"], size, None, train.classes) if "test" in parts and validation is None else None
     return _with_validation(train, own, validation, size)
 
@@ -140,7 +152,7 @@ def open_data(
 def _with_validation(
     train: AnyImages, own: AnyImages | None, validation: Path | None, size: Preprocessing
 ) -> tuple[AnyImages, AnyImages]:
-    """With the images to validate with: those that were asked for, those of the data's own, or a part of `train`."""
+    """Add the images to validate with: those that were asked for, the data's own, or a part of `train`."""
     if validation is not None:
         other = Photos.open(validation)
         return train, _load(other.parts().get("test", other), size, None, train.classes)
@@ -152,7 +164,7 @@ def _load(found: Photos, size: Preprocessing, cuts: Augmentation | None, classes
     strange = sorted(set(found.folders) - set(classes))
     if strange:
         raise ValueError(
-            f"{found.path} has images of {strange[0]!r}, which is no class of the training set: {_some(classes)}."
+            f"{found.path} has images of {strange[0]!r}, which is not a class of the training set: {_some(classes)}."
         )
     numbers = dict(zip(found.names, (classes.index(folder) for folder in found.folders), strict=True))
     if cuts is None and len(numbers) * math.prod(photos.sides(size)) * 3 <= IN_MEMORY:
@@ -174,7 +186,7 @@ def _load(found: Photos, size: Preprocessing, cuts: Augmentation | None, classes
 
 
 def _order(folder: str) -> tuple[int, str]:
-    """Folders that are numbers in the order of the numbers, others by name."""
+    """Sort folders that are numbers by the numbers, and others by name."""
     return (int(folder), "") if folder.isascii() and folder.isdecimal() else (-1, folder)
 
 
@@ -184,16 +196,16 @@ def _hold_out(images: AnyImages) -> tuple[AnyImages, AnyImages]:
         held[np.flatnonzero(images.labels == label)[HELD_OUT - 1 :: HELD_OUT]] = True
     if not held.any():
         raise ValueError(
-            f"No class has {HELD_OUT} images, so that none can be kept for validation. Give --validation DIR|ZIP."
+            f"No class has {HELD_OUT} images, so none can be kept for validation. Give --validation DIR|ZIP."
         )
-    # what was left out counts once
+    # Skipped files belong to the training set, so that they count once.
     return images.part(np.flatnonzero(~held)), replace(images.part(np.flatnonzero(held)), skipped=[])
 
 
 def _checked(path: Path, images: AnyImages) -> AnyImages:
     if len(images.classes) < 2:
         raise ValueError(
-            f"{path} holds images of one class alone ({images.classes[0]}), so that there is nothing to tell apart. "
+            f"{path} holds images of one class alone ({images.classes[0]}), so there is nothing to tell apart. "
             "Put the images of each class into a folder named after it."
         )
     return images
@@ -207,10 +219,10 @@ def _read_npz(path: Path, part: str, size: Preprocessing) -> Images:
         with path.open("rb") as opened, np.load(opened) as file:
             held = list(file)
             arrays = [file[name] for name in wanted if name in held]
-    except (ValueError, TypeError):  # of NumPy, whose advice is about pickles
-        raise ValueError(f"{path} is no .npz that can be read: it holds no plain arrays.") from None
+    except (ValueError, TypeError):  # NumPy's own message advises to load pickles
+        raise ValueError(f"{path} is not a readable .npz: it does not hold plain arrays.") from None
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is no .npz that can be read: {photos.reason(error)}") from None
+        raise ValueError(f"{path} is not a readable .npz: {photos.reason(error)}") from None
     if len(arrays) < len(wanted):
         raise ValueError(
             f"{path} lacks {' and '.join(name for name in wanted if name not in held)}. It needs x_train, y_train, "
@@ -231,16 +243,16 @@ def _read_npz(path: Path, part: str, size: Preprocessing) -> Images:
         raise ValueError(
             f"The labels y_{part} of {path} are {labels.dtype}; they must be whole numbers, from 0 on for the classes."
         )
-    found = np.unique(labels)
-    if found[0] < 0 or (part == "train" and found[-1] >= len(found)):
+    classes = np.unique(labels)
+    if classes[0] < 0 or (part == "train" and classes[-1] >= len(classes)):
         raise ValueError(
-            f"The labels y_{part} of {path} are out of range: there are {len(found)} different ones, from {found[0]} "
-            f"to {found[-1]}. Number the classes from 0 to {len(found) - 1}."
+            f"The labels y_{part} of {path} are out of range: there are {len(classes)} different ones, from "
+            f"{classes[0]} to {classes[-1]}. Number the classes from 0 to {len(classes) - 1}."
         )
     if gray:
         images = images.reshape(images.shape[:3])
     pixels = np.stack([size.load(Image.fromarray(image)).astype(np.uint8) for image in images])
-    return Images(labels.astype(np.int32), tuple(str(i) for i in range(int(found[-1]) + 1)), pixels)
+    return Images(labels.astype(np.int32), tuple(map(str, range(int(classes[-1]) + 1))), pixels)
 
 
 def _same_classes(test: Images, train: AnyImages, path: Path) -> Images:

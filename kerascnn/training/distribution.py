@@ -1,8 +1,8 @@
-"""Several workers and several devices, by the engines that Keras stands on.
+"""Training over several workers and devices, by the backend's own means.
 
-On JAX it is Keras's own distribution: a step is computed over the global batch wherever its parts lie, so that batch
-normalisation, dropout and augmentation are those of one device. On TensorFlow it is tf.distribute's MirroredStrategy,
-within one machine: Keras 3 cannot train under its MultiWorkerMirroredStrategy (keras-team/keras issue 20585).
+JAX uses Keras's own distribution: a step is computed over the global batch wherever its parts are, so batch
+normalization, dropout and augmentation are those of one device. TensorFlow uses tf.distribute's MirroredStrategy within
+one machine: Keras 3 cannot train under its MultiWorkerMirroredStrategy (keras-team/keras issue 20585).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 EXAMPLE = '{"cluster": {"worker": ["10.0.0.1:7000", "10.0.0.2:7000"]}, "task": {"type": "worker", "index": 0}}'
-PATIENCE = 300.0  # seconds that a worker waits for worker 0; JAX waits as long for the others
-COLLECTIVES = ("Gloo", "gloo", "NCCL", "coordination service", "CoordinationService")  # in errors of a lost worker
+PATIENCE = 300.0  # seconds that a worker waits for worker 0; JAX waits for the others as long
+COLLECTIVES = ("Gloo", "gloo", "NCCL", "coordination service", "CoordinationService")  # words of a lost worker
 NO_WORKERS = (
     "Keras 3 does not train over several workers on TensorFlow (https://github.com/keras-team/keras/issues/20585). "
     "Set KERAS_BACKEND=jax on every worker, or unset TF_CONFIG to train on this machine alone."
@@ -32,8 +32,10 @@ NO_WORKERS = (
 class Cluster:
     """The processes that train together, and which of them this one is.
 
-    coordinator: address of worker 0, where they find each other.
-    index: of this worker; worker 0 is the chief, who alone writes files.
+    Attributes:
+        coordinator: Address of worker 0, where they find each other.
+        count: How many there are.
+        index: Number of this worker.
     """
 
     coordinator: str = ""
@@ -42,6 +44,7 @@ class Cluster:
 
     @property
     def chief(self) -> bool:
+        """Whether this is worker 0, which alone writes files."""
         return self.index == 0
 
 
@@ -49,10 +52,10 @@ ALONE = Cluster()
 
 
 def cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
-    """The workers that TF_CONFIG names, or Keras's KERAS_DISTRIBUTION_JOB_ADDRESSES; one where neither is set.
+    """Read the workers from TF_CONFIG or Keras's KERAS_DISTRIBUTION_JOB_ADDRESSES; one where neither is set.
 
     Raises:
-        ValueError: what is set does not describe workers.
+        ValueError: What is set does not describe workers.
     """
     if environment.get("TF_CONFIG"):
         return _from_tf_config(environment["TF_CONFIG"])
@@ -77,7 +80,7 @@ def _from_tf_config(text: str) -> Cluster:
         kinds = config.get("cluster") or {}
         strange = sorted(set(kinds) - {"chief", "worker"})
         if strange:
-            raise ValueError(f"its cluster has tasks of the kind {strange[0]!r}, and only chief and worker train")
+            raise ValueError(f"its cluster has tasks of the kind {strange[0]!r}, but only chief and worker train")
         addresses = [*kinds.get("chief", ()), *kinds.get("worker", ())]
         if not all(isinstance(address, str) and address.rpartition(":")[2].isdecimal() for address in addresses):
             raise ValueError("its cluster must list addresses such as 10.0.0.1:7000")
@@ -87,16 +90,16 @@ def _from_tf_config(text: str) -> Cluster:
         if kind not in kinds or not isinstance(index, int) or not 0 <= index < len(kinds[kind]):
             raise ValueError(f"its cluster has no task {kind!r} of index {index!r}")
     except json.JSONDecodeError as error:
-        raise ValueError(f"TF_CONFIG is no JSON ({error}). It is something like {EXAMPLE}") from None
+        raise ValueError(f"TF_CONFIG is not JSON ({error}). It should be like {EXAMPLE}") from None
     except (KeyError, TypeError, AttributeError):
-        raise ValueError(f"TF_CONFIG describes no cluster and task. It is something like {EXAMPLE}") from None
+        raise ValueError(f"TF_CONFIG describes no cluster and task. It should be like {EXAMPLE}") from None
     except ValueError as error:
-        raise ValueError(f"TF_CONFIG cannot be used: {error}. It is something like {EXAMPLE}") from None
+        raise ValueError(f"TF_CONFIG cannot be used: {error}. It should be like {EXAMPLE}") from None
     return Cluster(addresses[0], len(addresses), index + (len(kinds.get("chief", ())) if kind == "worker" else 0))
 
 
 def check(workers: Cluster) -> None:
-    """Refuse workers that this backend cannot train over.
+    """Refuse several workers on a backend that cannot train over them.
 
     Raises:
         ValueError: Keras runs on another backend than JAX.
@@ -110,10 +113,10 @@ def check(workers: Cluster) -> None:
 def connect(workers: Cluster) -> None:
     """Wait for the other workers, before anything is computed.
 
-    JAX gives the others five minutes, and aborts the process where one of them did not come.
+    JAX waits five minutes for the others, and then aborts the process.
 
     Raises:
-        ConnectionError: worker 0 did not answer within five minutes.
+        ConnectionError: Worker 0 did not answer within five minutes.
     """
     import keras
 
@@ -128,7 +131,7 @@ def connect(workers: Cluster) -> None:
 
 
 def replicas() -> int:
-    """How many devices train together, of all workers: the GPUs where there are any."""
+    """Count the devices of all workers that train together: the GPUs if there are any."""
     import keras
 
     if keras.backend.backend() == "tensorflow":
@@ -137,15 +140,20 @@ def replicas() -> int:
 
 
 def check_replicas(count: int, batch: int, validation: int) -> None:
-    """Refuse what cannot be divided among that many devices.
+    """Refuse what cannot be divided among `count` devices.
+
+    Args:
+        count: How many devices there are.
+        batch: Images in a step of all devices together.
+        validation: Images to validate with.
 
     Raises:
-        ValueError: the batch, which is that of all devices together, or the validation set.
+        ValueError: The batch cannot be divided, or there are fewer validation images than devices.
     """
     if batch % count:
         raise ValueError(
             f"A batch of {batch} cannot be divided among {count} devices. Give --batch {-(-batch // count) * count}, "
-            "say: it is the batch of all devices together."
+            "for example: it counts the images of all devices together."
         )
     if validation < count:
         raise ValueError(f"{validation} images to validate with are too few for {count} devices.")
@@ -156,7 +164,7 @@ def distributed(workers: Cluster) -> Iterator[None]:
     """Build and train a network over all devices of all workers; with one device this does nothing.
 
     Raises:
-        ConnectionError: another worker is gone.
+        ConnectionError: Another worker is gone.
     """
     import keras
 
@@ -170,21 +178,26 @@ def distributed(workers: Cluster) -> Iterator[None]:
     try:
         with scope:
             yield
-    except (RuntimeError, ValueError) as error:  # JAX raises either, by the place where a worker is missed
+    except (RuntimeError, ValueError) as error:  # JAX raises either
         if workers.count == 1 or not any(word in str(error) for word in COLLECTIVES):
             raise
         raise ConnectionError(
-            f"The training over {workers.count} workers broke off at worker {workers.index}: {_first_line(error)}. "
-            "Most likely another worker has ended. Run the same command again on every worker to go on from the last "
-            "checkpoint."
+            f"The training over {workers.count} workers stopped at worker {workers.index}: {_first_line(error)}. "
+            "Most likely another worker has ended. Run the same command again on every worker to continue from the "
+            "last checkpoint."
         ) from error
 
 
 def check_same(workers: Cluster, facts: Mapping[str, Any], step: int) -> None:
-    """Make sure that all workers are about to do the same.
+    """Make sure that all workers are about to train the same.
+
+    Args:
+        workers: The workers.
+        facts: What is trained, see `Run.facts`.
+        step: The step that this worker continues from.
 
     Raises:
-        ValueError: another worker trains something else, or did not find the checkpoint; on every worker.
+        ValueError: Another worker trains something else, or did not find the checkpoint. Every worker raises it.
     """
     if workers.count == 1:
         return
@@ -201,7 +214,7 @@ def check_same(workers: Cluster, facts: Mapping[str, Any], step: int) -> None:
 
 
 def chiefs(workers: Cluster, value: bool) -> bool:
-    """The chief's value, on every worker; all must ask at the same step."""
+    """Return the chief's value on every worker; all must ask at the same step."""
     if workers.count == 1:
         return value
     import numpy as np
@@ -211,9 +224,9 @@ def chiefs(workers: Cluster, value: bool) -> bool:
 
 
 def leave(workers: Cluster, code: int) -> None:
-    """Let this process end at once after a failure, with that exit code.
+    """Let this process exit at once after a failure, with that exit code.
 
-    JAX's own end waits for the other workers, who wait for this one, and then aborts the process.
+    Otherwise JAX waits at exit for the other workers, which wait for this one, and then aborts the process.
     """
 
     def end() -> None:
@@ -242,11 +255,11 @@ def _wait_for(workers: Cluster) -> None:
 
 
 def _devices() -> list[str]:
-    """Names of TensorFlow's devices."""
+    """List the names of TensorFlow's GPUs, or of its CPU."""
     import tensorflow as tf
 
-    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    return [device.name for device in found]
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return [device.name for device in devices]
 
 
 def _first_line(error: Exception) -> str:

@@ -14,6 +14,7 @@ import keras
 
 from kerascnn import factory
 from kerascnn.build_info import build_info
+from kerascnn.surgery.heads import last_layers
 
 
 def replace_head(name: str, weights: str, classes: int, **options: Any) -> keras.Model:
@@ -91,10 +92,4 @@ def head_of(model: keras.Model) -> Sequence[Any]:
     info = build_info(model)
     if info is not None and info.top.get("include_top", True) is False:
         raise ValueError(f"{model.name} was built with include_top=False, and has no head to keep.")
-    found = []
-    for output in model.outputs:
-        layer = output._keras_history.operation
-        while not getattr(layer, "weights", None):
-            layer = layer._inbound_nodes[0].input_tensors[0]._keras_history.operation
-        found.append(layer)
-    return found
+    return last_layers(model)

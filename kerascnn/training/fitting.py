@@ -1,11 +1,12 @@
-"""Train a network by a recipe, in a folder that another call goes on in."""
+"""Train a network by a recipe. The same call in the same folder continues a run that was stopped."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import keras
 
@@ -24,250 +25,181 @@ from kerascnn.training.networks import (
     first_weights,
     preprocessing_of,
 )
-from kerascnn.training.recipes import Recipe
+from kerascnn.training.runs import Result, Run
 
 HISTORY = "history.csv"
 
 
 @dataclass(frozen=True)
-class Run:
-    """What is trained, on what and how.
+class _Job:
+    """A run with its workers found and its images opened."""
 
-    model: name of the variant.
-    data, validation: see `kerascnn.training.data.open_data`.
-    output: folder of the checkpoint, the history and the results; made where it does not exist.
-    input_size: side of the input in pixels, the recipe's by default.
-    weights: that the network begins with: a name known to it, or the path of a file; random ones by default.
-    seed: of the first weights, the order of the images and the augmentation.
-    precision: of what is computed; weights are kept in float32.
-    jit: compile the step with XLA; by default on JAX alone, because TensorFlow's own kernels are faster on the CPU and
-        its XLA has none for the layers that move pixels.
-    tensorboard: write logs for TensorBoard to the folder too.
-    half: round the finished weights to float16, which halves their file.
-    every: seconds between two checkpoints within an epoch; there is one after each epoch anyway.
-    """
-
-    model: str
-    recipe: Recipe
-    data: Path
-    output: Path
-    validation: Path | None = None
-    input_size: int | None = None
-    weights: str | None = None
-    seed: int = 0
-    max_time: float | None = None
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    jit: bool | None = None
-    tensorboard: bool = False
-    half: bool = False
-    every: float = 300.0
-
-    def facts(self, train: AnyImages) -> dict[str, Any]:
-        """What must be the same for a run to go on."""
-        return {
-            "model": self.model,
-            "recipe": _plain(asdict(self.recipe)),
-            "data": self.data.name,
-            "images": len(train),
-            "classes": list(train.classes),
-            "input_size": self.input_size,
-            "weights": self.weights and Path(self.weights).name,
-            "seed": self.seed,
-            "precision": self.precision,
-        }
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of a run.
-
-    model: the network as it is used: without augmentation, auxiliary classifiers and dropped paths.
-    preprocessing: how photos are prepared for it.
-    history: a row an epoch; empty on other workers than the first.
-    finished: False where its time was over first.
-    skipped: (name, reason) of files that were no readable images.
-    """
-
-    model: keras.Model
+    run: Run
+    workers: Cluster
     preprocessing: Preprocessing
-    classes: tuple[str, ...]
-    history: Sequence[Mapping[str, float]]
-    seconds: float
-    finished: bool
-    accuracy: float
-    skipped: Sequence[tuple[str, str]]
-    images: tuple[int, int]
+    images: AnyImages
+    validation: AnyImages
+
+    @property
+    def steps(self) -> int:
+        """Steps in an epoch."""
+        return len(self.images) // self.run.recipe.batch
 
 
 def train(run: Run, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Result:
-    """Train, or go on where an earlier call in the same folder ended.
+    """Train, or continue what an earlier call in the same folder began.
 
     Over several workers (see `kerascnn.training.distribution`), each makes the same call.
 
     Args:
-        run: what and how.
-        callbacks: more of Keras's callbacks, for one's own progress bar, say.
+        run: What is trained, on what and how.
+        callbacks: More of Keras's callbacks, such as a progress bar.
+
+    Returns:
+        The finished network and its history.
 
     Raises:
-        ValueError: the recipe, the network and the data do not fit each other, or the folder holds another run.
-        FloatingPointError: the loss is no number any more.
-        OSError: a checkpoint could not be written, and the one before it is untouched; or another worker is gone.
+        ValueError: The recipe, the network and the data do not fit each other, or the folder holds another run.
+        FloatingPointError: The loss became infinite or NaN.
+        OSError: A checkpoint could not be written, and the one before it is untouched; or another worker is gone.
     """
-    workers = check(run)
-    size = side(run)
-    preprocessing = preprocessing_of(run.model, size, run.weights)
-    train_images, test = open_data(run.data, run.validation, preprocessing, run.recipe.augmentation)
-    if len(train_images) < run.recipe.batch:
-        raise ValueError(
-            f"A batch of {run.recipe.batch} is larger than the training set of {len(train_images):,} images. Give "
-            f"--batch {max(1, len(train_images) // 4)}, say."
-        )
-    _check_weights(run, train_images.classes)
-    distribution.connect(workers)
-    distribution.check_replicas(distribution.replicas(), run.recipe.batch, len(test))
-    run.output.mkdir(parents=True, exist_ok=True)
-    facts = run.facts(train_images)
-    steps = len(train_images) // run.recipe.batch
-    with distribution.distributed(workers):
-        policy = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(run.precision if run.precision == "float32" else f"mixed_{run.precision}")
-        try:
+    job = _prepare(run)
+    classes = len(job.images.classes)
+    with distribution.distributed(job.workers):
+        with _computing_in(run.precision):
             keras.utils.set_random_seed(run.seed)
-            model = build(run, preprocessing, len(train_images.classes), size)
-            compile_model(model, run, steps)
-        finally:
-            keras.config.set_dtype_policy(policy)
-        keeper = _fit(model, run, train_images, test, facts, callbacks, workers)
-    final = finished_model(model, run, len(train_images.classes), size)
-    history = read_history(run.output / HISTORY) if workers.chief and (run.output / HISTORY).exists() else []
+            model = build(run, job.preprocessing, classes)
+            compile_model(model, run, job.steps)
+        keeper = _fit(model, job, callbacks)
+    network = finished_model(model, run, classes)
+    history = run.output / HISTORY
     return Result(
-        final,
-        preprocessing,
-        train_images.classes,
-        history,
+        network,
+        job.preprocessing,
+        job.images.classes,
+        read_history(history) if job.workers.chief and history.exists() else [],
         keeper.seconds,
         not keeper.out_of_time,
-        accuracy_of(final, test, preprocessing),
-        [*train_images.skipped, *test.skipped],
-        (len(train_images), len(test)),
+        accuracy_of(network, job.validation, job.preprocessing),
+        [*job.images.skipped, *job.validation.skipped],
+        (len(job.images), len(job.validation)),
     )
 
 
 def check(run: Run) -> Cluster:
-    """Refuse what can be refused without looking at the data; the workers that train.
+    """Refuse what can be refused without looking at the data.
+
+    Returns:
+        The workers that train.
 
     Raises:
-        ValueError: there is no such network or no such weights, the recipe is for another input size, or the workers
-            are not as they must be.
+        ValueError: There is no such network or no such weights, the recipe is for another input size, or the workers
+            are not described correctly.
     """
-    row = registry.variant(run.model)
-    size = side(run)
-    if size != run.recipe.input_size and not run.recipe.any_size:
+    row, recipe, side = registry.variant(run.model), run.recipe, run.side
+    if side != recipe.input_size and not recipe.any_size:
         raise ValueError(
-            f"The recipe {run.recipe.name} is for images of {run.recipe.input_size}x{run.recipe.input_size} pixels, "
-            f"{run.model} takes {size}x{size}. Take another recipe, or --input-size {run.recipe.input_size} where the "
-            f"network can take it (from {row.min_size} on)."
+            f"The recipe {recipe.name} is for images of {recipe.input_size}x{recipe.input_size} pixels, {run.model} "
+            f"takes {side}x{side}. Take another recipe, or --input-size {recipe.input_size} where the network can take "
+            f"it (from {row.min_size} on)."
         )
-    if size < row.min_size:
-        raise ValueError(f"{run.model} takes images of {row.min_size} pixels a side at least; the size is {size}.")
+    if side < row.min_size:
+        raise ValueError(f"{run.model} takes images of {row.min_size} pixels a side at least; the size is {side}.")
     first_weights(run.model, run.weights)
     workers = distribution.cluster()
     distribution.check(workers)
     return workers
 
 
-def side(run: Run) -> int:
-    """Side of the network's input in pixels."""
-    return run.input_size or registry.variant(run.model).input_shape[0]
+def _prepare(run: Run) -> _Job:
+    """Open the data, refuse what does not fit it, and connect the workers."""
+    workers = check(run)
+    preprocessing = preprocessing_of(run.model, run.side, run.weights)
+    images, validation = open_data(run.data, run.validation, preprocessing, run.recipe.augmentation)
+    if len(images) < run.recipe.batch:
+        raise ValueError(
+            f"A batch of {run.recipe.batch} is larger than the training set of {len(images):,} images. Give a smaller "
+            f"one, such as --batch {max(1, len(images) // 4)}."
+        )
+    record = first_weights(run.model, run.weights)
+    if record is not None and record.classes != len(images.classes):
+        raise ValueError(
+            f"The weights {run.weights} are for {record.classes:,} classes, and {run.data} has "
+            f"{len(images.classes):,}. Leave --weights out, or give such a network a new last layer with "
+            "kerascnn.training.finetuning."
+        )
+    distribution.connect(workers)
+    distribution.check_replicas(distribution.replicas(), run.recipe.batch, len(validation))
+    run.output.mkdir(parents=True, exist_ok=True)
+    return _Job(run, workers, preprocessing, images, validation)
 
 
-def _fit(
-    model: keras.Model,
-    run: Run,
-    images: AnyImages,
-    test: AnyImages,
-    facts: Mapping[str, Any],
-    callbacks: Sequence[keras.callbacks.Callback],
-    workers: Cluster,
-) -> Keeper:
-    steps, epochs = len(images) // run.recipe.batch, run.recipe.epochs
+@contextmanager
+def _computing_in(precision: str) -> Iterator[None]:
+    """Let layers that are built here compute in a precision and keep their weights in float32."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _fit(model: keras.Model, job: _Job, callbacks: Sequence[keras.callbacks.Callback]) -> Keeper:
+    run, workers, steps = job.run, job.workers, job.steps
+    facts = run.facts(len(job.images), job.images.classes)
     plateau = schedules.plateau(run.recipe)
-    keeper = Keeper(run.output, facts, steps, epochs, run.max_time, run.every, plateau, workers)
+    keeper = Keeper(run, facts, steps, plateau, workers)
     if keeper.path.exists():
         _check_same(keeper.path, facts)
         keeper.resume()
     distribution.check_same(workers, {**facts, "ends": run.max_time is not None}, keeper.step)
     if keeper.step:
         checkpoints.restore(keeper.path, model)
-    part = {"worker": workers.index, "workers": workers.count}
+    logs = [keras.callbacks.TensorBoard(str(run.output / "tensorboard"))] if run.tensorboard else []
     every: list[keras.callbacks.Callback] = [
         *([plateau] if plateau else []),
         Row(keeper),
         *callbacks,
-        *(_written(run, keeper) if workers.chief else []),
+        *([*logs, History(run.output / HISTORY, keeper)] if workers.chief else []),
         keeper,
     ]
-    epoch, within = divmod(keeper.step, steps)
-    # an epoch that was broken off is finished in a fit of its own, which has fewer steps
-    parts = [(epoch, epoch + 1, steps - within)] if within else []
-    for begin, end, length in [*parts, (epoch + len(parts), epochs, steps)]:
+    part = {"worker": workers.index, "workers": workers.count}
+    epoch, step = divmod(keeper.step, steps)
+    # An epoch that was interrupted is finished by a call of its own, which has fewer steps.
+    calls = [(epoch, epoch + 1, steps - step)] if step else []
+    for begin, end, length in [*calls, (epoch + len(calls), run.recipe.epochs, steps)]:
         if begin >= end or keeper.out_of_time:
             continue
         model.fit(
-            Batches(images, run.recipe.batch, run.seed, keeper.step, **part),
+            Batches(job.images, run.recipe.batch, run.seed, keeper.step, **part),
             epochs=end,
             initial_epoch=begin,
             steps_per_epoch=length,
-            validation_data=Validation(test, distribution.replicas(), **part),
+            validation_data=Validation(job.validation, distribution.replicas(), **part),
             callbacks=every,
             verbose=0,
             shuffle=False,
         )
-        if keeper.diverged:
-            epoch, step = keeper.diverged
-            kept = "the checkpoint is of before" if keeper.path.exists() else "there is no checkpoint yet"
-            raise FloatingPointError(
-                f"The loss is no finite number any more, in step {step + 1} of epoch {epoch + 1}. A lower learning "
-                f"rate helps most (--rate {run.recipe.rate / 10:g} instead of {run.recipe.rate:g}), in another "
-                f"--output; {kept}."
-            )
+        keeper.check_loss()
     return keeper
 
 
-def _written(run: Run, keeper: Keeper) -> list[keras.callbacks.Callback]:
-    logs = [keras.callbacks.TensorBoard(str(run.output / "tensorboard"))] if run.tensorboard else []
-    return [*logs, History(run.output / HISTORY, keeper)]
-
-
-def _check_weights(run: Run, classes: Sequence[str]) -> None:
-    record = first_weights(run.model, run.weights)
-    if record is not None and record.classes != len(classes):
+def _check_same(path: Path, facts: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint of another run."""
+    state = checkpoints.read_state(path)
+    for name, now in facts.items():
+        was = state.get(name)
+        if was == now:
+            continue
+        if isinstance(was, dict) and isinstance(now, dict):
+            name, was, now = next((f"{name}'s {k}", was.get(k), v) for k, v in now.items() if was.get(k) != v)
         raise ValueError(
-            f"The weights {run.weights} are for {record.classes:,} classes, and {run.data} has {len(classes):,}. Leave "
-            "--weights out, or give such a network a new last layer with kerascnn.training.finetuning."
+            f"{path} is of another run: {name} was {_short(was)} and is now {_short(now)}. Give the same to continue "
+            "it, or another --output."
         )
 
 
-def _check_same(path: Path, facts: Mapping[str, Any]) -> None:
-    state = checkpoints.read_state(path)
-    for name, value in facts.items():
-        if state.get(name) != value:
-            was, now = state.get(name), value
-            if isinstance(was, dict) and isinstance(now, dict):
-                name, was, now = next((f"{name}'s {k}", was.get(k), v) for k, v in now.items() if was.get(k) != v)
-            raise ValueError(
-                f"{path} is of another run: {name} was {_short(was)} and is now {_short(now)}. Give the same to go on "
-                "with it, or another --output."
-            )
-
-
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:79]}…"
-
-
-def _plain(value: Any) -> Any:
-    """As JSON gives it back."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

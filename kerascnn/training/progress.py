@@ -1,4 +1,4 @@
-"""Progress of a training on the terminal."""
+"""The progress of a training on the terminal."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """A line an epoch, and a bar over the whole run with the accuracy so far and the time left.
-
-    Without a terminal the lines come alone.
-    """
+    """Prints a line for each epoch, and on a terminal a bar over the whole run with the accuracy and the time left."""
 
     def __init__(self, epochs: int):
         super().__init__()
@@ -43,10 +40,12 @@ class ProgressBar(keras.callbacks.Callback):
         self.progress.__exit__(*error)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Name the epoch."""
         self._epoch = epoch
         self.progress.update(self.task, description=f"epoch {epoch + 1} of {self.epochs}")
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Move the bar, twice a second at most."""
         if time.monotonic() - self._shown < 0.5:
             return
         self._shown = time.monotonic()
@@ -56,6 +55,7 @@ class ProgressBar(keras.callbacks.Callback):
         self.progress.update(self.task, total=self.epochs * steps, completed=done, numbers=numbers)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Print the line of the epoch."""
         if logs and not self.model.stop_training:
             self.progress.console.print(
                 f"epoch {epoch + 1:>3}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:7.2%}  "

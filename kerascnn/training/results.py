@@ -1,4 +1,4 @@
-"""What a training leaves behind: the network in one file, what it is, and its curves."""
+"""The files that a training writes: the network, its manifest, and its curves."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from typing import Any
 
 import kerascnn
 from kerascnn.data import CIFAR10_CLASSES
-from kerascnn.training.fitting import Result, Run
 from kerascnn.training.recipes import Recipe
+from kerascnn.training.runs import Result, Run
 from kerascnn.weights import container
 
 
 def write(run: Run, result: Result, command: Sequence[str]) -> tuple[Path, Path]:
-    """Write the network and its manifest; the paths of both.
+    """Write the network and its manifest.
 
     Args:
-        run: what was asked for.
-        result: what came of it.
-        command: the command line, for the manifest.
+        run: What was trained.
+        result: What came of it.
+        command: The command line, for the manifest.
+
+    Returns:
+        The paths of both files.
     """
     path = run.output / f"{run.model}{container.SUFFIX}"
     labels = "cifar10" if result.classes == CIFAR10_CLASSES else result.classes
@@ -31,11 +34,10 @@ def write(run: Run, result: Result, command: Sequence[str]) -> tuple[Path, Path]
         container.describe(result.model, trained=True), preprocessing=result.preprocessing, labels=labels
     )
     size = container.write(path, described, container.arrays_of(result.model))
-    manifest_path = run.output / "training.json"
     stored = {"file": path.name, "bytes": size, "stored": "float16" if run.half else "float32"}
-    facts = manifest(run, result, command) | stored
-    partial = run.output / ".training.json.partial"
+    manifest_path, partial = run.output / "training.json", run.output / ".training.json.partial"
     try:
+        facts = manifest(run, result, command) | stored
         partial.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         os.replace(partial, manifest_path)
     finally:
@@ -44,7 +46,7 @@ def write(run: Run, result: Result, command: Sequence[str]) -> tuple[Path, Path]
 
 
 def manifest(run: Run, result: Result, command: Sequence[str]) -> dict[str, Any]:
-    """What the network is and how it came about."""
+    """Describe the network and how it was trained."""
     import keras
     import numpy as np
 
@@ -77,9 +79,9 @@ def manifest(run: Run, result: Result, command: Sequence[str]) -> dict[str, Any]
 
 
 def _without_defaults(recipe: Recipe) -> dict[str, Any]:
-    plain = Recipe(name="", title="", source="", models=(), input_size=0, batch=0, epochs=0, rate=0.0)
-    found = {key: value for key, value in asdict(recipe).items() if value != asdict(plain)[key]}
-    return {key: value for key, value in found.items() if key not in ("models", "title", "notes", "settled")}
+    default = asdict(Recipe(name="", title="", source="", models=(), input_size=0, batch=0, epochs=0, rate=0.0))
+    left_out = ("models", "title", "notes", "settled")
+    return {key: value for key, value in asdict(recipe).items() if value != default[key] and key not in left_out}
 
 
 def plot(result: Result, path: Path, title: str) -> None:
@@ -91,12 +93,11 @@ def plot(result: Result, path: Path, title: str) -> None:
     from kerascnn.analysis import plots
 
     figure = plots.figure(10, 4)
-    left, right = figure.subplots(1, 2)
     epochs = [row["epoch"] + 1 for row in result.history]
-    for axis, key, name in ((left, "loss", "loss"), (right, "accuracy", "accuracy")):
+    for axis, key in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         axis.plot(epochs, [row[key] for row in result.history], label="training")
         axis.plot(epochs, [row[f"val_{key}"] for row in result.history], label="validation")
-        axis.set(xlabel="epoch", ylabel=name)
+        axis.set(xlabel="epoch", ylabel=key)
         axis.grid(alpha=0.3)
         axis.legend()
     figure.suptitle(title)

@@ -1,4 +1,4 @@
-"""Recipes as Keras objects: optimiser, learning-rate schedule, weight decay."""
+"""Recipes as Keras objects: optimizer, learning-rate schedule, weight decay."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kerascnn.training.recipes import Recipe
 
 
 def learning_rate(recipe: Recipe, steps: int) -> float | schedules.LearningRateSchedule:
-    """The learning rate over a run of `steps` steps; a number where it is constant or falls at plateaus."""
+    """Make the learning rate over a run of `steps` steps; a number if it is constant or falls at plateaus."""
     plan = recipe.schedule
     warmup = round(plan.warmup * steps)
     if plan.kind in ("cosine", "one_cycle"):
@@ -21,11 +21,11 @@ def learning_rate(recipe: Recipe, steps: int) -> float | schedules.LearningRateS
             plan.warmup_from * recipe.rate, max(1, steps - warmup), warmup_target=recipe.rate, warmup_steps=warmup
         )
     if plan.kind == "step":
-        # a warm-up before steps is one step of a lower rate, as ResNet-110's
-        before = [(warmup, plan.warmup_from)] if warmup else []
-        moments = [moment for moment, _ in before] + [max(1, round(drop * steps)) for drop in plan.drops]
-        factors = [factor for _, factor in before] + [plan.factor**i for i in range(len(plan.drops) + 1)]
-        return schedules.PiecewiseConstantDecay(moments, [recipe.rate * factor for factor in factors])
+        drops = [(max(1, round(drop * steps)), plan.factor ** (i + 1)) for i, drop in enumerate(plan.drops)]
+        # A warm-up before steps is one step of a lower rate, as ResNet-110's.
+        begin, moments = (plan.warmup_from, [(warmup, 1.0), *drops]) if warmup else (1.0, drops)
+        values = [recipe.rate * factor for factor in (begin, *(factor for _, factor in moments))]
+        return schedules.PiecewiseConstantDecay([moment for moment, _ in moments], values)
     if plan.kind == "exponential":
         return schedules.ExponentialDecay(recipe.rate, max(1, round(steps / plan.steps)), plan.factor, staircase=True)
     if plan.kind == "polynomial":
@@ -34,8 +34,8 @@ def learning_rate(recipe: Recipe, steps: int) -> float | schedules.LearningRateS
 
 
 def optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
-    """The recipe's optimiser for a run of `steps` steps."""
-    shared: dict[str, Any] = {"learning_rate": learning_rate(recipe, steps), "global_clipnorm": recipe.clip_norm}
+    """Make the recipe's optimizer for a run of `steps` steps."""
+    shared = {"learning_rate": learning_rate(recipe, steps), "global_clipnorm": recipe.clip_norm}
     if recipe.optimizer == "sgd":
         return keras.optimizers.SGD(momentum=recipe.momentum, nesterov=recipe.nesterov, **shared)
     if recipe.optimizer == "rmsprop":
@@ -44,7 +44,7 @@ def optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
 
 
 def loss(recipe: Recipe) -> keras.losses.Loss:
-    """The loss of logits and class numbers."""
+    """Make the loss of logits and class numbers."""
     if not recipe.label_smoothing:
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     return SmoothedCrossentropy(recipe.label_smoothing)
@@ -52,24 +52,30 @@ def loss(recipe: Recipe) -> keras.losses.Loss:
 
 @keras.saving.register_keras_serializable(package="kerascnn")
 class SmoothedCrossentropy(keras.losses.Loss):
-    """Keras's categorical cross-entropy with label smoothing, of logits, for class numbers instead of vectors."""
+    """Keras's categorical cross-entropy of logits with label smoothing, for class numbers instead of vectors."""
 
     def __init__(self, label_smoothing: float, name: str = "smoothed_crossentropy", **kwargs: Any):
         super().__init__(name=name, **kwargs)
         self.label_smoothing = label_smoothing
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
+        """Compute the loss of each image."""
         vectors = keras.ops.one_hot(keras.ops.cast(keras.ops.reshape(y_true, (-1,)), "int32"), y_pred.shape[-1])
         return keras.losses.categorical_crossentropy(
             vectors, y_pred, from_logits=True, label_smoothing=self.label_smoothing
         )
 
     def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the loss."""
         return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
 
 def plateau(recipe: Recipe) -> keras.callbacks.ReduceLROnPlateau | None:
-    """What lowers the learning rate once the validation accuracy no longer rises, where the recipe does that."""
+    """Make the callback that lowers the learning rate when the validation accuracy no longer rises.
+
+    Returns:
+        None for a recipe that does not do that.
+    """
     if recipe.schedule.kind != "plateau":
         return None
     return keras.callbacks.ReduceLROnPlateau(
@@ -80,8 +86,8 @@ def plateau(recipe: Recipe) -> keras.callbacks.ReduceLROnPlateau | None:
 def add_weight_decay(model: keras.Model, recipe: Recipe) -> None:
     """Give the trained weights the recipe's L2 penalty.
 
-    Keras's `weight_decay` of optimisers is another thing: it is not part of the gradient, so that momentum does not
-    gather it, and with momentum 0.9 has a tenth of the effect of the papers' number.
+    Keras's `weight_decay` of optimizers is something else: it is not part of the gradient, so momentum does not
+    accumulate it, and with momentum 0.9 it has a tenth of the effect of the papers' number.
     """
     if not recipe.weight_decay:
         return

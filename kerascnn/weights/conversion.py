@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from kerascnn.keras_graph import consumers, inputs_of, walk_back
 from kerascnn.weights.readers import Checkpoint
 
 if TYPE_CHECKING:
@@ -312,19 +313,17 @@ def adapt_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
 
 def following_normalization(model: keras.Model, layer: Layer) -> str | None:
     """The batch normalisation that alone reads a layer's output."""
-    inside = {id(other) for other in model.layers}
-    readers = {node.operation for node in layer._outbound_nodes if id(node.operation) in inside}
-    reader = readers.pop() if len(readers) == 1 else None
+    readers = consumers(layer, model)
+    reader = readers[0] if len(readers) == 1 else None
     return reader.name if reader is not None and _is_normalization(reader) else None
 
 
 def flattened_shape(layer: Layer) -> tuple[int, int, int] | None:
     """(height, width, channels) of the map that was flattened before a dense layer, or None."""
-    while True:
-        tensor = layer._inbound_nodes[0].input_tensors[0]
-        layer = tensor._keras_history.operation
-        if isinstance(layer, keras.layers.Flatten):
-            shape = layer._inbound_nodes[0].input_tensors[0].shape[1:]
-            return tuple(shape) if len(shape) == 3 else None
-        if len(tensor.shape) != 2 or getattr(layer, "weights", None) or not layer._inbound_nodes[0].input_tensors:
+    for node in walk_back(inputs_of(layer)[0]):
+        if isinstance(node.operation, keras.layers.Flatten):
+            shape = tuple(node.input_tensors[0].shape[1:])
+            return shape if len(shape) == 3 else None
+        if len(node.output_tensors[0].shape) != 2 or getattr(node.operation, "weights", None):
             return None
+    return None

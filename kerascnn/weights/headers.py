@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerascnn import registry
 from kerascnn.build_info import build_info
+from kerascnn.keras_graph import without_values
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.registry import WeightsRecord
 from kerascnn.weights.sources import WeightsError
@@ -142,22 +143,15 @@ def architecture(header: Header) -> Mapping[str, tuple[int, ...]]:
 def _architecture(
     variant: str, options: str, classes: int, input_shape: tuple[int | None, int | None, int]
 ) -> Mapping[str, tuple[int, ...]]:
-    import keras
-    from keras.src.backend.common import global_state
-
     from kerascnn import factory
 
-    before = global_state.get_global_attribute("uninitialized_variables", [])
     try:
-        with keras.StatelessScope(initialize_variables=False):
+        with without_values():
             model = factory.create_model(
                 variant, **_with_tuples(json.loads(options)), classes=classes, input_shape=input_shape
             )
     except Exception as error:  # whatever a builder or Keras says of options that make no network
         raise WeightsError(f"{variant} cannot be built as the file says: {error}") from None
-    finally:
-        # Keras would make up for the weights that were left without values as soon as the next model is built.
-        global_state.set_global_attribute("uninitialized_variables", before)
     return {path: tuple(weight.shape) for path, weight in weights_of(model).items()}
 
 

@@ -256,13 +256,9 @@ def _check_usual_options(mapping: ModuleType | None, naming: str, info: BuildInf
 
 def _last_layers(model: keras.Model) -> tuple[str, ...]:
     """The last layer with weights before each output."""
-    last = []
-    for output in model.outputs:
-        layer = output._keras_history.operation
-        while not getattr(layer, "weights", None) and layer._inbound_nodes[0].input_tensors:
-            layer = layer._inbound_nodes[0].input_tensors[0]._keras_history.operation
-        last.append(layer.name)
-    return tuple(dict.fromkeys(last))
+    from kerascnn.surgery.heads import last_layers
+
+    return tuple(dict.fromkeys(layer.name for layer in last_layers(model)))
 
 
 def _ordered(checkpoint: Checkpoint, own: Sequence[str], model: keras.Model) -> Any:

@@ -17,6 +17,7 @@ from export.formats.onnx import write_onnx  # noqa: E402
 from export.formats.saved_model import write_saved_model  # noqa: E402
 from export.formats.tflite import write_tflite  # noqa: E402
 from export.tracing.graph import trace  # noqa: E402
+from kerascnn.keras_graph import tensorflow_convolutions  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,13 +194,11 @@ def test_graphs_hold_no_xla_call_and_no_variable_once_frozen(case: Case) -> None
 
 def test_tracing_leaves_keras_as_it_was() -> None:
     """The change to Keras's convolution holds during the trace only."""
-    import keras.src.backend.tensorflow.nn as keras_nn
-
     model = fire()
     model.call = mock.Mock(side_effect=ZeroDivisionError)
     with pytest.raises(ZeroDivisionError):
         trace(model)
-    assert keras_nn.tf.function is tf.function
+    assert tensorflow_convolutions().tf.function is tf.function
 
 
 @pytest.mark.smoke

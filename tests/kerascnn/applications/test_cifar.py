@@ -10,6 +10,7 @@ import pytest
 
 import kerascnn
 from kerascnn import applications
+from kerascnn.keras_graph import producer
 from kerascnn.layers.normalization import ChannelPadding
 from kerascnn.registry import variants
 from tests.networks import structure
@@ -136,7 +137,7 @@ def test_dropout_of_wide_resnet_is_between_the_convolutions():
 @pytest.mark.parametrize("name", ["densenet40_k12_cifar", "densenet100_bc_k12_cifar"])
 def test_dropout_of_densenet_is_after_each_convolution_but_the_first(name):
     model = structure(name, dropout=0.2)
-    dropped = {layer.input._keras_history.operation.name for layer in of(model, keras.layers.Dropout)}
+    dropped = {producer(layer.input).name for layer in of(model, keras.layers.Dropout)}
     assert dropped == {layer.name for layer in of(model, keras.layers.Conv2D)} - {"conv1_conv"}
     if name == "densenet40_k12_cifar":
         same_without(*(kerascnn.create_model(name, dropout=rate) for rate in (0.2, 0.0)))

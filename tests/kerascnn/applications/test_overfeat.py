@@ -14,6 +14,7 @@ import pytest
 from kerascnn import applications
 from kerascnn.applications import overfeat
 from kerascnn.building import blocks
+from kerascnn.keras_graph import producer
 from kerascnn.photos import detection
 
 # name: (side of the window, stride of the windows, how many offsets the last pool has)
@@ -123,7 +124,7 @@ def test_a_position_sees_48_pixels_around_its_window(name):
     cut = model.get_layer("pool5" if name == "overfeat_fast" else "pool6").output
     features = np.asarray(keras.Model(model.input, cut)(x))
     ordinary = like(build(name), model)
-    flat = ordinary.get_layer(cut._keras_history.operation.name).output
+    flat = ordinary.get_layer(producer(cut).name).output
     head = keras.Model(flat, ordinary.output)
     window = flat.shape[1]
     for i, j in itertools.product(range(5), repeat=2):

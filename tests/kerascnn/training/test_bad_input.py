@@ -50,7 +50,7 @@ def npz(folder: Path, **changes: object) -> Path:
             {"y_train": np.array([str(i % 4) for i in range(40)])},
             "labels y_train .* are <U1; they must be whole numbers",
         ),
-        ({"y_train": np.array([None] * 40)}, "is no .npz that can be read"),
+        ({"y_train": np.array([None] * 40)}, "is not a readable .npz"),
         ({"x_train": np.zeros((0, 28, 28), np.uint8), "y_train": np.zeros(0, int)}, "has no images in x_train"),
         ({"x_train": np.zeros((40, 28, 28))}, "must be uint8 images .* it is float64 of shape"),
         (
@@ -71,12 +71,12 @@ def test_files_that_are_no_data(refused, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "holds no images" in refused(2, "--data", tmp_path / "empty")
     (tmp_path / "text.npz").write_text("no arrays")
-    assert "is no .npz that can be read" in refused(2, "--data", tmp_path / "text.npz")
+    assert "is not a readable .npz" in refused(2, "--data", tmp_path / "text.npz")
     whole = npz(tmp_path).read_bytes()
     (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
-    assert "is no .npz that can be read" in refused(2, "--data", tmp_path / "half.npz")
+    assert "is not a readable .npz" in refused(2, "--data", tmp_path / "half.npz")
     (tmp_path / "folder.npz").mkdir()
-    assert "is no .npz that can be read" in refused(2, "--data", tmp_path / "folder.npz")
+    assert "is not a readable .npz" in refused(2, "--data", tmp_path / "folder.npz")
     (tmp_path / "text.txt").write_text("no photos")
     assert "is no folder of photos, no zip and no .npz" in refused(2, "--data", tmp_path / "text.txt")
     (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 cut short")
@@ -103,7 +103,7 @@ def test_unreadable_images_are_left_out_and_counted(refused, photos, tmp_path):
         file.write_bytes(data)
     (photos / "lying" / "folder.png").mkdir()
     out = refused(0, "--data", photos, "--batch", 8)
-    assert "Left out 3 files that are no readable images, lying/000.png first" in out
+    assert "Left out 3 files that are not readable images, lying/000.png first" in out
     archive = Path(shutil.make_archive(str(tmp_path / "photos"), "zip", photos))
     out = refused(0, "--data", archive, "--batch", 8, output="other")
     assert "Left out 3 files" in out
@@ -131,7 +131,7 @@ def test_a_loss_that_is_no_number(refused, digits, tmp_path):
     """A rate that is far too high: advice, and an older checkpoint stays."""
     first = ("--data", digits, "--batch", 16, "--rate", 1e25)
     error = refused(1, *first)
-    assert error.startswith("Error: The loss is no finite number any more, in step")
+    assert error.startswith("Error: The loss is no longer a finite number, in step")
     assert "--rate 1e+24" in error
 
 
@@ -177,5 +177,5 @@ def test_a_damaged_checkpoint_is_not_trained_over(refused, digits, tmp_path):
     path = tmp_path / "run" / checkpoints.NAME
     path.write_bytes(path.read_bytes()[:1000])
     error = refused(2, *run)
-    assert "is no checkpoint, or is damaged" in error
+    assert "is not a checkpoint, or is damaged" in error
     assert path.stat().st_size == 1000

@@ -113,7 +113,7 @@ def test_photos_that_cannot_be_used(photos, tmp_path):
         open_data(one.parent, None, SIZE, NONE)
     with pytest.raises(ValueError, match="lies directly in"):
         open_data(one, None, SIZE, NONE)
-    with pytest.raises(ValueError, match="'upright', which is no class"):
+    with pytest.raises(ValueError, match="'upright', which is not a class"):
         shutil.copytree(photos / "lying", tmp_path / "other" / "upright")
         open_data(photos, tmp_path / "other", SIZE, NONE)
     with pytest.raises(ValueError, match="holds no images"):

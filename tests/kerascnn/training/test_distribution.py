@@ -43,7 +43,7 @@ def test_the_workers_are_found_in_the_environment():
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"TF_CONFIG": "{"}, "no JSON"),
+        ({"TF_CONFIG": "{"}, "not JSON"),
         ({"TF_CONFIG": "[1]"}, "describes no cluster and task"),
         ({"TF_CONFIG": json.dumps({"cluster": {"worker": TWO}})}, "describes no cluster and task"),
         (tf_config({"worker": TWO, "ps": TWO}), "tasks of the kind 'ps'"),
