@@ -9,6 +9,8 @@ import pytest
 from benchmarks import structure
 from benchmarks.structure import Import, Module
 
+pytestmark = pytest.mark.smoke
+
 MODULES = structure.modules(structure.working_tree())
 IMPORTS = [found for module in MODULES.values() for found in structure.imports(module)]
 STATEMENTS = [found for found in IMPORTS if found.statement]

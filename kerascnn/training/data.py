@@ -217,7 +217,7 @@ def _read_npz(path: Path, part: str, size: Preprocessing) -> Images:
 
     wanted = (f"x_{part}", f"y_{part}")
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:
             held = list(file)
             arrays = [file[name] for name in wanted if name in held]
     except (ValueError, TypeError):  # NumPy's own message advises to load pickles

@@ -79,6 +79,7 @@ def refusal(model: keras.Model, path: Path, **options: Any) -> str:
 # Keras files
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("suffix", [".weights.h5", ".h5", ".keras"])
 def test_our_own_files_round_trip(tmp_path: Path, suffix: str) -> None:
     """What a user trains and saves must come back, also into a model with another name and layers in front."""
