@@ -28,18 +28,18 @@ FORMATS = ("saved_model", "tflite", "onnx")
 
 def measure(name: str) -> dict[str, Any]:
     """Figures of one variant: what was published, and why what was not."""
-    from export import opening as models
-    from export import stages as pipeline
+    from export.api import Rejected, run
     from export.errors import ExportError
-    from export.request import make_plan
+    from export.opening import build
+    from export.request import Request
     from kerascnn.console import quiet
 
     start = time.perf_counter()
     with quiet(), tempfile.TemporaryDirectory() as folder:
-        loaded = models.build(name, weights="none", warn=lambda _: None)
+        loaded = build(name, weights="none", warn=lambda _: None)
         try:
-            manifest = pipeline.run(loaded, Path(folder) / name, make_plan(FORMATS))
-        except pipeline.Rejected as error:
+            manifest = run(Request(formats=FORMATS), loaded, Path(folder) / name)
+        except Rejected as error:
             manifest = error.manifest
         except ExportError as error:
             return {"failure": str(error)}

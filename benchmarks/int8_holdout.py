@@ -20,8 +20,9 @@ import numpy as np
 def main(photos: Path) -> None:
     import kerascnn
     from export.checking.accuracy import accuracy
-    from export.checking.runtimes import open_keras, open_tflite
+    from export.checking.runtimes import open_keras
     from export.formats.tflite import write_tflite
+    from export.formats.tflite_runtime import open_tflite
     from export.images import find_images, labels_from_folders, load_images, spread
     from export.tracing.graph import trace
     from kerascnn.data import imagenet_classes
@@ -46,7 +47,7 @@ def main(photos: Path) -> None:
         whole = accuracy(reference.output[measured], labels[measured])
         for precision in ("dynamic", "int8"):
             for prepared in (False, True):
-                plain = mock.patch("export.formats.tflite.prepare", lambda traced, *_, **__: traced.frozen)
+                plain = mock.patch("export.quantization.preparation.prepare", lambda traced, *_, **__: traced.frozen)
                 with tempfile.TemporaryDirectory() as folder, nullcontext() if prepared else plain:
                     path = Path(folder) / "model.tflite"
                     write_tflite(trace(model), path, precision, images[calibrated])

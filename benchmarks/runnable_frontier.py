@@ -34,10 +34,11 @@ THREADS = 1
 
 def main(options: argparse.Namespace) -> None:
     import kerascnn
-    from export.checking.runtimes import open_keras, open_tflite
+    from export.checking.runtimes import open_keras
     from export.compression import measure, state, sweep
     from export.errors import ExportError
     from export.formats.tflite import write_tflite
+    from export.formats.tflite_runtime import open_tflite
     from export.images import find_images, labels_from_folders, load_images
     from export.tracing.graph import trace
     from kerascnn.data import imagenet_classes
@@ -105,7 +106,7 @@ def main(options: argparse.Namespace) -> None:
 def weighed(path: Path, images: np.ndarray) -> dict[str, Any]:
     from export.checking import sizes
     from export.checking.latency import measure_latency
-    from export.checking.runtimes import open_tflite
+    from export.formats.tflite_runtime import open_tflite
 
     latency = measure_latency(open_tflite(path, THREADS), images[0], runs=50)
     return {

@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="keep 32 users at it for so long instead")
     arguments = parser.parse_args()
 
-    from serving.configuration import batching
+    from serving.configuration.tfs import batching
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -62,7 +62,7 @@ def read_photos(source: Path, count: int) -> Photos:
 
 def offline(model: Path, photos: Photos) -> np.ndarray:
     """The best class of each photo, by the SavedModel itself."""
-    from export.checking.runtimes import open_saved_model
+    from export.formats.saved_model import open_saved_model
 
     runtime = open_saved_model(model)
     return np.concatenate([runtime.predict(batch).argmax(1) for batch in np.array_split(photos.floats, 10)])

@@ -1,7 +1,7 @@
 """What MkDocs does beyond its configuration: pages from outside of docs/, links to the source, the architectures.
 
 - `PAGES` become pages of the site; they stay where readers of the repository look for them.
-- A link to a file of the repository that is no page leads to a copy of that file, below `source/`.
+- A link to a file of the repository that is not a page leads to a copy of it, below `source/`.
 - `architectures/` in the navigation stands for its index page and, in its order, every page that it links to.
 - `::: kerascnn.applications.*` stands for every family's module, so that the reference needs no list of them.
 - Linked images in HTML, which the index page has for their width, become Markdown, so that MkDocs checks them.
@@ -38,7 +38,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     index = (DOCS / "architectures" / "README.md").read_text(encoding="utf-8")
     pages = dict.fromkeys(re.findall(r"\]\((\w+\.md)\)", index))
     for entry in config.nav or []:
-        if entry.get("Architectures") if isinstance(entry, dict) else False:
+        if isinstance(entry, dict) and "Architectures" in entry:
             entry["Architectures"] = [f"architectures/{page}" for page in ("README.md", *pages)]
     return config
 
@@ -74,13 +74,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def families() -> list[str]:
     """Return a directive for each module that `kerascnn.applications` imports, with the names that it imports."""
-    tree = ast.parse((ROOT / "kerascnn" / "applications" / "__init__.py").read_text(encoding="utf-8"))
-    found = []
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module:
-            members = [alias.name for alias in node.names]
-            found.append(f"::: {node.module}\n    options: {{heading_level: 3, members: {members}}}")
-    return found
+    imports = ast.parse((ROOT / "kerascnn" / "applications" / "__init__.py").read_text(encoding="utf-8")).body
+    modules = {node.module: [name.name for name in node.names] for node in imports if isinstance(node, ast.ImportFrom)}
+    options = {module: [] if names == ["*"] else [f"members: {names}"] for module, names in modules.items()}
+    return [f"::: {module}\n    options: {{{', '.join(['heading_level: 3', *options[module]])}}}" for module in modules]
 
 
 def destination(source: Path, target: str) -> str:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from kerascnn.lazy import lazy_attributes
 
 if TYPE_CHECKING:
+    from export.api import export
     from export.errors import ExportError, RequestError
-    from export.stages import export
 
 __all__ = ["ExportError", "RequestError", "export"]
 
-__getattr__, __dir__ = lazy_attributes(__name__, {"errors": ("ExportError", "RequestError"), "stages": ("export",)})
+__getattr__, __dir__ = lazy_attributes(__name__, {"errors": ("ExportError", "RequestError"), "api": ("export",)})

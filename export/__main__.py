@@ -1,4 +1,4 @@
-"""python -m export"""
+"""Run the command line: python -m export."""
 
 from export.cli import main
 

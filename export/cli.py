@@ -1,4 +1,4 @@
-"""The command line: arguments → a plan; progress, table, exit codes.
+"""The command line: arguments → a request and the models that it is for; progress, table, exit codes.
 
 Exit codes: 0 all done; 1 something failed; 2 what was asked for cannot be done as asked.
 """
@@ -6,33 +6,84 @@ Exit codes: 0 all done; 1 something failed; 2 what was asked for cannot be done 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import click
 
+from export import printing
 from export.errors import ExportError, RequestError
-from export.request import FORMATS, PRECISIONS, Compression, Plan, make_plan
+from export.formats.format import OPSET
+from export.formats.registry import FORMATS
+from export.images import find_images
+from export.request import Compression, Request, read_labels
 from kerascnn.console import SETTINGS, input_size_option, quiet_with_log, run_command
+
+if TYPE_CHECKING:
+    from export.opening import LoadedModel
+    from export.report.progress import Progress
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_Job = tuple[str, Path]  # what --model says, and the folder that it is exported to
+
+
+class Options(TypedDict):
+    """What the command line was called with."""
+
+    models: tuple[str, ...]
+    formats: list[str]
+    quantize: str
+    compress: bool
+    prune: float | None
+    bits: int | None
+    target_bytes: int | None
+    weights: str
+    calibration_data: Path | None
+    evaluate: Path | None
+    input_size: tuple[int, int] | None
+    classes: int | None
+    labels: Path | None
+    preprocessing: str | None
+    include_preprocessing: bool
+    output: Path
+    opset: int
+    listing: bool
+    dry_run: bool
+    as_json: bool
+
+
+def _format_options(command: _Command) -> _Command:
+    """Add an option for each format, and one for all of them; the command gets their names as `formats`."""
+
+    def collect(ctx: click.Context, param: click.Parameter, given: bool) -> None:
+        names = ctx.params.setdefault("formats", [])
+        if given:
+            names += list(FORMATS) if param.name == "all" else [param.name]
+
+    options = [(format.option, format.help) for format in FORMATS.values()]
+    for option, text in reversed([*options, ("--all", "Write all formats.")]):
+        command = click.option(option, is_flag=True, expose_value=False, callback=collect, help=text)(command)
+    return command
+
+
+def _more_precisions() -> str:
+    """List the precisions beside float32, format by format."""
+    return "; ".join(
+        f"{', '.join(precision.name for precision in format.precisions[1:])} for {format.title}"
+        for format in FORMATS.values()
+        if len(format.precisions) > 1
+    )
 
 
 @click.command(context_settings=SETTINGS)
 @click.option(
     "--model", "models", multiple=True, metavar="NAME|PATTERN|FILE.keras|FILE.kdc", help="What to export; repeatable."
 )
-@click.option("--saved-model", is_flag=True, help="Write a SavedModel (TensorFlow Serving).")
-@click.option("--tflite", is_flag=True, help="Write a TFLite file (LiteRT: phones, edge devices).")
-@click.option("--onnx", is_flag=True, help="Write an ONNX file.")
-@click.option("--all", "every", is_flag=True, help="Write all three formats.")
-@click.option(
-    "--quantize",
-    metavar="LIST",
-    default="",
-    help=f"More precisions, by commas: {', '.join(PRECISIONS[1:])} for TFLite; int8 for ONNX.",
-)
+@_format_options
+@click.option("--quantize", metavar="LIST", default="", help=f"More precisions, by commas: {_more_precisions()}.")
 @click.option(
     "--compress", is_flag=True, help="Share weights first, and write a small .kdc file and sparse TFLite files too."
 )
@@ -61,13 +112,13 @@ from kerascnn.console import SETTINGS, input_size_option, quiet_with_log, run_co
     help="How photos are prepared for a .keras file: the weights it was fine-tuned "
     "from, such as squeezenet/imagenet, or none, unit, tf, torch, caffe.",
 )
-@click.option("--include-preprocessing", is_flag=True, help="Artifacts take RGB 0 to 255 and normalise it themselves.")
+@click.option("--include-preprocessing", is_flag=True, help="Artifacts take RGB 0 to 255 and normalize it themselves.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True, metavar="DIR")
-@click.option("--opset", type=int, default=17, show_default=True, help="ONNX operator set.")
+@click.option("--opset", type=int, default=OPSET, show_default=True, help="ONNX operator set.")
 @click.option("--list", "listing", is_flag=True, help="List the models and their published weights.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (the manifests) instead of tables.")
-def command(**options: Any) -> None:
+def command(**options: Unpack[Options]) -> None:
     """Export Keras image models to SavedModel, TFLite and ONNX, each file verified against the model.
 
     \b
@@ -75,15 +126,17 @@ def command(**options: Any) -> None:
     python -m export --model 'resnet*' --all --output artifacts
     python -m export --model squeezenet --compress --tflite --calibration-data photos.zip
     python -m export --model finetuned.keras --tflite --labels labels.txt
+
+    In a folder that has an export.py of its own, call kerascnn-export instead of python -m export.
     """
     if options["listing"]:
-        _print_models(options["models"], options["as_json"])
+        printing.print_models(options["models"], options["as_json"])
         return
-    jobs = _check(options)
+    request, jobs = _check(options)
     if options["dry_run"]:
-        _print_plan(jobs, options)
+        printing.print_plan(request, jobs, options["weights"], options["as_json"])
         return
-    failures = _run(jobs, options)
+    failures = _run(request, jobs, options)
     if failures:
         raise Failure("\n".join(failures))
 
@@ -103,62 +156,48 @@ class Failure(Exception):
     """One or more of the models failed; the message has a paragraph for each."""
 
 
-def _check(options: dict[str, Any]) -> list[tuple[str, Path]]:
-    """Everything that can be refused without importing TensorFlow; (model, output folder) for each export."""
+def _check(options: Options) -> tuple[Request, list[_Job]]:
+    """Refuse what can be refused without importing TensorFlow."""
     from export import publishing
-    from export.opening import check_builder_options, expand_names
-    from export.request import check_source, read_labels
+    from export.opening import check_builder_options, check_compressible, expand_names
 
-    plan = _plan(options)
     jobs = [(name, options["output"] / Path(name).stem) for name in expand_names(options["models"])]
     for name, folder in jobs:
         check_builder_options(name, options["weights"], options["input_size"], options["classes"])
         publishing.check_target(folder)
-    if plan.needs_calibration and options["calibration_data"] is None:
-        raise RequestError(
-            "int8, int16x8 and int4 need photos to choose their steps with: give --calibration-data DIR or .zip. 100 "
-            "photos like those it will see are plenty."
-        )
-    if plan.compression is not None:
-        own = next((name for name, _ in jobs if name.endswith(".keras")), None)
-        if own is not None:
-            raise RequestError(
-                f"{own} cannot be compressed: a .kdc file says which network of kerascnn it holds, and a .keras file "
-                "does not tell. Build it with kerascnn.create_model, load the weights into that, and call "
-                "export.export(model, ..., compress=True)."
-            )
-        if options["calibration_data"] is None:
-            raise RequestError(
-                "--compress needs photos to measure which weights matter: give --calibration-data DIR or .zip. 100 "
-                "photos like those it will see are plenty."
-            )
-    for what in ("calibration_data", "evaluate"):
-        if options[what] is not None:
-            from export.images import find_images
-
-            find_images(check_source(options[what], "--" + what.replace("_", "-") + " folder"))
-    if options["labels"] is not None:
-        read_labels(options["labels"])
-    return jobs
+        if options["compress"]:
+            check_compressible(name)
+    request = Request(
+        formats=options["formats"],
+        precisions=[name.strip() for name in options["quantize"].split(",") if name.strip()],
+        compression=_compression(options),
+        opset=options["opset"],
+        calibration=find_images(options["calibration_data"]) if options["calibration_data"] else None,
+        evaluation=find_images(options["evaluate"]) if options["evaluate"] else None,
+        labels=read_labels(options["labels"]) if options["labels"] else None,
+        preprocessing=options["preprocessing"],
+        include_preprocessing=options["include_preprocessing"],
+    )
+    return request, jobs
 
 
-def _plan(options: dict[str, Any]) -> Plan:
-    formats = [name for name in FORMATS if options["every"] or options[name]]
-    extra = [name.strip() for name in options["quantize"].split(",") if name.strip()]
-    return make_plan(formats, extra, opset=options["opset"], compression=_compression(options))
-
-
-def _compression(options: dict[str, Any]) -> Compression | None:
-    given = {"sparsity": options["prune"], "bits": options["bits"], "target_bytes": options["target_bytes"]}
-    given = {name: value for name, value in given.items() if value is not None}
-    if given and not options["compress"]:
-        option = {"sparsity": "--prune", "bits": "--bits", "target_bytes": "--target-bytes"}[next(iter(given))]
+def _compression(options: Options) -> Compression | None:
+    given = {"--prune": options["prune"], "--bits": options["bits"], "--target-bytes": options["target_bytes"]}
+    option = next((option for option, value in given.items() if value is not None), None)
+    if option is not None and not options["compress"]:
         raise RequestError(f"{option} says how to compress. Add --compress.")
-    return Compression(**given) if options["compress"] else None
+    if not options["compress"]:
+        return None
+    bits = Compression.bits if options["bits"] is None else options["bits"]
+    return Compression(options["prune"], bits, options["target_bytes"])
 
 
-def _run(jobs: list[tuple[str, Path]], options: dict[str, Any]) -> list[str]:
-    """Export one model after another; a sentence for each that failed."""
+def _run(request: Request, jobs: list[_Job], options: Options) -> list[str]:
+    """Export one model after another.
+
+    Returns:
+        A sentence for each that failed.
+    """
     from export.report.progress import progress_on
 
     os.environ["KERAS_BACKEND"] = "tensorflow"  # SavedModel, TFLite and ONNX all come from TensorFlow's graph
@@ -170,11 +209,11 @@ def _run(jobs: list[tuple[str, Path]], options: dict[str, Any]) -> list[str]:
         progress_on(stderr) as progress,
     ):
         progress.step("starting TensorFlow")
-        from export.stages import Rejected
+        from export.api import Rejected, run
 
         for name, folder in jobs:
             try:
-                manifest = _export(name, folder, options, progress)
+                manifest = run(request, _open(name, options, progress), folder, progress)
             except Rejected as error:
                 failures.append(f"{name}: {error}")
                 manifest = error.manifest
@@ -193,109 +232,21 @@ def _run(jobs: list[tuple[str, Path]], options: dict[str, Any]) -> list[str]:
                     f"details are in {log}."
                 ) from error
             manifests.append((folder, manifest))
-    _print_results(manifests, options["as_json"])
+    printing.print_results(manifests, options["as_json"])
     return failures
 
 
-def _export(name: str, folder: Path, options: dict[str, Any], progress: Any) -> dict[str, Any]:
-    from dataclasses import replace
-
-    from export import opening as models
-    from export import stages as pipeline
-    from export.job import find_preprocessing
-    from export.request import read_labels
+def _open(name: str, options: Options, progress: Progress) -> LoadedModel:
+    from export import opening
 
     if name.endswith(".keras"):
         progress.step(f"{name}: loading")
-        loaded = models.open_file(Path(name))
-    else:
-        progress.step(f"{name}: building, with its weights from the cache or the net")
-        loaded = models.build(
-            name,
-            weights=options["weights"],
-            input_size=options["input_size"],
-            classes=options["classes"],
-            warn=progress.warn,
-        )
-    if options["preprocessing"] is not None:
-        found = find_preprocessing(loaded.model, options["preprocessing"])
-        loaded = replace(loaded, preprocessing=found)
-    if options["labels"] is not None:
-        loaded = replace(loaded, labels=tuple(read_labels(options["labels"])))
-    return pipeline.run(
-        loaded,
-        folder,
-        _plan(options),
-        calibration=options["calibration_data"],
-        evaluate=options["evaluate"],
-        include_preprocessing=options["include_preprocessing"],
-        progress=progress,
+        return opening.open_file(Path(name))
+    progress.step(f"{name}: building, with its weights from the cache or the net")
+    return opening.build(
+        name,
+        weights=options["weights"],
+        input_size=options["input_size"],
+        classes=options["classes"],
+        warn=progress.warn,
     )
-
-
-def _print_results(manifests: list[tuple[Path, dict[str, Any]]], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps([{"folder": str(folder), **manifest} for folder, manifest in manifests], default=list))
-        return
-    from rich.console import Console
-
-    from export.report import text as report
-
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    for folder, manifest in manifests:
-        console.print(report.terminal_table(manifest))
-        for note in report.notes(manifest):
-            console.print(f"  {note}", style="bold yellow" if note.startswith(("UNTRAINED", "NOT")) else "dim")
-        if not (folder / "report.html").exists():
-            console.print("  For report.html, with charts: pip install 'kerascnn\\[report]'.", style="dim")
-        console.print(f"  Written to {folder}/\n")
-
-
-def _print_models(patterns: tuple[str, ...], as_json: bool) -> None:
-    from export.opening import expand_names
-    from kerascnn.registry import list_models, variants
-
-    names = [name for name in (expand_names(patterns) if patterns else list_models()) if name in variants()]
-    rows = [variants()[name] for name in names]
-    if as_json:
-        fields = ("name", "title", "year", "input_shape", "min_size", "parameters", "macs")
-        print(
-            json.dumps(
-                [
-                    {**{f: getattr(row, f) for f in fields}, "weights": [record.name for record in row.weights]}
-                    for row in rows
-                ]
-            )
-        )
-        return
-    width = max(len(row.name) for row in rows)
-    print(f"{'model':{width}}  {'input':>9}  {'parameters':>11}  {'GMACs':>6}  weights  title")
-    for row in rows:
-        side = f"{row.input_shape[0]}x{row.input_shape[1]}"
-        macs = row.macs[row.input_shape[0]] / 1e9
-        weights = ", ".join(record.name for record in row.weights) or "-"
-        print(f"{row.name:{width}}  {side:>9}  {row.parameters:>11,}  {macs:6.2f}  {weights:7}  {row.title}")
-
-
-def _print_plan(jobs: list[tuple[str, Path]], options: dict[str, Any]) -> None:
-    from export.opening import weights_state
-
-    plan = _plan(options)
-    rows = []
-    for name, folder in jobs:
-        state, trained = weights_state(name, options["weights"])
-        stem = Path(name).stem + ("_untrained" if trained is False else "")
-        files = [item.path(stem) for item in plan.items if not item.optional]
-        files += [f"{stem}.kdc"] if plan.compression else []
-        smaller = [item.path(stem) for item in plan.items if item.optional]
-        paths = {"files": files, "files_where_smaller": smaller}
-        rows.append({"model": name, "weights": state, **{k: [str(folder / f) for f in v] for k, v in paths.items()}})
-    if options["as_json"]:
-        print(json.dumps(rows))
-        return
-    for row in rows:
-        print(f"{row['model']}: {row['weights']}")
-        for path in row["files"]:
-            print(f"  would write {path}")
-        for path in row["files_where_smaller"]:
-            print(f"  would write {path}, where it is smaller than the dense file")

@@ -10,31 +10,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from export.errors import RequestError
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
 
 
 class Preprocessing(Protocol):
-    """What turns a photo into a network's input: float32 [H, W, 3]."""
+    """What turns a photo into a network's input."""
 
-    def load(self, image: Image.Image) -> np.ndarray: ...
+    def load(self, image: Image.Image) -> np.ndarray:
+        """Prepare a photo: float32 [height, width, channels]."""
 
 
 @dataclass(frozen=True)
 class ImageSource:
-    """A folder or a zip with photos. `names` are sorted paths within it, separated by '/'."""
+    """A folder or a zip with photos.
+
+    Attributes:
+        path: The folder or zip.
+        names: Sorted paths of the photos within it, separated by '/'.
+    """
 
     path: Path
     names: tuple[str, ...]
 
     def open(self, name: str) -> bytes:
-        """The bytes of the file `name`."""
+        """Return the bytes of the file `name`."""
         if self.path.is_dir():
             return (self.path / name).read_bytes()
         with zipfile.ZipFile(self.path) as archive:
@@ -43,32 +48,38 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class LoadedImages:
-    """`images` float32 [n, H, W, 3] with their `names`, and what could not be read as (name, reason)."""
+    """Photos that were read.
+
+    Attributes:
+        images: float32 [n, height, width, channels].
+        names: The name of each.
+        skipped: (name, reason) of each file that could not be read.
+    """
 
     images: np.ndarray
     names: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
 
 
-def find_images(source: Path) -> ImageSource:
-    """List the photos of `source`, a folder or a zip, at any depth. Hidden files and folders are left out.
+def find_images(source: str | Path) -> ImageSource:
+    """List the photos of a folder or a zip, at any depth. Hidden files and folders are left out.
 
     Raises:
-        RequestError: nothing there, not a zip, or no photo in it.
+        RequestError: The source does not exist, is neither a folder nor a zip, or holds no photo.
     """
     source = Path(source)
     if not source.exists():
-        raise RequestError(f"{source} does not exist; give a folder or a zip with images.")
+        raise RequestError(f"{source} does not exist. Give a folder or a .zip of photos.")
     if source.is_dir():
-        found = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
+        files = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
     elif zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as archive:
-            found = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+            files = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
     else:
-        raise RequestError(f"{source} is neither a folder nor a zip; give a folder or a zip with images.")
-    names = sorted(name for name in found if name.lower().endswith(SUFFIXES) and not _hidden(name))
+        raise RequestError(f"{source} is neither a folder nor a zip. Give a folder or a .zip of photos.")
+    names = sorted(name for name in files if name.lower().endswith(SUFFIXES) and not _hidden(name))
     if not names:
-        raise RequestError(f"{source} holds no images ({', '.join(SUFFIXES)}) among its {len(found)} files.")
+        raise RequestError(f"{source} holds no images ({', '.join(SUFFIXES)}) among its {len(files)} files.")
     return ImageSource(source, tuple(names))
 
 
@@ -78,18 +89,19 @@ def _hidden(name: str) -> bool:
 
 
 def spread(names: Sequence[str], count: int) -> list[str]:
-    """`count` of `names`, evenly spaced over them (all of them when there are fewer): always the same choice."""
+    """Choose `count` names, evenly spaced, or all where there are fewer. The choice is always the same."""
     if count >= len(names):
         return list(names)
     return [names[(2 * index + 1) * len(names) // (2 * count)] for index in range(count)]
 
 
 def load_images(source: ImageSource, names: Sequence[str], preprocessing: Preprocessing) -> LoadedImages:
-    """Read and preprocess `names`. A file that is no readable image is skipped and listed with the reason.
+    """Read and prepare photos. A file that cannot be read as an image is skipped and listed with the reason.
 
     Raises:
-        RequestError: none of them could be read.
+        RequestError: None of them could be read.
     """
+    import numpy as np
     from PIL import Image, ImageOps
 
     loaded: list[tuple[str, np.ndarray]] = []
@@ -116,16 +128,16 @@ def load_images(source: ImageSource, names: Sequence[str], preprocessing: Prepro
 def labels_from_folders(
     names: Sequence[str], labels: Sequence[str] | None, wnids: Sequence[str] | None, classes: int
 ) -> list[int]:
-    """The class of each photo, from its top folder: a class name, a WordNet id, or a class index.
+    """Return the class of each photo, from its top folder: a class name, a WordNet id, or a class index.
 
     Args:
-        names: paths of the photos, separated by '/'.
-        labels: class names in the network's order; case, and spaces or underscores, make no difference.
+        names: Paths of the photos, separated by '/'.
+        labels: Class names in the network's order; case, and spaces or underscores, make no difference.
         wnids: WordNet ids ("n01440764") in the network's order.
-        classes: how many classes the network knows.
+        classes: How many classes the network knows.
 
     Raises:
-        RequestError: a folder that is none of these, or a name that two classes share.
+        RequestError: A folder is none of these, or bears a name that two classes share.
     """
     known: dict[str, list[int]] = {}
     for table in (labels or (), wnids or ()):
@@ -137,14 +149,14 @@ def labels_from_folders(
 def _label(name: str, known: dict[str, list[int]], classes: int) -> int:
     folder, separator, _ = name.partition("/")
     if not separator:
-        raise RequestError(f"{name!r} lies in no folder; put each image into a folder named after its class.")
+        raise RequestError(f"{name!r} lies in no folder. Put each image into a folder named after its class.")
     indices = sorted(set(known.get(_plain(folder), ())))
     if not indices and folder.isdecimal() and folder.isascii():
         indices = [int(folder)]
     if len(indices) > 1:
         raise RequestError(
-            f"Folder {folder!r} is the name of classes {' and '.join(map(str, indices))}; "
-            "name it after the index or the WordNet id."
+            f"Folder {folder!r} is the name of classes {' and '.join(map(str, indices))}. "
+            "Name it after the index or the WordNet id."
         )
     if indices and indices[0] < classes:
         return indices[0]

@@ -1,18 +1,18 @@
-"""One export under way: the model, what its artifacts take, and the photos that they are tried on."""
+"""A request fitted to its model: whether the two go together, and how photos are read for them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from export.errors import RequestError
-from export.images import ImageSource, find_images, labels_from_folders, load_images, spread
+from export.images import ImageSource, labels_from_folders, load_images, spread
 from export.opening import LoadedModel
-from export.request import Plan, check_source
+from export.request import Request
 
 if TYPE_CHECKING:
     import keras
@@ -26,12 +26,20 @@ VERIFICATION_SYNTHETIC = 8
 EVALUATION_CHUNK = 64
 
 
-@dataclass(frozen=True)
-class Photos:
-    """Photos that are listed, and labelled where they are to be scored, but not yet read."""
+class LabeledPhotos(NamedTuple):
+    """Some of the photos that artifacts are scored on.
 
-    source: ImageSource
-    labels: tuple[int, ...] = ()
+    Attributes:
+        images: float32 [n, height, width, channels], as the artifacts take them.
+        labels: The class of each.
+        names: The name of each.
+        skipped: How many files could not be read.
+    """
+
+    images: np.ndarray
+    labels: list[int]
+    names: tuple[str, ...]
+    skipped: int
 
 
 @dataclass(frozen=True)
@@ -39,124 +47,115 @@ class Job:
     """What an export works on.
 
     Attributes:
-        included: the preprocessing that the artifacts do themselves; None where their input is the model's.
-        reading: how a photo becomes the artifacts' input; None where that is not known.
+        request: What is asked for.
+        loaded: The model, with the labels and the preprocessing that the request gives, or else its own.
         calibration: float32 inputs of the artifacts, or photos to read them from.
-        evaluation: photos to score every artifact on.
+        classes: The class of each evaluation photo by its name.
     """
 
+    request: Request
     loaded: LoadedModel
-    plan: Plan
-    included: Preprocessing | None
-    reading: Preprocessing | None
-    calibration: np.ndarray | Photos | None
-    evaluation: Photos | None
+    calibration: np.ndarray | ImageSource | None = None
+    classes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
+        """What messages call the model."""
         return self.loaded.origin.name
 
     @property
+    def evaluation(self) -> ImageSource | None:
+        """Photos to score every artifact on."""
+        return self.request.evaluation
+
+    @property
     def has_photos(self) -> bool:
-        return isinstance(self.calibration, Photos) or self.evaluation is not None
+        """Whether artifacts are compared on photos."""
+        return isinstance(self.calibration, ImageSource) or self.evaluation is not None
+
+    @property
+    def included(self) -> Preprocessing | None:
+        """What the artifacts do to a photo themselves; None where their input is the model's."""
+        return self.loaded.preprocessing if self.request.include_preprocessing else None
+
+    @property
+    def reading(self) -> Preprocessing | None:
+        """How a photo becomes the artifacts' input; None where that is not known."""
+        return self.included.without_normalization if self.included else self.loaded.preprocessing
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What an ONNX file says of itself: model, labels and preprocessing, as JSON texts."""
+        origin = self.loaded.origin
+        values = {"model": origin.name}
+        if origin.trained is not None:
+            values["trained"] = json.dumps(origin.trained)
+        if self.loaded.labels:
+            values["labels"] = json.dumps(self.loaded.labels, ensure_ascii=False)
+        if self.reading:
+            values["preprocessing"] = json.dumps(asdict(self.reading))
+        return values
 
     def to_model(self, images: np.ndarray) -> np.ndarray:
-        """From what the artifacts take to what the Keras model takes."""
+        """Turn what the artifacts take into what the Keras model takes."""
         return self.included.normalize(images) if self.included else images
 
-    def read(self, photos: Photos, count: int) -> tuple[np.ndarray, int]:
-        """`count` photos, evenly spaced over all, as the artifacts take them; and how many could not be read."""
+    def read(self, source: ImageSource, count: int) -> tuple[np.ndarray, int]:
+        """Read `count` photos, evenly spaced over all, as the artifacts take them; count those that cannot be read."""
         assert self.reading is not None
-        found = load_images(photos.source, spread(photos.source.names, count), self.reading)
-        return found.images, len(found.skipped)
+        loaded = load_images(source, spread(source.names, count), self.reading)
+        return loaded.images, len(loaded.skipped)
 
-    def labelled_chunks(self) -> Iterator[tuple[np.ndarray, list[int], tuple[str, ...], int]]:
-        """The evaluation photos as (inputs, labels, names, how many could not be read), a bounded number at a time."""
+    def labeled_photos(self) -> Iterator[LabeledPhotos]:
+        """Read the evaluation photos, a bounded number at a time."""
         assert self.reading is not None
         assert self.evaluation is not None
-        source = self.evaluation.source
-        by_name = dict(zip(source.names, self.evaluation.labels, strict=True))
-        for start in range(0, len(source.names), EVALUATION_CHUNK):
-            names = source.names[start : start + EVALUATION_CHUNK]
+        for start in range(0, len(self.evaluation.names), EVALUATION_CHUNK):
+            names = self.evaluation.names[start : start + EVALUATION_CHUNK]
             try:
-                found = load_images(source, names, self.reading)
+                loaded = load_images(self.evaluation, names, self.reading)
             except RequestError:  # not one of these could be read; others may
-                yield np.zeros((0, 1, 1, 1), np.float32), [], (), len(names)
+                yield LabeledPhotos(np.zeros((0, 1, 1, 1), np.float32), [], (), len(names))
                 continue
-            yield found.images, [by_name[name] for name in found.names], found.names, len(found.skipped)
+            labels = [self.classes[name] for name in loaded.names]
+            yield LabeledPhotos(loaded.images, labels, loaded.names, len(loaded.skipped))
 
 
-def make_job(
-    loaded: LoadedModel,
-    plan: Plan,
-    calibration: np.ndarray | Path | None,
-    evaluate: Path | None,
-    include_preprocessing: bool,
-) -> Job:
-    """Check that the model, its labels and the photos fit together.
+def make_job(request: Request, loaded: LoadedModel) -> Job:
+    """Fit a request to a model.
 
     Raises:
-        RequestError: they do not.
+        RequestError: The model, its labels and the photos do not fit together.
     """
-    _check_labels(loaded)
-    preprocessing = loaded.preprocessing
-    if plan.compression is not None:
-        _check_compression(loaded, plan, calibration)
-    if include_preprocessing and preprocessing is None:
-        raise RequestError(
-            f"How images for {loaded.origin.name} are prepared is not known, so it cannot be put into the artifacts. "
-            "Name it with --preprocessing (from Python: preprocessing=)."
-        )
-    if plan.needs_calibration and calibration is None:
-        raise RequestError(
-            "int8, int16x8 and int4 need photos to choose their steps with. Give --calibration-data DIR or .zip (from "
-            "Python: calibration=); 100 photos like those it will see are plenty."
-        )
-    if preprocessing is None and (isinstance(calibration, Path) or evaluate is not None):
-        raise RequestError(
-            f"How photos are prepared for {loaded.origin.name} is not known. Name it with --preprocessing (from "
-            "Python: preprocessing=): the weights that it was fine-tuned from, such as squeezenet/imagenet, or one of "
-            "none, unit, tf, torch, caffe."
-        )
-    return Job(
-        loaded,
-        plan,
-        included=preprocessing if include_preprocessing else None,
-        reading=preprocessing.without_normalization if preprocessing and include_preprocessing else preprocessing,
-        calibration=Photos(find_images(check_source(calibration, "calibration data")))
-        if isinstance(calibration, Path)
-        else _checked_inputs(calibration, loaded),
-        evaluation=_labelled(evaluate, loaded) if evaluate is not None else None,
-    )
-
-
-def _check_compression(loaded: LoadedModel, plan: Plan, calibration: np.ndarray | Path | None) -> None:
-    from export.compression import recipe
-    from export.compression.coding import describe
-
-    assert plan.compression is not None
-    if calibration is None:
-        raise RequestError(
-            "Compression needs photos to measure which weights matter. Give --calibration-data DIR or .zip (from "
-            "Python: calibration=); 100 photos like those it will see are plenty."
-        )
-    asked = plan.compression
-    recipe.check(loaded.model, asked.sparsity, asked.bits, asked.target_bytes)
-    describe(loaded)
-
-
-def _check_labels(loaded: LoadedModel) -> None:
+    name, preprocessing = loaded.origin.name, loaded.preprocessing
+    labels = loaded.labels if request.labels is None else request.labels
+    if request.preprocessing is not None:
+        preprocessing = find_preprocessing(loaded.model, request.preprocessing)
     classes = loaded.model.outputs[0].shape[-1]
-    if loaded.labels is not None and len(loaded.labels) != classes:
+    if labels is not None and len(labels) != classes:
         raise RequestError(
-            f"There are {len(loaded.labels)} labels, but {loaded.origin.name} has {classes} outputs; one name a line, "
-            "in the order of the outputs."
+            f"There are {len(labels)} labels, but {name} has {classes} outputs; one name a line, in the order of the "
+            "outputs."
         )
+    if preprocessing is None and request.include_preprocessing:
+        raise RequestError(
+            f"How images for {name} are prepared is not known, so it cannot be put into the artifacts. Name it with "
+            "--preprocessing (from Python: preprocessing=)."
+        )
+    if preprocessing is None and (isinstance(request.calibration, ImageSource) or request.evaluation is not None):
+        raise RequestError(
+            f"How photos are prepared for {name} is not known. Name it with --preprocessing (from Python: "
+            "preprocessing=): the weights that it was fine-tuned from, such as squeezenet/imagenet, or one of none, "
+            "unit, tf, torch, caffe."
+        )
+    calibration = request.calibration
+    if isinstance(calibration, np.ndarray):
+        calibration = _checked_inputs(calibration, loaded)
+    loaded = replace(loaded, preprocessing=preprocessing, labels=labels)
+    return Job(request, loaded, calibration, _classes_by_photo(request.evaluation, labels, classes))
 
 
-def _checked_inputs(calibration: np.ndarray | None, loaded: LoadedModel) -> np.ndarray | None:
-    if calibration is None:
-        return None
+def _checked_inputs(calibration: np.ndarray, loaded: LoadedModel) -> np.ndarray:
     shape = tuple(loaded.model.inputs[0].shape[1:])
     if calibration.ndim != 4 or calibration.shape[1:] != shape or not len(calibration):
         raise RequestError(
@@ -166,21 +165,21 @@ def _checked_inputs(calibration: np.ndarray | None, loaded: LoadedModel) -> np.n
     return calibration.astype(np.float32)
 
 
-def _labelled(folder: Path, loaded: LoadedModel) -> Photos:
+def _classes_by_photo(photos: ImageSource | None, labels: tuple[str, ...] | None, classes: int) -> dict[str, int]:
     from kerascnn.data import imagenet_classes
 
-    source = find_images(check_source(folder, "evaluation data"))
-    names = tuple(name for _, name in imagenet_classes())
-    wnids = [wnid for wnid, _ in imagenet_classes()] if loaded.labels == names else None
-    classes = loaded.model.outputs[0].shape[-1]
-    return Photos(source, tuple(labels_from_folders(source.names, loaded.labels, wnids, classes)))
+    if photos is None:
+        return {}
+    imagenet = imagenet_classes()
+    wnids = [wnid for wnid, _ in imagenet] if labels == tuple(name for _, name in imagenet) else None
+    return dict(zip(photos.names, labels_from_folders(photos.names, labels, wnids, classes), strict=True))
 
 
 def find_preprocessing(model: keras.Model, given: Preprocessing | str | None) -> Preprocessing | None:
-    """The preprocessing for photos: what was given, else what the model brings, else None.
+    """Return the preprocessing for photos: what is given, else what the model brings, else None.
 
     Raises:
-        RequestError: the name is unknown.
+        RequestError: The name is unknown.
     """
     from kerascnn.build_info import build_info
     from kerascnn.photos import preprocessing
@@ -203,12 +202,12 @@ def find_preprocessing(model: keras.Model, given: Preprocessing | str | None) ->
 
 
 def verification_images(job: Job, calibration: np.ndarray | None) -> tuple[np.ndarray, str]:
-    """The images that every artifact is compared on, and what they are: the user's own where there are any."""
+    """Return the images that every artifact is compared on, the user's own where there are any, and what they are."""
     from export.checking.parity import synthetic_images
 
     if job.evaluation is not None:
         return job.read(job.evaluation, VERIFICATION_PHOTOS)[0], "evaluation photos"
-    if isinstance(job.calibration, Photos):
+    if isinstance(job.calibration, ImageSource):
         return job.read(job.calibration, VERIFICATION_PHOTOS)[0], "calibration photos"
     if calibration is not None:
         return calibration[:VERIFICATION_PHOTOS], "calibration inputs"
@@ -218,17 +217,16 @@ def verification_images(job: Job, calibration: np.ndarray | None) -> tuple[np.nd
 
 
 def _input_range(job: Job) -> tuple[float, float]:
-    """The least and the greatest value that an artifact's input takes."""
+    """Return the least and the greatest value that an artifact's input takes."""
     if job.reading:
         return job.reading.value_range(job.loaded.model.inputs[0].shape[-1])
-    scaling = {"Rescaling", "Normalization", "PhotoPreparation"} & {
-        type(layer).__name__ for layer in job.loaded.model.layers
-    }
-    return (0.0, 255.0) if scaling else (-2.0, 2.0)
+    scaling = {"Rescaling", "Normalization", "PhotoPreparation"}
+    scales = any(type(layer).__name__ in scaling for layer in job.loaded.model.layers)
+    return (0.0, 255.0) if scales else (-2.0, 2.0)
 
 
 def with_preprocessing(job: Job) -> keras.Model:
-    """The model behind its normalisation, as a 1x1 convolution: one standard operator in every format."""
+    """Put the normalization in front of the model, as a 1x1 convolution: one standard operator in every format."""
     if job.included is None:
         return job.loaded.model
     import keras
@@ -245,12 +243,3 @@ def with_preprocessing(job: Job) -> keras.Model:
     wrapped = keras.Model(image, model(layer(image)), name=model.name)
     layer.set_weights([kernel, -mean / std])
     return wrapped
-
-
-def described(photos: Any, skipped: int, **more: Any) -> dict[str, Any] | None:
-    """What the manifest says of photos; None where there were none."""
-    if photos is None:
-        return None
-    if isinstance(photos, np.ndarray):
-        return {"source": "array", "photos": len(photos), "skipped": 0, **more}
-    return {"source": photos.source.path.name, "photos": len(photos.source.names), "skipped": skipped, **more}

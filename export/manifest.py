@@ -1,101 +1,219 @@
-"""manifest.json: what was exported, from what, with which versions, and what was measured (see docs/manifest.md)."""
+"""manifest.json: what was exported, from what, with which versions, and what was measured (see docs/manifest.md).
+
+The records here become JSON under the names and in the order of their fields.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
 import platform
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.files import digest_of, files_of, size_of
+from export.files import files_of
+from export.images import ImageSource
 
 if TYPE_CHECKING:
-    from export.checking.accuracy import Accuracy
+    from export.checking.accuracy import Accuracy, Scores
     from export.checking.latency import Latency
     from export.checking.parity import Parity
     from export.checking.runtimes import TensorSpec
-    from export.checking.sizes import Sizes
+    from export.checking.sizes import Packed
+    from export.formats.format import Source
     from export.job import Job
-    from export.opening import Origin
-    from export.request import Item
+    from export.stages import Inputs, Outcome
 
 SCHEMA_VERSION = 1
+THREADS = 2  # with which artifacts are compared and timed
 _PACKAGES = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "numpy")
 
 
-def artifact_entry(
-    folder: Path,
-    item: Item,
-    path: str,
-    specs: tuple[TensorSpec, TensorSpec],
-    parity: Parity,
-    latency: Latency,
-    accuracy: Accuracy | None,
-    sizes: Sizes,
-) -> dict[str, Any]:
-    """What the manifest says of one artifact, a file or a folder."""
-    source, target = specs
-    return {
-        "path": path,
-        "format": item.format,
-        "precision": item.precision,
-        "bytes": size_of(folder / path),
-        "sizes": sizes.numbers(),
-        "packed": asdict(sizes.packed) if sizes.packed else None,
-        "sha256": digest_of(folder / path),
-        "input": asdict(source),
-        "output": asdict(target),
-        "parity": asdict(parity),
-        "latency": asdict(latency),
-        "accuracy": asdict(accuracy) if accuracy else None,
-    }
+@dataclass(frozen=True)
+class Model:
+    """The network: its name, kerascnn's builder or None, and the builder's options other than the defaults."""
+
+    name: str
+    variant: str | None
+    options: Mapping[str, Any]
 
 
-def make(origin: Origin, **parts: Any) -> dict[str, Any]:
-    """The manifest's head, followed by the parts that the pipeline measured."""
-    import kerascnn
+@dataclass(frozen=True)
+class Weights:
+    """Whether the weights are trained (None: not known), and where they come from."""
 
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": {"name": origin.name, "variant": origin.variant, "options": dict(origin.options)},
-        "weights": {"trained": origin.trained, "source": dict(origin.weights) if origin.weights else None},
-        "versions": {"kerascnn": kerascnn.__version__, "python": platform.python_version(), **versions()},
-        **parts,
-    }
+    trained: bool | None
+    source: Mapping[str, Any] | None
 
 
-def metadata(job: Job) -> dict[str, str]:
-    """What an ONNX file says of itself: model, labels and preprocessing, as JSON texts."""
-    origin, labels, preprocessing = job.loaded.origin, job.loaded.labels, job.reading
-    values = {"model": origin.name}
-    if origin.trained is not None:
-        values["trained"] = json.dumps(origin.trained)
-    if labels:
-        values["labels"] = json.dumps(labels, ensure_ascii=False)
-    if preprocessing:
-        values["preprocessing"] = json.dumps(asdict(preprocessing))
-    return values
+@dataclass(frozen=True)
+class Signature:
+    """What the network takes and gives."""
+
+    input: TensorSpec
+    output: TensorSpec
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How many images the artifacts were compared on, what these are, and with how many threads."""
+
+    images: int
+    source: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What steps and ranges were chosen with.
+
+    Attributes:
+        source: The name of the folder or zip, or "array".
+        photos: How many it holds.
+        skipped: How many files could not be read.
+        images: How many images the ranges were calibrated on.
+    """
+
+    source: str
+    photos: int
+    skipped: int
+    images: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The photos that artifacts were scored on.
+
+    Attributes:
+        source: The name of the folder or zip.
+        photos: How many it holds.
+        skipped: How many files could not be read.
+        keras: The accuracy of the Keras model.
+        disagreements: The photos on which an artifact answers otherwise than the Keras model.
+    """
+
+    source: str
+    photos: int
+    skipped: int
+    keras: Accuracy
+    disagreements: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One artifact, a file or a folder, and what was measured of it.
+
+    Attributes:
+        path: Relative to the manifest.
+        format: The name of its format.
+        precision: The name of its precision.
+        bytes: The bytes of its files.
+        sizes: Other sizes in bytes, by name.
+        packed: The copy for transport that lies beside it.
+        sha256: Of the file; of a folder, see `files.digest_of`.
+        input: What it declares as its input.
+        output: What it declares as its output.
+        parity: How close it is to the Keras model.
+        latency: How long it takes to answer.
+        accuracy: On the evaluation photos; None where there are none.
+    """
+
+    path: str
+    format: str
+    precision: str
+    bytes: int
+    sizes: Mapping[str, int]
+    packed: Packed | None
+    sha256: str
+    input: TensorSpec
+    output: TensorSpec
+    parity: Parity
+    latency: Latency
+    accuracy: Accuracy | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An artifact that was not published, and why."""
+
+    format: str
+    precision: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that is said of one export."""
+
+    schema_version: int = field(default=SCHEMA_VERSION, init=False)
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"), init=False)
+    model: Model
+    weights: Weights
+    versions: Mapping[str, str] = field(default_factory=lambda: versions(), init=False)
+    preprocessing: Mapping[str, Any] | None
+    labels: str | None
+    signature: Signature
+    verification: Verification
+    calibration: Calibration | None
+    evaluation: Evaluation | None
+    artifacts: list[Artifact]
+    rejected: list[Failure]
+    compression: Mapping[str, Any] | None = None
+
+
+def describe(job: Job, inputs: Inputs, source: Source, outcome: Outcome, scores: Scores | None) -> Manifest:
+    """Say what was exported, from what, and what was measured."""
+    loaded = job.loaded
+    origin, preprocessing, photos = loaded.origin, loaded.preprocessing, job.evaluation
+    calibration = evaluation = None
+    if inputs.calibration is not None:
+        count = len(inputs.calibration)
+        calibration = Calibration("array", count, 0, count)
+        if isinstance(job.calibration, ImageSource):
+            calibration = Calibration(job.calibration.path.name, len(job.calibration.names), inputs.skipped, count)
+    if scores is not None and photos is not None:
+        keras_model = scores.accuracies["keras"]
+        evaluation = Evaluation(photos.path.name, len(photos.names), scores.skipped, keras_model, scores.disagreements)
+    artifacts = [artifact for artifact, _ in outcome.passed]
+    return Manifest(
+        model=Model(origin.name, origin.variant, dict(origin.options)),
+        weights=Weights(origin.trained, dict(origin.weights) if origin.weights else None),
+        preprocessing={**asdict(preprocessing), "included": job.included is not None} if preprocessing else None,
+        labels="labels.txt" if loaded.labels else None,
+        signature=Signature(*source.interface),
+        verification=Verification(len(inputs.images), inputs.kind, THREADS),
+        calibration=calibration,
+        evaluation=evaluation,
+        artifacts=[replace(one, accuracy=scores.accuracies[one.path]) for one in artifacts] if scores else artifacts,
+        rejected=outcome.rejected,
+    )
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of the packages that take part in an export."""
-    found = {}
+    """Return the versions of kerascnn, Python and the packages that take part in an export."""
+    import kerascnn
+
+    installed = {"kerascnn": kerascnn.__version__, "python": platform.python_version()}
     for package in _PACKAGES:
         for name in (package, f"{package}-cpu"):  # TensorFlow's smaller wheel has another name
             try:
-                found[package] = importlib.metadata.version(name)
+                installed[package] = importlib.metadata.version(name)
                 break
             except importlib.metadata.PackageNotFoundError:
                 continue
-    return found
+    return installed
 
 
-def write(manifest: dict[str, Any], folder: Path) -> None:
-    """Write manifest.json, which also names every file of the folder so that a later export can replace it."""
+def write(manifest: Mapping[str, Any], folder: Path) -> None:
+    """Write manifest.json, which also names every file of the folder so that a later export can replace it.
+
+    Args:
+        manifest: The fields of a `Manifest`.
+        folder: The folder of the export, complete but for this file.
+    """
     named = [file.relative_to(folder).as_posix() for file in files_of(folder)]
     text = json.dumps({**manifest, "files": named}, indent=2, ensure_ascii=False, default=list, allow_nan=False)
     (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")

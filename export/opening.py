@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.errors import ExportError, RequestError
+from export.choosing import choose_weights, fetch_weights, read_header
+from export.errors import RequestError
 from export.untrained import calm_branches
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from kerascnn.photos.preprocessing import Preprocessing
     from kerascnn.registry import WeightsRecord
-    from kerascnn.weights.headers import Header
 
 
 @dataclass(frozen=True)
@@ -87,17 +86,7 @@ def _check_file(path: Path) -> None:
     if path.suffix not in (".keras", ".kdc"):
         raise RequestError(f"{path} is not a .keras or .kdc file; save the model with model.save('NAME.keras').")
     if path.suffix == ".kdc":
-        _header(path)
-
-
-def _header(path: str | Path) -> Header:
-    """What a .kdc file says of its network."""
-    from kerascnn.weights import WeightsError, container
-
-    try:
-        return container.read_header(path)
-    except (WeightsError, OSError) as error:
-        raise RequestError(str(error)) from error
+        read_header(path)
 
 
 def check_builder_options(name: str, weights: str, input_size: tuple[int, int] | None, classes: int | None) -> None:
@@ -120,7 +109,7 @@ def check_builder_options(name: str, weights: str, input_size: tuple[int, int] |
             f"{name} cannot take an input of {input_size[0]}x{input_size[1]}: nothing would be left after its strides. "
             f"The smallest that works is {row.min_size}x{row.min_size}."
         )
-    record = _choose(name, weights).record
+    record = choose_weights(name, weights).record
     if record and classes not in (None, record.classes):
         raise RequestError(
             f"The weights {record.full_name} have {record.classes:,} classes, so --classes {classes} cannot be had "
@@ -128,59 +117,18 @@ def check_builder_options(name: str, weights: str, input_size: tuple[int, int] |
         )
 
 
-@dataclass(frozen=True)
-class _Weights:
-    """Weights that were asked for: what the builder is given, and the record of published ones.
+def check_compressible(name: str) -> None:
+    """Refuse to compress a .keras file.
 
-    Random weights have neither, a file of the user's own has no record.
+    Raises:
+        RequestError: It is one.
     """
-
-    source: str | None = None
-    record: WeightsRecord | None = None
-    demanded: bool = True
-
-
-def _choose(name: str, weights: str) -> _Weights:
-    from kerascnn.registry import variant
-
-    if weights == "none":
-        return _Weights()
-    if weights == "auto":
-        record = next(filter(_readable, variant(name).weights), None)
-        return _Weights(record.name if record else None, record, demanded=False)
-    from kerascnn.weights import find
-
-    try:
-        return _Weights(weights, find(name, weights))
-    except (ValueError, FileNotFoundError) as error:
-        raise RequestError(str(error)) from error
-
-
-def _readable(record: WeightsRecord) -> bool:
-    """Whether the package that reads such a file is installed."""
-    package = {"torch": "torch", "safetensors": "safetensors"}.get(record.format)
-    return package is None or importlib.util.find_spec(package) is not None
-
-
-def weights_state(name: str, weights: str) -> tuple[str, bool | None]:
-    """Which weights an export would take, in words, and whether that makes it trained (None: not known)."""
     if name.endswith(".keras"):
-        return "the weights in the file", None
-    if name.endswith(".kdc"):
-        return "the weights in the file", _header(name).trained
-    chosen = _choose(name, weights)
-    if chosen.source is None:
-        return "UNTRAINED, random weights", False
-    if chosen.record is None:
-        return chosen.source, None
-    from kerascnn.weights.sources import location
-
-    if Path(chosen.source).is_file():
-        return f"{chosen.record.full_name} from {chosen.source}", chosen.record.trained
-    where = "from the cache" if location(chosen.record).exists() else f"to be fetched from {chosen.record.url}"
-    if chosen.record.packaged:
-        where = "which come with kerascnn"
-    return f"{chosen.record.full_name}, {where}", True
+        raise RequestError(
+            f"{name} cannot be compressed: a .kdc file says which network of kerascnn it holds, and a .keras file does "
+            "not tell. Build it with kerascnn.create_model, load the weights into that, and call "
+            "export.export(model, ..., compress=True)."
+        )
 
 
 def build(
@@ -212,9 +160,9 @@ def build(
 
     title = name
     if name.endswith(".kdc"):
-        title, name, weights = Path(name).stem, _header(name).variant, name
+        title, name, weights = Path(name).stem, read_header(name).variant, name
     row = registry.variant(name)
-    chosen = _fetched(_choose(name, weights), warn)
+    chosen = fetch_weights(choose_weights(name, weights), warn)
     trained = chosen.record.trained if chosen.record else None if chosen.source else False
     if trained is False:
         warn(f"{title} is exported UNTRAINED: its weights are random, and its answers mean nothing.")
@@ -243,24 +191,6 @@ def build(
     origin = Origin(title, name, options, trained, _weights_entry(record, chosen.source))
     labels = class_names(record.labels) if record else None
     return LoadedModel(model, origin, preprocessing and preprocessing.for_size(height, width), labels)
-
-
-def _fetched(chosen: _Weights, warn: Callable[[str], None]) -> _Weights:
-    """The same, once published weights are in the cache; random ones where they were not demanded and not to be had."""
-    from kerascnn.weights import WeightsError, WeightsUnavailable, fetch
-
-    if chosen.record is None or Path(chosen.source or "").is_file():
-        return chosen
-    try:
-        fetch(chosen.record)
-    except WeightsUnavailable as error:
-        if chosen.demanded:
-            raise ExportError(str(error)) from error
-        warn(str(error))
-        return _Weights()
-    except WeightsError as error:
-        raise ExportError(str(error)) from error
-    return chosen
 
 
 def origin_of(model: keras.Model) -> tuple[Origin, tuple[str, ...] | None]:

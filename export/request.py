@@ -1,57 +1,43 @@
-"""What was asked for, checked before any work starts. Imports nothing heavy."""
+"""What is asked for: one record that the command line and Python both make, checked as it is made.
+
+It imports nothing heavy, so that a bad request is refused at once.
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from export.errors import RequestError
+from export.formats.format import OPSET, Format
+from export.formats.precision import PRECISIONS, Precision
+from export.formats.registry import FORMATS
+from export.images import ImageSource
 
-FORMATS = ("saved_model", "tflite", "onnx")
-SPARSE = ("sparse-float16", "sparse-dynamic", "sparse-int8")
-PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8", "int4", *SPARSE)
-CALIBRATED = ("int8", "int8-io", "int16x8", "int4", "sparse-int8")
-KNOWN = {"saved_model": ("float32",), "tflite": PRECISIONS, "onnx": ("float32", "int8")}
-_TITLES = {"saved_model": "SavedModel", "tflite": "TFLite", "onnx": "ONNX"}
+if TYPE_CHECKING:
+    import numpy as np
 
-# format: the packages that write and run it
-_PACKAGES = {
-    "saved_model": ("tensorflow", "tensorflow_serving"),
-    "tflite": ("tensorflow", "ai_edge_litert"),
-    "onnx": ("tensorflow", "tf2onnx", "onnx", "onnxruntime"),
-}
+    from kerascnn.photos.preprocessing import Preprocessing
 
-
-@dataclass(frozen=True)
-class Item:
-    """One artifact to make; `precision` is one that KNOWN has for the format.
-
-    optional: nobody asked for it by name, so that it is no failure to leave it out where it is of no use.
-    """
-
-    format: str
-    precision: str
-    optional: bool = False
-
-    @property
-    def title(self) -> str:
-        return f"{self.format} {self.precision}"
-
-    def path(self, stem: str) -> str:
-        """Where it goes within the export folder; `stem` is the model's name, with `_untrained` where that is so."""
-        if self.format == "saved_model":
-            # The version folder that TensorFlow Serving looks for.
-            return "saved_model_untrained/1" if stem.endswith("_untrained") else "saved_model/1"
-        suffix = "" if self.precision == "float32" else f"_{self.precision}"
-        return f"{stem}{suffix}.{self.format}"
+_HOW_TO_GIVE_PHOTOS = (
+    "Give --calibration-data DIR or .zip (from Python: calibration=); 100 photos like those it will see are plenty."
+)
 
 
 @dataclass(frozen=True)
 class Compression:
-    """How a model is made smaller before it is exported; see `export.compression.compress`."""
+    """How a model is made smaller before it is exported; see `export.compression.compress`.
+
+    Attributes:
+        sparsity: The share of the weights to set to zero; None: only those that sharing sets to zero.
+        bits: Each layer has at most 2**bits different weights.
+        target_bytes: How large the .kdc file may be; None: as small as costs little accuracy.
+    """
 
     sparsity: float | None = None
     bits: int = 8
@@ -59,118 +45,149 @@ class Compression:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The artifacts of one export, in the order in which they are made."""
+class Item:
+    """One artifact to make.
 
-    items: tuple[Item, ...]
-    opset: int
-    compression: Compression | None = None
+    Attributes:
+        format: Its format.
+        precision: One that the format has.
+        optional: Whether it was not asked for by name: where it is of no use it may be left out.
+    """
+
+    format: Format
+    precision: Precision
+    optional: bool = False
 
     @property
-    def needs_calibration(self) -> bool:
-        return any(item.precision in CALIBRATED for item in self.items)
+    def title(self) -> str:
+        """Its name in messages, such as `tflite int8`."""
+        return f"{self.format.name} {self.precision.name}"
+
+    def path(self, stem: str) -> str:
+        """Return where it goes within the export's folder; `stem` is what its name begins with."""
+        return self.format.path(stem, self.precision)
 
 
-def make_plan(
-    formats: Sequence[str],
-    precisions: Sequence[str] = (),
-    *,
-    opset: int = 17,
-    compression: Compression | None = None,
-) -> Plan:
-    """Turn formats and precisions into the list of artifacts.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Request:
+    """What to make of a model. Whatever can be refused without the model is refused when a request is made.
 
-    Args:
-        formats: of FORMATS.
-        precisions: of PRECISIONS, for each format that has them, beside float32, which is always made: the gates of
-            the coarser ones cannot see damage smaller than their own noise, those of float32 can.
+    Attributes:
+        formats: Of FORMATS. They may be empty where the model is compressed, which writes a .kdc file.
+        precisions: Of PRECISIONS, for each format that has them, beside float32. float32 is always made: its gate sees
+            damage that is smaller than the noise of the coarser precisions.
+        compression: Make the model smaller first. TFLite then gets the sparse precisions too, as optional ones.
         opset: ONNX operator set.
-        compression: make the model smaller first, and write a .kdc file too; formats may then be empty. TFLite gets
-            the sparse precisions as well, as optional ones.
+        calibration: Photos, or float32 [n, height, width, channels] as the artifacts take them, to choose quantization
+            steps with and to compress with.
+        evaluation: Photos in folders named after their classes, to score every artifact on.
+        labels: Class names in the order of the outputs; None: those that the model brings.
+        preprocessing: How photos are prepared, or the name of weights or of a normalization; None: as the model brings.
+        include_preprocessing: Put channel order, mean and scale into the artifacts.
 
     Raises:
-        RequestError: nothing was asked for, a name is unknown, a precision has no format, or a package is missing.
+        RequestError: The request cannot be carried out.
     """
-    if compression is not None:
-        _check_compression(compression)
-    elif not formats:
-        raise RequestError(
-            "No format was asked for. Choose --saved-model, --tflite, --onnx, or --all of them "
-            f"(from Python: formats=, of {', '.join(FORMATS)})."
-        )
-    _check_known("format", formats, FORMATS)
-    _check_known("precision", precisions, PRECISIONS)
-    for precision in precisions:
-        writers = [format for format in FORMATS if precision in KNOWN[format]]
-        if precision != "float32" and not set(writers) & set(formats):
-            options = " or ".join(f"--{format.replace('_', '-')}" for format in writers)
+
+    formats: Collection[str] = tuple(FORMATS)
+    precisions: Collection[str] = ()
+    compression: Compression | None = None
+    opset: int = OPSET
+    calibration: ImageSource | np.ndarray | None = None
+    evaluation: ImageSource | None = None
+    labels: tuple[str, ...] | None = None
+    preprocessing: Preprocessing | str | None = None
+    include_preprocessing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.compression is not None:
+            _check_compression(self.compression)
+        elif not self.formats:
             raise RequestError(
-                f"{precision} is a precision of {' and '.join(_TITLES[format] for format in writers)} files, and none "
-                f"was asked for. Add {options}."
+                f"No format was asked for. Choose {', '.join(format.option for format in FORMATS.values())}, or --all "
+                f"of them (from Python: formats=, of {', '.join(FORMATS)})."
             )
-    items = []
-    for format in FORMATS:
-        if format in formats:
-            ordered = [precision for precision in PRECISIONS if precision in ("float32", *precisions)]
-            items += [Item(format, precision) for precision in ordered if precision in KNOWN[format]]
-        if format == "tflite" and format in formats and compression is not None:
-            items += [Item(format, precision, optional=True) for precision in SPARSE if precision not in precisions]
-    _check_packages(formats)
-    if "int4" in precisions and importlib.util.find_spec("ai_edge_quantizer") is None:
-        raise RequestError("int4 needs ai-edge-quantizer, an extra: pip install 'kerascnn[int4]'.")
-    if "onnx" in formats:
-        from export.formats.onnx import check_opset
+        _check_known("format", self.formats, FORMATS)
+        _check_known("precision", self.precisions, PRECISIONS)
+        for precision in self.precisions:
+            _check_written(precision, self.formats)
+        _check_packages(self.items)
+        for item in self.items:
+            item.format.check_opset(self.opset, item.precision)
+        if self.calibration is None:
+            _check_no_photos_needed(self.items, self.compression)
 
-        for item in items:
-            if item.format == "onnx":
-                check_opset(opset, item.precision)
-    return Plan(tuple(items), opset, compression)
+    @cached_property
+    def items(self) -> tuple[Item, ...]:
+        """The artifacts to make, in order."""
+        return tuple(self._items())
 
-
-def _check_compression(asked: Compression) -> None:
-    if asked.sparsity is not None and not 0 <= asked.sparsity < 1:
-        raise RequestError(f"A sparsity is 0 to less than 1, the share of weights set to zero; it is {asked.sparsity}.")
-    if not 1 <= asked.bits <= 8:
-        raise RequestError(f"Layers share 2 to 256 values, 1 to 8 bits; {asked.bits} bits were asked for.")
-    if asked.target_bytes is not None and asked.target_bytes <= 0:
-        raise RequestError(f"The compressed file cannot have {asked.target_bytes} bytes.")
+    def _items(self) -> Iterator[Item]:
+        wanted = ("float32", *self.precisions)
+        for format in FORMATS.values():
+            if format.name in self.formats:
+                yield from (Item(format, precision) for precision in format.precisions if precision.name in wanted)
+                if self.compression is not None:
+                    sparse = [precision for precision in format.precisions if precision.sparse]
+                    yield from (Item(format, one, optional=True) for one in sparse if one.name not in wanted)
 
 
-def _check_known(what: str, given: Sequence[str], known: Sequence[str]) -> None:
-    for name in given:
+def _check_compression(compression: Compression) -> None:
+    sparsity, bits, target_bytes = compression.sparsity, compression.bits, compression.target_bytes
+    if sparsity is not None and not 0 <= sparsity < 1:
+        raise RequestError(f"A sparsity is 0 to less than 1, the share of weights set to zero; it is {sparsity}.")
+    if not 1 <= bits <= 8:
+        raise RequestError(f"Layers share 2 to 256 values, 1 to 8 bits; {bits} bits were asked for.")
+    if target_bytes is not None and target_bytes <= 0:
+        raise RequestError(f"The compressed file cannot have {target_bytes} bytes.")
+
+
+def _check_known(what: str, names: Collection[str], known: Collection[str]) -> None:
+    for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise RequestError(f"There is no {what} {name!r}. Choose from {', '.join(known)}.{hint}")
 
 
-def _check_packages(formats: Sequence[str]) -> None:
-    needed = {package: None for format in formats for package in _PACKAGES[format]}
+def _check_written(precision: str, formats: Collection[str]) -> None:
+    """Refuse a precision that none of the formats has."""
+    writers = [format for format in FORMATS.values() if PRECISIONS[precision] in format.precisions]
+    if precision != "float32" and not any(format.name in formats for format in writers):
+        raise RequestError(
+            f"{precision} is a precision of {' and '.join(format.title for format in writers)} files, and none was "
+            f"asked for. Add {' or '.join(format.option for format in writers)}."
+        )
+
+
+def _check_packages(items: Sequence[Item]) -> None:
+    needed = dict.fromkeys(package for item in items for package in item.format.packages)
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
         raise RequestError(
             f"{', '.join(missing)} is not installed. Exporting needs the extra: pip install 'kerascnn[export]'."
         )
+    for item in items:
+        package, extra = item.precision.extra or ("", "")
+        if package and importlib.util.find_spec(package.replace("-", "_")) is None:
+            raise RequestError(f"{item.precision.name} needs {package}, an extra: pip install 'kerascnn[{extra}]'.")
 
 
-def check_source(path: Path, what: str) -> Path:
-    """A folder or zip of photos that exists.
+def _check_no_photos_needed(items: Sequence[Item], compression: Compression | None) -> None:
+    if compression is not None:
+        raise RequestError(f"Compression needs photos to measure which weights matter. {_HOW_TO_GIVE_PHOTOS}")
+    names = dict.fromkeys(item.precision.name for item in items if item.precision.needs_photos)
+    if names:
+        raise RequestError(
+            f"Photos are needed to choose the steps of {' and '.join(names)} with. {_HOW_TO_GIVE_PHOTOS}"
+        )
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Read class names, one a line, in the order of the model's outputs.
 
     Raises:
-        RequestError: it does not, or is neither.
-    """
-    if not path.exists():
-        raise RequestError(f"The {what} {path} does not exist. Give a folder or a .zip of photos.")
-    if path.is_file() and path.suffix.lower() != ".zip":
-        raise RequestError(f"The {what} {path} is a file. Give a folder or a .zip of photos.")
-    return path
-
-
-def read_labels(path: Path) -> list[str]:
-    """Class names, one a line, in the order of the model's outputs.
-
-    Raises:
-        RequestError: there is no such file, or it is not UTF-8 text.
+        RequestError: The file does not exist, or is not UTF-8 text.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -178,4 +195,4 @@ def read_labels(path: Path) -> list[str]:
         raise RequestError(f"The labels file {path} cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
         raise RequestError(f"The labels file {path} is not UTF-8 text; it has one class name a line.") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return tuple(line.strip() for line in text.splitlines() if line.strip())

@@ -1,360 +1,296 @@
-"""One export: trace once → write each artifact → verify each → measure → manifest and report → one rename."""
+"""One export, stage by stage, from the photos that it reads to the folder that it publishes."""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from export import manifest as manifests
 from export import publishing
+from export.checking.accuracy import Accuracy, Scores, evaluate
+from export.checking.latency import measure_latency
+from export.checking.parity import Demands, verify
+from export.checking.runtimes import Prediction, Runtime, open_keras
+from export.checking.sizes import Sizes
 from export.errors import ExportError, RequestError
-from export.job import (
-    CALIBRATION_PHOTOS,
-    Job,
-    Photos,
-    described,
-    find_preprocessing,
-    make_job,
-    verification_images,
-    with_preprocessing,
-)
-from export.opening import LoadedModel, first_line, origin_of
+from export.files import digest_of, size_of
+from export.formats.format import Source
+from export.images import ImageSource
+from export.job import CALIBRATION_PHOTOS, Job, verification_images, with_preprocessing
+from export.manifest import THREADS, Artifact, Failure
+from export.opening import first_line
 from export.report import text as report
-from export.report.progress import Progress, Silent
-from export.request import FORMATS, Compression, Item, Plan, make_plan, read_labels
+from export.report.progress import Progress
+from export.request import Item
 
 if TYPE_CHECKING:
     import keras
 
-    from export.checking.accuracy import Accuracy
-    from export.checking.latency import Latency
-    from export.checking.parity import Parity
-    from export.checking.runtimes import Prediction, Runtime, TensorSpec
-    from export.checking.sizes import Sizes
-    from export.tracing.graph import TracedModel
-    from kerascnn.photos.preprocessing import Preprocessing
-
-THREADS = 2
-FEWER_IMAGES = 32  # enough for float artifacts, whose error is the same on every image; int16x8 takes seconds an image
-
-
-def export(
-    model: keras.Model,
-    output: str | Path,
-    *,
-    formats: Sequence[str] = FORMATS,
-    precisions: Sequence[str] = (),
-    calibration: np.ndarray | str | Path | None = None,
-    evaluate: str | Path | None = None,
-    labels: Sequence[str] | str | Path | None = None,
-    preprocessing: Preprocessing | str | None = None,
-    include_preprocessing: bool = False,
-    opset: int = 17,
-    compress: bool | Compression = False,
-) -> dict[str, Any]:
-    """Export any functional Keras model with one image input and one output, verify it, and publish the folder.
-
-    Args:
-        model: the model; one that kerascnn built brings its preprocessing and class names.
-        output: the folder to make or, where an earlier export made it, to replace.
-        formats: of "saved_model", "tflite" and "onnx".
-        precisions: more files, beside the float32 ones: of "float16", "dynamic", "int8", "int8-io", "int16x8",
-            "int4", "sparse-float16", "sparse-dynamic" and "sparse-int8" for TFLite, "int8" for ONNX.
-        calibration: for int8: a folder or .zip of photos, or float32 inputs [n, height, width, channels] as the
-            artifact will take them.
-        evaluate: a folder or .zip of photos in folders named by class name, WordNet id or class index.
-        labels: class names in the order of the outputs, or a file with one a line.
-        preprocessing: how photos are prepared: a `Preprocessing`, the name of weights such as "squeezenet/imagenet",
-            or one of `NORMALIZATIONS` there. Needed with photos where the model does not bring it.
-        include_preprocessing: put channel order, mean and scale into the artifacts, which then take RGB 0 to 255.
-        opset: ONNX operator set.
-        compress: make the network smaller first, and write a .kdc file beside the artifacts, and sparse .tflite files
-            where they are smaller; the model itself is left as it was. Needs `calibration`. True, or
-            `export.request.Compression` to say how.
-
-    Returns:
-        The manifest that was written.
-
-    Raises:
-        RequestError: what was asked for cannot be done as asked; nothing was written.
-        ExportError: something failed. Artifacts that passed are published nonetheless, and the message says so.
-    """
-    compression = Compression() if compress is True else compress or None
-    plan = make_plan(formats, precisions, opset=opset, compression=compression)
-    origin, known = origin_of(model)
-    if isinstance(labels, str | Path):
-        labels = read_labels(Path(labels))
-    loaded = LoadedModel(
-        model,
-        origin,
-        find_preprocessing(model, preprocessing),
-        tuple(labels) if labels is not None else known,
-    )
-    return run(
-        loaded,
-        Path(output),
-        plan,
-        calibration=Path(calibration) if isinstance(calibration, str) else calibration,
-        evaluate=Path(evaluate) if evaluate is not None else None,
-        include_preprocessing=include_preprocessing,
-    )
-
-
-class Rejected(ExportError):
-    """Some artifacts failed; `manifest` describes those that were published."""
-
-    def __init__(self, message: str, manifest: dict[str, Any]):
-        super().__init__(message)
-        self.manifest = manifest
-
-
-def run(
-    loaded: LoadedModel,
-    target: Path,
-    plan: Plan,
-    *,
-    calibration: np.ndarray | Path | None = None,
-    evaluate: Path | None = None,
-    include_preprocessing: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Carry out a plan; see `export` for arguments, results and errors."""
-    from kerascnn.layers.auxiliary import inference_model
-
-    progress = progress or Silent()
-    loaded = replace(loaded, model=inference_model(loaded.model))  # auxiliary classifiers are for training
-    job = make_job(loaded, plan, calibration, evaluate, include_preprocessing)
-    weights = 4 * loaded.model.count_params()
-    publishing.check_space(target, int(1.2 * weights * len(plan.items)) + 10_000_000)
-    original = loaded.model.get_weights() if plan.compression else None
-    try:
-        with publishing.staging(target, waiting=progress.step) as folder:
-            manifest = _make(job, folder, progress)
-            progress.step(f"{job.name}: publishing")
-            publishing.publish(folder, target)
-    except OSError as error:
-        if publishing.disk_full(error):
-            raise ExportError(
-                f"The disk of {target} is full. Nothing was published; free some space and run it again."
-            ) from error
-        raise ExportError(f"{target} could not be written: {error}. Nothing was published.") from error
-    finally:
-        if original is not None:
-            loaded.model.set_weights(original)
-    if manifest["rejected"]:
-        raise Rejected(
-            f"{_reasons(manifest['rejected'])} What failed was not published; the rest is in {target}.", manifest
-        )
-    return manifest
+FEW_IMAGES = 32  # for the precisions that these are enough for
 
 
 @dataclass(frozen=True)
-class _Made:
-    """An artifact that passed."""
+class Context:
+    """One export under way.
 
-    item: Item
-    path: str
+    Attributes:
+        job: What is exported.
+        folder: Where artifacts are written before they are published.
+        progress: Told of each stage.
+    """
+
+    job: Job
+    folder: Path
+    progress: Progress
+
+    def step(self, text: str) -> None:
+        """Tell of a stage."""
+        self.progress.step(f"{self.job.name}: {text}")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Images as the artifacts take them.
+
+    Attributes:
+        calibration: To choose steps and ranges with; None where there are none.
+        skipped: How many calibration photos could not be read.
+        images: To compare artifacts on.
+        kind: What these are.
+    """
+
+    calibration: np.ndarray | None
+    skipped: int
+    images: np.ndarray
+    kind: str
+
+
+class Passed(NamedTuple):
+    """An artifact that agrees with the Keras model, and its runtime."""
+
+    artifact: Artifact
     runtime: Runtime
-    specs: tuple[TensorSpec, TensorSpec]
-    parity: Parity
-    latency: Latency
-    sizes: Sizes
 
 
-def _make(job: Job, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Write, verify and measure every artifact in `folder`, and describe them there."""
-    from export.checking.runtimes import TensorSpec, open_keras
-    from export.report import page
-    from export.tracing.graph import computing_in_float32, trace
+@dataclass
+class Outcome:
+    """What became of the artifacts: those that passed, those that did not, and optional ones that did not."""
 
-    unread = {"calibration": 0, "evaluation": 0}
-    calibration = job.calibration
-    if isinstance(calibration, Photos):
-        progress.step(f"{job.name}: reading calibration photos")
-        calibration, unread["calibration"] = job.read(calibration, CALIBRATION_PHOTOS)
-    if calibration is not None and job.plan.needs_calibration and job.plan.compression is None:
+    passed: list[Passed] = field(default_factory=list)
+    rejected: list[Failure] = field(default_factory=list)
+    left_out: list[Failure] = field(default_factory=list)
+
+
+def make(context: Context) -> dict[str, Any]:
+    """Write, verify and measure every artifact in the folder, and describe them there.
+
+    Returns:
+        The manifest.
+    """
+    inputs = read_images(context)
+    compression = compress(context, inputs)
+    reference = answer(context, inputs)
+    source = trace_network(context, inputs, reference)
+    outcome = make_artifacts(context, source, inputs, reference)
+    if not outcome.passed and compression is None:
+        raise ExportError(
+            f"No artifact of {context.job.name} passed, and nothing was published. {reasons(outcome.rejected)}"
+        )
+    scores = score_artifacts(context, outcome)
+    if compression is not None:
+        compression["left_out"] = outcome.left_out
+    manifest = asdict(
+        replace(manifests.describe(context.job, inputs, source, outcome, scores), compression=compression)
+    )
+    write_reports(context, manifest)
+    manifests.write(manifest, context.folder)
+    return manifest
+
+
+def read_images(context: Context) -> Inputs:
+    """Read the calibration photos, and the images to compare artifacts on."""
+    job, calibration, skipped = context.job, context.job.calibration, 0
+    if isinstance(calibration, ImageSource):
+        context.step("reading calibration photos")
+        calibration, skipped = job.read(calibration, CALIBRATION_PHOTOS)
+    coarse = any(item.precision.needs_photos for item in job.request.items)
+    if calibration is not None and coarse and job.request.compression is None:
         from export.compression.networks import check_photos  # a compression warns of the photos that it reads itself
 
         warning = check_photos(calibration)
         if warning:
-            progress.warn(warning)
-    progress.step(f"{job.name}: reading the images to verify with")
-    images, image_source = verification_images(job, calibration)
-    compressed: dict[str, Any] | None = None
-    if job.plan.compression is not None:
-        from export.compression.coding import compress_job
+            context.progress.warn(warning)
+    context.step("reading the images to verify with")
+    return Inputs(calibration, skipped, *verification_images(job, calibration))
 
-        def score(model: keras.Model) -> Accuracy:
-            runtime = open_keras(model)
-            runtimes = {"keras": replace(runtime, run=lambda batch: runtime.run(job.to_model(batch)))}
-            return _evaluate(job, runtimes, progress)[0]["keras"]
 
-        compressed = compress_job(job, folder, images, score if job.evaluation else None, progress)
-    progress.step(f"{job.name}: running the Keras model on {len(images)} images")
-    keras_model = open_keras(job.loaded.model)
-    with computing_in_float32(
-        job.loaded.model
-    ):  # what the artifacts are made of, where the model is in mixed precision
-        reference = keras_model.predict_with_logits(job.to_model(images))
-    progress.step(f"{job.name}: tracing")
+def compress(context: Context, inputs: Inputs) -> dict[str, Any] | None:
+    """Make the model smaller in place and write its .kdc file, where that was asked for.
+
+    Returns:
+        What the manifest says of it.
+    """
+    job = context.job
+    if job.request.compression is None:
+        return None
+    from export.compression.coding import compress_job
+
+    def score(model: keras.Model) -> Accuracy:
+        return _score(context, {"keras": _keras_runtime(job, model)}).accuracies["keras"]
+
+    return compress_job(job, context.folder, inputs.images, score if job.evaluation else None, context.progress)
+
+
+def answer(context: Context, inputs: Inputs) -> Prediction:
+    """Run the Keras model, with which every artifact is compared."""
+    from export.tracing.graph import computing_in_float32
+
+    job = context.job
+    context.step(f"running the Keras model on {len(inputs.images)} images")
+    with computing_in_float32(job.loaded.model):  # artifacts are made of it, where the model is in mixed precision
+        return open_keras(job.loaded.model).predict_with_logits(job.to_model(inputs.images))
+
+
+def trace_network(context: Context, inputs: Inputs, reference: Prediction) -> Source:
+    """Trace the network, once for all formats."""
+    from export.tracing.graph import trace
+
+    job = context.job
+    context.step("tracing")
     traced = trace(with_preprocessing(job), output_name=_output_name(reference))
-    specs = (
-        TensorSpec(traced.input_name, tuple(traced.input_shape), "float32"),
-        TensorSpec(traced.output_name, tuple(traced.output_shape), "float32"),
-    )
+    return Source(traced, inputs.calibration, job.reading, job.loaded.labels, job.request.opset, job.metadata)
 
-    made: list[_Made] = []
-    rejected: list[dict[str, str]] = []
-    left_out: list[dict[str, str]] = []
-    for item in job.plan.items:
-        path = item.path(job.loaded.origin.stem)
+
+def make_artifacts(context: Context, source: Source, inputs: Inputs, reference: Prediction) -> Outcome:
+    """Write and verify every artifact; remove those that fail."""
+    outcome = Outcome()
+    for item in context.job.request.items:
+        path = context.folder / item.path(context.job.loaded.origin.stem)
         try:
-            progress.step(f"{job.name}: writing {item.title}")
-            _write(job, item, traced, folder / path, calibration)
-            progress.step(f"{job.name}: verifying {item.title}")
-            made.append(_verified(job, item, folder, path, specs, reference, images))
+            context.step(f"writing {item.title}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            item.format.write(source, path, item.precision)
+            context.step(f"verifying {item.title}")
+            outcome.passed.append(_verified(context, item, source, inputs.images, reference))
         except RequestError:
             raise
         except Exception as error:  # converters raise whatever they like; one bad artifact must not cost the others
             if publishing.disk_full(error):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-            failed = {"format": item.format, "precision": item.precision, "reason": first_line(error)}
-            (left_out if item.optional else rejected).append(failed)
-            _remove(folder / path)
-    if not made and compressed is None:
-        raise ExportError(f"No artifact of {job.name} passed, and nothing was published. {_reasons(rejected)}")
+            failure = Failure(item.format.name, item.precision.name, first_line(error))
+            (outcome.left_out if item.optional else outcome.rejected).append(failure)
+            _remove(path)
+    return outcome
 
-    accuracies: dict[str, Accuracy] = {}
-    differing: dict[str, Any] | None = None
-    if job.evaluation is not None:
-        runtimes = {one.path: one.runtime for one in made}
-        runtimes["keras"] = replace(keras_model, run=lambda batch: keras_model.run(job.to_model(batch)))
-        accuracies, unread["evaluation"], differing = _evaluate(job, runtimes, progress)
-    preprocessing = job.loaded.preprocessing
-    manifest = manifests.make(
-        job.loaded.origin,
-        preprocessing={**asdict(preprocessing), "included": job.included is not None} if preprocessing else None,
-        labels="labels.txt" if job.loaded.labels else None,
-        signature={"input": asdict(specs[0]), "output": asdict(specs[1])},
-        verification={"images": len(images), "source": image_source, "threads": THREADS},
-        calibration=described(
-            job.calibration, unread["calibration"], images=0 if calibration is None else len(calibration)
-        ),
-        evaluation=described(
-            job.evaluation,
-            unread["evaluation"],
-            keras=asdict(accuracies["keras"]) if accuracies else None,
-            disagreements=differing,
-        ),
-        artifacts=[
-            manifests.artifact_entry(
-                folder, one.item, one.path, one.specs, one.parity, one.latency, accuracies.get(one.path), one.sizes
-            )
-            for one in made
-        ],
-        rejected=rejected,
-        compression=None if compressed is None else {**compressed, "left_out": left_out},
+
+def _verified(context: Context, item: Item, source: Source, images: np.ndarray, reference: Prediction) -> Passed:
+    """Compare a written artifact with the Keras model, in its own runtime.
+
+    Raises:
+        ExportError: It does not pass; the message says why.
+    """
+    name = item.path(context.job.loaded.origin.stem)
+    path = context.folder / name
+
+    @cache  # loaded once, for the comparison and for what is measured after it
+    def open_artifact() -> Runtime:
+        return item.format.open(path, THREADS)
+
+    if item.precision.needs_few_images:
+        images = images[:FEW_IMAGES]
+        reference = replace(reference, output=reference.output[:FEW_IMAGES], logits=reference.logits[:FEW_IMAGES])
+    expected = item.format.specifications(item.precision, *source.interface)
+    demands = Demands(item.precision, *expected, real_images=context.job.has_photos)
+    parity = verify(open_artifact, reference, images, demands)
+    if not parity.passed:
+        raise ExportError(" ".join(parity.failures))
+    runtime = open_artifact()
+    item.format.check(runtime, path, source)
+    compressed = context.job.request.compression is not None
+    sizes = item.format.sizes(context.folder, name, THREADS) if compressed else Sizes()
+    artifact = Artifact(
+        path=name,
+        format=item.format.name,
+        precision=item.precision.name,
+        bytes=size_of(path),
+        sizes=sizes.numbers(),
+        packed=sizes.packed,
+        sha256=digest_of(path),
+        input=demands.input,
+        output=demands.output,
+        parity=parity,
+        latency=measure_latency(runtime, images[0]),
     )
-    if job.loaded.labels:
-        (folder / "labels.txt").write_text("\n".join(job.loaded.labels) + "\n", encoding="utf-8")
+    return Passed(artifact, runtime)
+
+
+def score_artifacts(context: Context, outcome: Outcome) -> Scores | None:
+    """Score the Keras model and each artifact on the evaluation photos, where there are any."""
+    job = context.job
+    if job.evaluation is None:
+        return None
+    runtimes = {artifact.path: runtime for artifact, runtime in outcome.passed}
+    return _score(context, {**runtimes, "keras": _keras_runtime(job, job.loaded.model)})
+
+
+def _score(context: Context, runtimes: dict[str, Runtime]) -> Scores:
+    assert context.job.evaluation is not None
+    total = len(context.job.evaluation.names)
+    scores = evaluate(
+        context.job.labeled_photos(), runtimes, lambda done: context.step(f"evaluating, {done} of {total} photos done")
+    )
+    if scores is None:
+        raise RequestError(f"None of the photos in {context.job.evaluation.path} could be read.")
+    return scores
+
+
+def _keras_runtime(job: Job, model: keras.Model) -> Runtime:
+    """Run the Keras model on what the artifacts take."""
+    runtime = open_keras(model)
+    return replace(runtime, run=lambda images: runtime.run(job.to_model(images)))
+
+
+def write_reports(context: Context, manifest: dict[str, Any]) -> None:
+    """Write labels.txt, report.md and, where its packages are installed, report.html."""
+    from export.report import page
+
+    folder, labels = context.folder, context.job.loaded.labels
+    if labels:
+        (folder / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
     (folder / "report.md").write_text(report.markdown(manifest), encoding="utf-8")
     if page.available():
-        progress.step(f"{job.name}: writing report.html")
+        context.step("writing report.html")
         try:
-            page.write(job, manifest, folder)
+            page.write(context.job, manifest, folder)
         except OSError:
             raise
         except Exception as error:  # a chart must not cost the artifacts
-            progress.warn(f"report.html of {job.name} could not be written: {first_line(error)}")
-    manifests.write(manifest, folder)
-    return manifest
-
-
-def _reasons(rejected: list[dict[str, str]]) -> str:
-    return " ".join(f"{row['format']} {row['precision']}: {row['reason'].rstrip('.')}." for row in rejected)
+            context.progress.warn(f"report.html of {context.job.name} could not be written: {first_line(error)}")
 
 
 def _output_name(reference: Prediction) -> str:
-    if reference.has_softmax or _sums_to_one(reference.output):  # an ensemble may end in the mean of several softmaxes
+    # An ensemble may end in the mean of several softmaxes.
+    output = reference.output
+    if reference.has_softmax or (output.ndim == 2 and _sums_to_one(output)):
         return "probabilities"
-    return "scores" if reference.output.ndim == 2 else "features"
+    return "scores" if output.ndim == 2 else "features"
 
 
-def _sums_to_one(output: np.ndarray) -> bool:
-    return output.ndim == 2 and bool((output >= 0).all() and np.allclose(output.sum(axis=1), 1, atol=1e-4))
+def _sums_to_one(rows: np.ndarray) -> bool:
+    return bool((rows >= 0).all() and np.allclose(rows.sum(axis=1), 1, atol=1e-4))
 
 
-def _write(job: Job, item: Item, traced: TracedModel, path: Path, calibration: np.ndarray | None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if item.format == "saved_model":
-        from export.formats.saved_model import write_saved_model
-
-        write_saved_model(traced, path, preprocessing=job.reading, labels=job.loaded.labels)
-    elif item.format == "tflite":
-        from export.formats.tflite import write_tflite
-
-        write_tflite(traced, path, item.precision, calibration)
-    else:
-        from export.formats.onnx import write_onnx
-
-        write_onnx(traced, path, item.precision, calibration, opset=job.plan.opset, metadata=manifests.metadata(job))
-
-
-def _verified(
-    job: Job,
-    item: Item,
-    folder: Path,
-    path: str,
-    specs: tuple[TensorSpec, TensorSpec],
-    reference: Prediction,
-    images: np.ndarray,
-) -> _Made:
-    """Hold the written artifact against the Keras model, in its own runtime.
-
-    Raises:
-        ExportError: it does not pass; the message says why.
-    """
-    from export.checking.latency import measure_latency
-    from export.checking.parity import verify
-    from export.checking.runtimes import expected_specs, open_artifact
-    from export.checking.sizes import Sizes, measure_sizes
-
-    @cache  # loaded once, for the comparison and for what is measured after it
-    def open_it() -> Runtime:
-        return open_artifact(folder / path, item.format, THREADS)
-
-    if item.precision in ("float32", "float16", "int16x8", "sparse-float16"):
-        images = images[:FEWER_IMAGES]
-        reference = replace(reference, output=reference.output[:FEWER_IMAGES], logits=reference.logits[:FEWER_IMAGES])
-    expected = expected_specs(item.format, item.precision, *specs)
-    parity = verify(
-        open_it,
-        reference,
-        images,
-        precision=item.precision,
-        input_spec=expected[0],
-        output_spec=expected[1],
-        real_images=job.has_photos,
-    )
-    if not parity.passed:
-        raise ExportError(" ".join(parity.failures))
-    runtime = open_it()
-    if item.format == "saved_model":
-        from export.checking.photo_signatures import check_photo_signatures
-
-        check_photo_signatures(runtime, folder / path, job.reading, job.loaded.labels)
-    latency = measure_latency(runtime, images[0])
-    measured = job.plan.compression is not None and item.format == "tflite"
-    sizes = measure_sizes(folder, path, THREADS) if measured else Sizes()
-    return _Made(item, path, runtime, expected, parity, latency, sizes)
+def reasons(failures: Iterable[Failure]) -> str:
+    """Say why artifacts failed."""
+    return " ".join(f"{failure.format} {failure.precision}: {failure.reason.rstrip('.')}." for failure in failures)
 
 
 def _remove(path: Path) -> None:
@@ -362,30 +298,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
         path.parent.rmdir()  # saved_model/, which held the version folder alone
     path.unlink(missing_ok=True)
-
-
-def _evaluate(
-    job: Job, runtimes: dict[str, Runtime], progress: Progress
-) -> tuple[dict[str, Accuracy], int, dict[str, Any]]:
-    """Accuracy of the Keras model and each artifact, how many photos could not be read, where the artifacts differ."""
-    from export.checking.accuracy import Accuracy, accuracy
-    from export.checking.disagreements import disagreements, summary
-
-    assert job.evaluation is not None
-    found = {name: np.zeros(2) for name in runtimes}
-    count = skipped = 0
-    differing: list[dict[str, Any]] = []
-    for images, labels, names, unread in job.labelled_chunks():
-        skipped += unread
-        progress.step(f"{job.name}: evaluating, {count + skipped} of {len(job.evaluation.source.names)} photos done")
-        if labels:
-            scores = {name: runtime.predict(images) for name, runtime in runtimes.items()}
-            for name, answers in scores.items():
-                chunk = accuracy(answers, labels)
-                found[name] += np.array([chunk.top1, chunk.top5]) * len(labels)
-            differing += disagreements(names, labels, scores)
-        count += len(labels)
-    if not count:
-        raise RequestError(f"None of the photos in {job.evaluation.source.path} could be read.")
-    accuracies = {name: Accuracy(float(hits[0] / count), float(hits[1] / count), count) for name, hits in found.items()}
-    return accuracies, skipped, summary(differing)

@@ -15,7 +15,7 @@ BRANCH_SCALE = 0.2
 def calm_branches(model: keras.Model) -> None:
     """Scale down the branches of an untrained residual network: the last weights before each sum.
 
-    Before training, batch normalisation normalises nothing and each unit about doubles the signal: a thousand layers
+    Before training, batch normalization normalizes nothing and each unit about doubles the signal: a thousand layers
     overflow, and the gates of SENet open and shut on differences of one part in a million, so that no artifact could
     be told from a broken one.
     """

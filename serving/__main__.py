@@ -1,4 +1,4 @@
-"""python -m serving"""
+"""Run `python -m serving`."""
 
 from serving.cli import main
 

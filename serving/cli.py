@@ -1,6 +1,6 @@
-"""The command line of serving. A command is imported when it is called, so that --help answers at once.
+"""The command line of serving. A command is imported when it is called, so --help answers at once.
 
-Exit codes: 0 all done; 1 something failed; 2 what was asked for cannot be done as asked.
+Exit codes: 0 done; 1 something failed; 2 the request cannot be carried out as given; 130 stopped by the user.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import click
 from kerascnn.console import LazyGroup, run_command
 from serving.errors import RequestError, ServingError
 
-# command: (where it is, what the listing says of it)
+# command: (its place, its line in the listing)
 COMMANDS = {
-    "init": ("serving.configuration.init:command", "Write TensorFlow Serving's configuration for what was exported."),
-    "doctor": ("serving.operations.doctor:command", "Check models and configuration before they are deployed."),
-    "promote": ("serving.operations.versions:promote", "Add a version to a served model, or give a version a label."),
-    "rollback": ("serving.operations.versions:rollback", "Give a label back to the version that had it before."),
-    "client": ("serving.client.cli:command", "Classify photos with a running server."),
-    "loadtest": ("serving.operations.loadtest:command", "Measure throughput and latency of a running server."),
-    "dev": ("serving.development.cli:command", "Start a development server that needs no container engine."),
+    "init": ("serving.commands.init:command", "Write TensorFlow Serving's configuration for what was exported."),
+    "doctor": ("serving.commands.doctor:command", "Check models and configuration before they are deployed."),
+    "promote": ("serving.commands.versions:promote", "Add a version to a served model, or give a version a label."),
+    "rollback": ("serving.commands.versions:rollback", "Give a label back to the version that had it before."),
+    "client": ("serving.commands.client:command", "Classify photos with a running server."),
+    "loadtest": ("serving.commands.loadtest:command", "Measure throughput and latency of a running server."),
+    "dev": ("serving.commands.dev:command", "Start a development server that needs no container engine."),
 }
 
 
@@ -34,5 +34,5 @@ def command() -> None:
 
 
 def main() -> None:
-    """Run the command; every error is one paragraph on standard error and an exit code."""
+    """Run the command line; every error is one paragraph on standard error and an exit code."""
     run_command(command, refusals=(RequestError,), failures=(ServingError,), extra="serving")

@@ -1,4 +1,4 @@
-"""What a check found: where, what is wrong, and what mends it."""
+"""What a check reports: where a problem is, what is wrong, and how to fix it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a check found.
+    """One problem that a check found.
 
-    severity: "error" where serving would fail or answer wrongly, "warning" where it would be slow or a surprise.
-    where: the file or folder, with the field or line inside it where there is one.
-    what: what is wrong, with the value that was found and what is allowed.
-    mend: what to do about it.
+    Attributes:
+        severity: "error" if serving would fail or answer wrongly, "warning" if it would be slow or surprising.
+        where: The file or folder, with the field or line inside it where there is one.
+        what: What is wrong: the value found, and what is allowed.
+        mend: How to fix it.
     """
 
     severity: Severity
@@ -29,5 +30,5 @@ class Finding:
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:
-    """The findings that keep a model from being served, in their order."""
+    """Select the findings that keep a model from being served, in their order."""
     return [finding for finding in findings if finding.severity == "error"]

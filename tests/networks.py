@@ -17,9 +17,9 @@ def built(name: str, **options: Any) -> keras.Model:
 
     Args:
         name: The variant.
-        **options: Of its builder; hashable.
+        **options: Of its builder.
     """
-    return _built(name, tuple(sorted(options.items())))
+    return _built(name, _key(options))
 
 
 def structure(name: str, **options: Any) -> keras.Model:
@@ -27,9 +27,9 @@ def structure(name: str, **options: Any) -> keras.Model:
 
     Args:
         name: The variant.
-        **options: Of its builder; hashable.
+        **options: Of its builder.
     """
-    return _structure(name, tuple(sorted(options.items())))
+    return _structure(name, _key(options))
 
 
 @contextmanager
@@ -40,14 +40,21 @@ def without_values() -> Iterator[None]:
     keras.backend.clear_session(free_memory=False)  # or Keras would give them values with those of the next model
 
 
+Key = tuple[tuple[str, Any], ...]
+
+
+def _key(options: dict[str, Any]) -> Key:
+    return tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in sorted(options.items()))
+
+
 # The tests of a file ask for the same networks, those of other files seldom do.
 @lru_cache(maxsize=4)
-def _built(name: str, options: tuple[tuple[str, Any], ...]) -> keras.Model:
+def _built(name: str, options: Key) -> keras.Model:
     keras.utils.set_random_seed(0)
     return kerascnn.create_model(name, **dict(options))
 
 
 @lru_cache(maxsize=16)
-def _structure(name: str, options: tuple[tuple[str, Any], ...]) -> keras.Model:
+def _structure(name: str, options: Key) -> keras.Model:
     with without_values():
         return kerascnn.create_model(name, **dict(options))

@@ -7,11 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
+
 PAGE = (ROOT / "docs" / "adding_a_family.md").read_text(encoding="utf-8")
 
 # Builds, lists, exports and documents the toy, in the folder of the copy.

@@ -1,46 +1,83 @@
-"""Top-1 and top-5 accuracy of an artifact on labelled photos."""
+"""Top-1 and top-5 accuracy of artifacts on labeled photos."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export.checking.runtimes import Runtime
-from export.errors import ExportError
+from export.checking.disagreements import disagreements, summary
+
+if TYPE_CHECKING:
+    from export.checking.runtimes import Runtime
+    from export.job import LabeledPhotos
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Fractions 0 to 1 of `images` whose label is the best class, or among the five best."""
+    """Fractions, 0 to 1, of images whose label is the best class or among the five best; and how many images."""
 
     top1: float
     top5: float
     images: int
 
 
-def evaluate(runtime: Runtime, images: np.ndarray, labels: Sequence[int], batch: int = 64) -> Accuracy:
-    """Score what a user gets from the artifact: its own output, coarse as an int8 softmax may be.
+@dataclass(frozen=True)
+class Scores:
+    """What several artifacts reach on the same photos.
+
+    Attributes:
+        accuracies: By the name of each.
+        skipped: How many photos could not be read.
+        disagreements: Photos on which an artifact answers otherwise than the Keras model, as the manifest has them.
+    """
+
+    accuracies: Mapping[str, Accuracy]
+    skipped: int
+    disagreements: dict[str, Any]
+
+
+def evaluate(
+    photos: Iterable[LabeledPhotos], runtimes: Mapping[str, Runtime], step: Callable[[int], None] = lambda done: None
+) -> Scores | None:
+    """Score what a user gets from artifacts: their own output, coarse as an int8 softmax may be.
 
     Args:
-        images: float32 [n, H, W, C], preprocessed.
-        labels: the n class indices.
-        batch: how many images are answered at a time, which bounds the memory.
+        photos: Labeled photos, some at a time.
+        runtimes: The artifacts by name, and the Keras model as "keras".
+        step: Told how many photos are done.
 
-    Raises:
-        ExportError: no images, or not one label for each.
+    Returns:
+        None where no photo could be read.
     """
-    if not len(images) or len(images) != len(labels):
-        raise ExportError(f"Accuracy needs one label for each image; got {len(images)} images, {len(labels)} labels.")
-    outputs = [runtime.predict(images[start : start + batch]) for start in range(0, len(images), batch)]
-    return accuracy(np.concatenate(outputs), labels)
+    hits = {name: np.zeros(2) for name in runtimes}
+    count = skipped = 0
+    differing: list[dict[str, Any]] = []
+    for chunk in photos:
+        skipped += chunk.skipped
+        step(count + skipped)
+        if chunk.labels:
+            answers = {name: runtime.predict(chunk.images) for name, runtime in runtimes.items()}
+            for name, scores in answers.items():
+                reached = accuracy(scores, chunk.labels)
+                hits[name] += np.array([reached.top1, reached.top5]) * len(chunk.labels)
+            differing += disagreements(chunk.names, chunk.labels, answers)
+        count += len(chunk.labels)
+    if not count:
+        return None
+    hits = {name: both / count for name, both in hits.items()}
+    accuracies = {
+        name: Accuracy(float(top1 / count), float(top5 / count), count) for name, (top1, top5) in hits.items()
+    }
+    return Scores(accuracies, skipped, summary(differing))
 
 
 def accuracy(scores: np.ndarray, labels: Sequence[int]) -> Accuracy:
-    """Top-1 and top-5 of `scores` [n, ..., classes]. Equal scores count as a coin toss would, on average.
+    """Return top-1 and top-5 of scores [n, ..., classes]. Equal scores count as a coin toss would, on average.
 
-    An int8 softmax gives many classes the same score, and with NaN nothing is found: neither may look like a hit
+    An int8 softmax gives many classes the same score, and a NaN is never among the best: neither may look like a hit
     because of the order in which a sort leaves ties.
     """
     scores = np.reshape(scores, (len(labels), -1))
@@ -48,7 +85,7 @@ def accuracy(scores: np.ndarray, labels: Sequence[int]) -> Accuracy:
     better = (scores > own).sum(axis=1)
     equal = (scores == own).sum(axis=1)  # itself included; 0 when it is NaN
 
-    def found(k: int) -> float:
+    def share(k: int) -> float:
         return float(np.mean(np.where(equal > 0, np.clip((k - better) / np.maximum(equal, 1), 0.0, 1.0), 0.0)))
 
-    return Accuracy(found(1), found(5), len(labels))
+    return Accuracy(share(1), share(5), len(labels))

@@ -14,13 +14,14 @@ _BEST = 5
 def disagreements(
     names: Sequence[str], labels: Sequence[int], scores: Mapping[str, np.ndarray]
 ) -> list[dict[str, Any]]:
-    """The photos of one chunk on which an artifact answers otherwise, as the manifest says it.
+    """Find the photos of one chunk on which an artifact answers otherwise than the Keras model.
 
     An artifact that gives several classes its highest score, as int8 does, agrees if Keras's best class is among them.
 
     Args:
-        names, labels: of the n photos.
-        scores: of "keras" and of each artifact by its path, [n, ..., classes].
+        names: Of the n photos.
+        labels: Of the n photos.
+        scores: Of "keras" and of each artifact by its path, [n, ..., classes].
     """
     flat = {name: np.reshape(answers, (len(names), -1)) for name, answers in scores.items()}
     rows = np.arange(len(names))
@@ -39,12 +40,12 @@ def disagreements(
 
 
 def _best(scores: np.ndarray) -> list[list[Any]]:
-    """The five highest as [class, score]; the score is None where it is not finite."""
+    """Return the five highest as [class, score]; the score is None where it is not finite."""
     order = np.argsort(-scores, kind="stable")[:_BEST]
     return [[int(i), round(float(scores[i]), 6) if np.isfinite(scores[i]) else None] for i in order]
 
 
 def summary(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """How many there are, and those on which most artifacts disagree."""
+    """Count the photos, and keep those on which most artifacts disagree."""
     order = sorted(found, key=lambda row: (-len(row["disagree"]), row["photo"]))
     return {"photos": len(found), "shown": order[:SHOWN]}

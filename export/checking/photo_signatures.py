@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kerascnn.photos.preprocessing import Preprocessing
 
 # In levels of 255. Photos come out far closer (see export/formats/photos.py); a wrong channel order, crop, kernel or
-# normalisation comes out at tens.
+# normalization comes out at tens.
 MEAN_LEVELS = 0.5
 FAR_LEVELS, FAR_SHARE = 1.01, 0.01
 SCORE_TOLERANCE = 1e-4
@@ -36,11 +36,13 @@ def check_photo_signatures(
     """Check the signatures and the warm-up requests of the version folder `folder`, which `runtime` has loaded.
 
     Args:
-        preprocessing: how a photo becomes the input of `serving_default`.
-        labels: class names in the order of the outputs.
+        runtime: The loaded SavedModel.
+        folder: Its version folder.
+        preprocessing: How a photo becomes the input of `serving_default`.
+        labels: Class names in the order of the outputs.
 
     Raises:
-        ExportError: one of them answers otherwise than Python does; the message says which and by how much.
+        ExportError: One of them answers otherwise than Python does; the message says which and by how much.
     """
     loaded = runtime.module
     if BYTES_SIGNATURE in loaded.signatures and preprocessing is not None:

@@ -11,7 +11,8 @@ import numpy as np
 from export.compression import recipe
 from export.errors import ExportError, RequestError
 from export.files import digest_of
-from export.job import COMPRESSION_PHOTOS, Job, Photos
+from export.images import ImageSource
+from export.job import COMPRESSION_PHOTOS, Job
 from export.opening import LoadedModel, origin_of
 from export.report.progress import Progress
 from kerascnn.weights import WeightsError, container
@@ -19,6 +20,18 @@ from kerascnn.weights.headers import Header
 
 if TYPE_CHECKING:
     from export.compression.states import Score, State, Step
+
+
+def check(job: Job) -> None:
+    """Refuse a model that cannot be compressed as asked, or that no .kdc file can describe.
+
+    Raises:
+        RequestError: It is one of these.
+    """
+    assert job.request.compression is not None
+    asked = job.request.compression
+    recipe.check(job.loaded.model, asked.sparsity, asked.bits, asked.target_bytes)
+    describe(job.loaded)
 
 
 def describe(loaded: LoadedModel) -> Header:
@@ -45,10 +58,10 @@ def compress_job(job: Job, folder: Path, images: np.ndarray, score: Score | None
         score: gives the accuracy of a model, where there are labelled photos.
         progress: told of each step.
     """
-    assert job.plan.compression is not None
-    asked, model = job.plan.compression, job.loaded.model
+    assert job.request.compression is not None
+    asked, model = job.request.compression, job.loaded.model
     photos = job.calibration
-    if isinstance(photos, Photos):
+    if isinstance(photos, ImageSource):
         progress.step(f"{job.name}: reading photos to compress with")
         photos, _ = job.read(photos, COMPRESSION_PHOTOS)
     assert photos is not None

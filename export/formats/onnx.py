@@ -3,24 +3,59 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from export.checking.runtimes import Run, Runtime, TensorSpec, only
 from export.errors import ExportError, RequestError
 from export.formats import onnx_int8
-from export.quantization.preparation import check_calibration, prepare
+from export.formats.format import OPSET, Format, Source
+from export.formats.precision import PRECISIONS, Precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     import numpy as np
+    import onnx
+    import onnxruntime
 
     from export.tracing.freezing import FrozenGraph
     from export.tracing.graph import TracedModel
 
 OPSETS = range(9, 19)
-PRECISIONS = ("float32", "int8")
+
+
+class Onnx(Format):
+    """A file of standard ONNX operators with an open batch."""
+
+    name, title, help = "onnx", "ONNX", "Write an ONNX file."
+    precisions = (PRECISIONS["float32"], PRECISIONS["int8"])
+    packages = ("tensorflow", "tf2onnx", "onnx", "onnxruntime")
+
+    def check_opset(self, opset: int, precision: Precision) -> None:
+        """Refuse an opset that tf2onnx does not write, or that int8 cannot be said in.
+
+        Raises:
+            RequestError: It is one of these.
+        """
+        if opset not in OPSETS:
+            raise RequestError(
+                f"ONNX opset {opset} cannot be written; choose {OPSETS.start} to {OPSETS.stop - 1}. Default: {OPSET}."
+            )
+        if precision.weights == "int8" and opset < onnx_int8.LEAST_OPSET:
+            raise RequestError(f"ONNX int8 needs opset {onnx_int8.LEAST_OPSET} or later; {opset} was asked for.")
+
+    def write(self, source: Source, path: Path, precision: Precision) -> None:
+        """Write a file that carries labels and preprocessing as its metadata."""
+        write_onnx(
+            source.traced, path, precision.name, source.calibration, opset=source.opset, metadata=source.metadata
+        )
+
+    def open(self, path: Path, threads: int = 2) -> Runtime:
+        """Load it into ONNX Runtime on the CPU."""
+        return open_onnx(path, threads)
 
 
 def write_onnx(
@@ -29,28 +64,30 @@ def write_onnx(
     precision: str = "float32",
     calibration: np.ndarray | None = None,
     *,
-    opset: int = 17,
-    metadata: dict[str, str] | None = None,
+    opset: int = OPSET,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write an ONNX file with an open batch axis named `batch`.
 
     Args:
-        precision: one of PRECISIONS; `int8` is int8 inside with float32 input and output.
-        calibration: float32 [n, H, W, C], preprocessed like the network's input; needed for `int8`.
-        opset: version of the standard operator set. 18 is valid but slower in places: tf2onnx then writes the global
+        traced: The network.
+        path: The file to write.
+        precision: `float32`, or `int8`: int8 inside, with float32 input and output.
+        calibration: float32 [n, height, width, channels], as the network takes them; needed for `int8`.
+        opset: Version of the standard operator set. 18 is valid but slower in places: tf2onnx then writes the global
             average pooling as ReduceMean between two transposes.
-        metadata: written to the file's `metadata_props`.
+        metadata: Written to the file's `metadata_props`.
 
     Raises:
-        RequestError: an opset tf2onnx does not write, an unknown precision, or calibration images missing or of
-            another shape.
-        ExportError: the network has an operation that ONNX does not have, or the file would exceed 2 GiB.
+        RequestError: tf2onnx does not write the opset, the precision is unknown, or calibration images are missing or
+            have another shape.
+        ExportError: The network has an operation that ONNX does not have, or the file would exceed 2 GiB.
     """
     import onnx
 
-    if precision not in PRECISIONS:
-        raise RequestError(f"ONNX precision {precision!r} is unknown; choose from {', '.join(PRECISIONS)}.")
-    check_opset(opset, precision)
+    from export.quantization.preparation import check_calibration, prepare
+
+    Onnx().check_opset(opset, Onnx().precision(precision))
     frozen = traced.frozen
     if precision == "int8":
         calibration = check_calibration(traced, calibration, "ONNX int8")
@@ -72,26 +109,12 @@ def write_onnx(
         del model.graph.value_info[:], model.opset_import[:]
         model.opset_import.extend(standard)
         onnx.checker.check_model(model)
-    onnx.helper.set_model_props(model, metadata or {})
+    onnx.helper.set_model_props(model, dict(metadata or {}))
     path.write_bytes(model.SerializeToString())
 
 
-def check_opset(opset: int, precision: str) -> None:
-    """Refuse an opset that tf2onnx does not write, or that int8 cannot be said in.
-
-    Raises:
-        RequestError: it is one of these.
-    """
-    if opset not in OPSETS:
-        raise RequestError(
-            f"ONNX opset {opset} cannot be written; choose {OPSETS.start} to {OPSETS.stop - 1}. Default: 17."
-        )
-    if precision == "int8" and opset < onnx_int8.LEAST_OPSET:
-        raise RequestError(f"ONNX int8 needs opset {onnx_int8.LEAST_OPSET} or later; {opset} was asked for.")
-
-
-def _convert(traced: TracedModel, frozen: FrozenGraph, opset: int) -> Any:
-    """The ONNX model with the kernels as further inputs."""
+def _convert(traced: TracedModel, frozen: FrozenGraph, opset: int) -> onnx.ModelProto:
+    """Convert a frozen graph; its kernels become further inputs."""
     import tensorflow as tf
     from onnx import helper
     from tf2onnx import optimizer, tfonnx
@@ -116,8 +139,8 @@ def _convert(traced: TracedModel, frozen: FrozenGraph, opset: int) -> Any:
         )
 
 
-def _refuse_foreign_operations(model: Any, name: str) -> None:
-    """tf2onnx leaves operations it does not know in the graph and calls that success."""
+def _refuse_foreign_operations(model: onnx.ModelProto, name: str) -> None:
+    """Refuse operations that tf2onnx does not know: it leaves them in the graph and calls that success."""
     import onnx
 
     foreign = {
@@ -132,8 +155,8 @@ def _refuse_foreign_operations(model: Any, name: str) -> None:
         )
 
 
-def _store_kernels(graph: Any, kernels: dict[str, np.ndarray]) -> None:
-    """Store the kernels as initialisers, in the layout in which the nodes take them."""
+def _store_kernels(graph: onnx.GraphProto, kernels: Mapping[str, np.ndarray]) -> None:
+    """Store the kernels as initializers, in the layout in which the nodes take them."""
     from onnx import helper, numpy_helper
 
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -161,7 +184,7 @@ def _store_kernels(graph: Any, kernels: dict[str, np.ndarray]) -> None:
         graph.initializer.add(name=name, data_type=data_type, dims=value.shape, raw_data=value.tobytes())
 
 
-def _name_batch_axis(graph: Any) -> None:
+def _name_batch_axis(graph: onnx.GraphProto) -> None:
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     del graph.value_info[:]  # optional, and written with tf2onnx's own names for the batch
@@ -169,10 +192,68 @@ def _name_batch_axis(graph: Any) -> None:
 
 @contextmanager
 def _without_logs() -> Iterator[None]:
-    """tf2onnx logs, through loggers of many names, errors that are raised, or found, here anyway."""
+    """Silence tf2onnx, which logs through loggers of many names what is raised or found here anyway."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
         logging.disable(level)
+
+
+def open_onnx(path: Path, threads: int = 2) -> Runtime:
+    """Load an ONNX file in ONNX Runtime on the CPU, with `threads` threads within an operation."""
+    import onnxruntime
+
+    def start(model: str | bytes) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    session = start(str(path))
+    source, target = only(session.get_inputs(), "input"), only(session.get_outputs(), "output")
+
+    def open_tap() -> Run | None:
+        import onnx
+
+        model = onnx.load(str(path))
+        name, order = _logits(model.graph, target.name)
+        if name is None:
+            return None
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+        tapped = start(model.SerializeToString())
+
+        def run_tapped(images: np.ndarray) -> np.ndarray:
+            logits = tapped.run([name], {source.name: images})[0]
+            return logits if order is None else logits.transpose(order)
+
+        return run_tapped
+
+    return Runtime(
+        _specification(source),
+        _specification(target),
+        lambda images: session.run([target.name], {source.name: images})[0],
+        open_tap,
+        threads,
+    )
+
+
+def _logits(graph: onnx.GraphProto, output: str) -> tuple[str | None, list[int] | None]:
+    """Find what the final softmax receives: its name, None without a softmax, and the order that its axes need."""
+    import onnx
+
+    producers = {name: node for node in graph.node for name in node.output}
+    node, order = producers.get(output), None
+    if node is not None and node.op_type == "Transpose":  # a map of scores: inside, its channels come first
+        (order,) = (onnx.helper.get_attribute_value(item) for item in node.attribute)
+        node = producers.get(node.input[0])
+    while node is not None and node.op_type in ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast"):
+        node = producers.get(node.input[0])
+    return (node.input[0], order) if node is not None and node.op_type == "Softmax" else (None, None)
+
+
+def _specification(tensor: onnxruntime.NodeArg) -> TensorSpec:
+    shape = tuple(size if isinstance(size, int) else None for size in tensor.shape)
+    dtype = tensor.type.removeprefix("tensor(").removesuffix(")")
+    return TensorSpec(tensor.name, shape, {"float": "float32"}.get(dtype, dtype))

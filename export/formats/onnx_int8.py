@@ -8,29 +8,30 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy as np
+    import onnx
 
 LEAST_OPSET = 13  # the first whose DequantizeLinear takes a step for each channel
 
 
-def quantize(model: Any, calibration: np.ndarray) -> Any:
-    """The float32 ONNX `model` with int8 inside; input, output, and the softmax with what follows it stay float32.
+def quantize(model: onnx.ModelProto, calibration: np.ndarray) -> onnx.ModelProto:
+    """Return a float32 model with int8 inside; input, output, and the softmax with what follows it stay float32.
 
     Args:
-        model: onnx.ModelProto of at least LEAST_OPSET.
-        calibration: float32 [n, H, W, C], from whose smallest and largest values the ranges come.
+        model: A model of at least LEAST_OPSET.
+        calibration: float32 [n, height, width, channels], from whose smallest and largest values the ranges come.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with tempfile.TemporaryDirectory(prefix="kerascnn-") as folder:
-        floats, prepared, quantized = (Path(folder) / f"{name}.onnx" for name in ("floats", "prepared", "quantized"))
+        floats, prepared, quantized = (Path(folder) / name for name in ("floats", "prepared", "quantized"))
         onnx.save(model, floats)
         quant_pre_process(floats, prepared, skip_symbolic_shape=True)  # the symbolic step needs sympy, and adds nothing
         ready = onnx.load(prepared)
@@ -56,15 +57,16 @@ class _Images:
         )
 
     def get_next(self) -> dict[str, np.ndarray] | None:
+        """Return the next image under the name of the input."""
         return next(self._next, None)
 
 
-def _from_softmax(graph: Any) -> list[str]:
-    """Names of each softmax and of all nodes after it: 8 bits are too few for 1,000 probabilities that sum to one."""
+def _from_softmax(graph: onnx.GraphProto) -> list[str]:
+    """Name each softmax and all nodes after it: 8 bits are too few for 1,000 probabilities that sum to one."""
     tensors: set[str] = set()
-    found = []
+    names = []
     for node in graph.node:  # in the order of computation
         if node.op_type == "Softmax" or tensors & set(node.input):
             tensors |= set(node.output)
-            found.append(node.name)
-    return found
+            names.append(node.name)
+    return names

@@ -1,7 +1,7 @@
 """Reading and preparing photos inside the graph, as `Preprocessing.load` does outside of it.
 
 What both do alike, to the bit: decoding JPEG and PNG (of 8 bits), turning a photo upright (EXIF), gray, the size after
-resizing, the crop, and the normalisation. Pillow resizes in two passes and rounds to whole levels in between; here one
+resizing, the crop, and the normalization. Pillow resizes in two passes and rounds to whole levels in between; here one
 pass computes the crop alone, in float32, and is rounded once. On photos every value is then within 1 of 255 levels of
 Pillow's with bilinear; with bicubic 99.9 % are, and the rest are single pixels at hard edges, where Pillow clips in
 between (see tests/serving/test_signatures.py).
@@ -81,6 +81,7 @@ def prepare_files(files: tf.Tensor, preprocessing: Preprocessing, channels: int)
 
     Args:
         files: string [n].
+        preprocessing: How a photo becomes the network's input.
         channels: 3, or 1 for gray.
 
     Returns:

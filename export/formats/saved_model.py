@@ -5,14 +5,46 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from export.checking.runtimes import Run, Runtime, TensorSpec, only
 from export.errors import ExportError
+from export.formats.format import Format, Source
+from export.formats.precision import PRECISIONS, Precision
 from serving.contract import DEFAULT_SIGNATURE, EXTRA, LABELS_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
+    import tensorflow as tf
+
     from export.tracing.graph import TracedModel
     from kerascnn.photos.preprocessing import Preprocessing
+
+
+class SavedModel(Format):
+    """A folder of TensorFlow's, with signatures that take photos where the network can have them."""
+
+    name, title, help = "saved_model", "SavedModel", "Write a SavedModel (TensorFlow Serving)."
+    precisions = (PRECISIONS["float32"],)
+    packages = ("tensorflow", "tensorflow_serving")
+
+    def path(self, stem: str, precision: Precision) -> str:
+        """Return the version folder, which TensorFlow Serving looks for."""
+        return f"{self.name}_untrained/1" if stem.endswith("_untrained") else f"{self.name}/1"
+
+    def write(self, source: Source, path: Path, precision: Precision) -> None:
+        """Write the version folder `path`."""
+        write_saved_model(source.traced, path, preprocessing=source.reading, labels=source.labels)
+
+    def open(self, path: Path, threads: int = 2) -> Runtime:
+        """Load it into TensorFlow, which takes as many threads as it wants."""
+        return open_saved_model(path)
+
+    def check(self, runtime: Runtime, path: Path, source: Source) -> None:
+        """Check the signatures that take photos, and the warm-up requests."""
+        from export.checking.photo_signatures import check_photo_signatures
+
+        check_photo_signatures(runtime, path, source.reading, source.labels)
 
 
 def write_saved_model(
@@ -29,11 +61,13 @@ def write_saved_model(
     holds the labels and the warm-up requests.
 
     Args:
-        preprocessing: how a photo becomes the network's input; None where that is not known.
-        labels: class names in the order of the outputs.
+        traced: The network.
+        folder: The folder to make.
+        preprocessing: How a photo becomes the network's input; None where that is not known.
+        labels: Class names in the order of the outputs.
 
     Raises:
-        ExportError: the graph holds what the server's TensorFlow does not know.
+        ExportError: The graph holds what the server's TensorFlow does not know.
     """
     import tensorflow as tf
 
@@ -57,3 +91,51 @@ def write_saved_model(
     write_warmup(signatures, folder)
     if labels is not None:
         (folder / EXTRA / LABELS_FILE).write_text("\n".join(labels) + "\n", encoding="utf-8")
+
+
+def open_saved_model(folder: Path) -> Runtime:
+    """Load a SavedModel (the folder that holds saved_model.pb) by its serving_default signature.
+
+    Raises:
+        ExportError: It has no such signature, or that has several inputs or outputs.
+    """
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folder))
+    if DEFAULT_SIGNATURE not in loaded.signatures:
+        found = ", ".join(loaded.signatures) or "none"
+        raise ExportError(f"The SavedModel has no signature {DEFAULT_SIGNATURE!r} (found: {found}).")
+    function = loaded.signatures[DEFAULT_SIGNATURE]
+    source = only(function.structured_input_signature[1].items(), "input")
+    target = only(function.structured_outputs.items(), "output")
+
+    def run(images: np.ndarray) -> np.ndarray:
+        # `loaded` owns the variables that the signature reads, so it has to live as long as this function.
+        assert loaded is not None
+        return function(**{source[0]: tf.constant(images)})[target[0]].numpy()
+
+    def open_tap() -> Run | None:
+        # A reloaded signature only calls the function that `write_saved_model` keeps beside it, whose operations can
+        # be walked. Its graph is run again up to the softmax, on the same variables.
+        network = loaded.network
+        operation = network.outputs[0].op
+        while operation.type in ("Identity", "Reshape", "Squeeze", "Cast"):
+            operation = operation.inputs[0].op
+        if operation.type != "Softmax":
+            return None
+        graph_def, logits = network.graph.as_graph_def(), operation.inputs[0].name
+        captured = {inner.name: outer for outer, inner in network.graph.captures}
+
+        @tf.function(autograph=False)
+        def tapped(images: tf.Tensor) -> tf.Tensor:
+            here = tf.compat.v1.get_default_graph()
+            fed = {name: here.capture(variable) for name, variable in captured.items()} | {f"{source[0]}:0": images}
+            return tf.import_graph_def(graph_def, fed, [logits], name="")[0]
+
+        return lambda images: tapped(tf.constant(images)).numpy()
+
+    source_spec, target_spec = (
+        TensorSpec(name, tuple(spec.shape), spec.dtype.name)  # an open dimension is None
+        for name, spec in (source, target)
+    )
+    return Runtime(source_spec, target_spec, run, open_tap, module=loaded)

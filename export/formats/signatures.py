@@ -42,8 +42,9 @@ def photo_signatures(
     Reading and resizing photos stays on the CPU, where the kernels are: TensorFlow would copy the strings to a GPU.
 
     Args:
-        preprocessing: how a photo becomes the input of `traced`; None where that is not known.
-        labels: class names in the order of the outputs.
+        traced: The network.
+        preprocessing: How a photo becomes the input of `traced`; None where that is not known.
+        labels: Class names in the order of the outputs.
     """
     import tensorflow as tf
 

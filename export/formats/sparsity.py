@@ -135,7 +135,7 @@ def _unpacking(schema: Any, content: Any, index: int, values: np.ndarray, sparsi
 
 
 def _read_with_floats(schema: Any, graph: Any, index: int) -> bool:
-    """Whether the layers that read kernel `index` get float32 inputs, which they quantise while running."""
+    """Whether the layers that read kernel `index` get float32 inputs, which they quantize while running."""
     return any(
         len(operator.inputs) > 1
         and operator.inputs[1] == index

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from export.errors import ExportError, RequestError
+from export.errors import ExportError
 from export.formats import int4
-from export.quantization.preparation import check_calibration, prepare
-from export.quantization.rounding import round_kernels
+from export.formats.format import Format, Source
+from export.formats.precision import PRECISIONS, Precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,46 +17,101 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from export.checking.runtimes import Runtime, TensorSpec
+    from export.checking.sizes import Sizes
+    from export.tracing.freezing import FrozenGraph
     from export.tracing.graph import TracedModel
 
-PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8")
-RANGED = ("int8", "int8-io", "int16x8")  # whose activations get fixed ranges, from calibration images
-# the same files with dense kernels
-SPARSE = {"sparse-float16": "float16", "sparse-dynamic": "dynamic", "sparse-int8": "int8"}
-SMALL = ("int4", *SPARSE)
+
+class TFLite(Format):
+    """A file for batch 1 with the signature `serving_default`."""
+
+    name, title, help = "tflite", "TFLite", "Write a TFLite file (LiteRT: phones, edge devices)."
+    precisions = tuple(PRECISIONS.values())
+    packages = ("tensorflow", "ai_edge_litert")
+
+    def write(self, source: Source, path: Path, precision: Precision) -> None:
+        """Write a file."""
+        write_tflite(source.traced, path, precision.name, source.calibration)
+
+    def open(self, path: Path, threads: int = 2) -> Runtime:
+        """Load it in LiteRT, as an application does."""
+        from export.formats.tflite_runtime import open_tflite
+
+        return open_tflite(path, threads)
+
+    def specifications(
+        self, precision: Precision, source: TensorSpec, target: TensorSpec
+    ) -> tuple[TensorSpec, TensorSpec]:
+        """Return the network's input and output with batch 1, in the type that the precision takes and gives."""
+        first, second = (replace(s, shape=(1, *s.shape[1:]), dtype=precision.interface) for s in (source, target))
+        return first, second
+
+    def sizes(self, folder: Path, path: str, threads: int) -> Sizes:
+        """Pack the file for transport, and measure what it takes in memory."""
+        from export.checking.sizes import measure_sizes
+
+        return measure_sizes(folder, path, threads)
 
 
 def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: np.ndarray | None = None) -> None:
     """Write a TFLite file for batch 1 with the signature `serving_default`.
 
     Args:
-        precision: one of PRECISIONS or SMALL. `dynamic` has int8 weights and float32 activations; `int8` is int8
-            inside with float32 input and output; `int8-io` has int8 input and output as well; `int16x8` is like `int8`
-            with int16 activations; `int4` is like `dynamic` with int4 weights; `sparse-float16`, `sparse-dynamic` and
-            `sparse-int8` are float16, dynamic and int8 without the zeros of the kernels.
-        calibration: float32 [n, H, W, C], preprocessed like the network's input; needed for RANGED and `int4`, and
-            used by `dynamic`, if given, to round the weights.
+        traced: The network.
+        path: The file to write.
+        precision: `dynamic` has int8 weights and float32 activations; `int8` is int8 inside with float32 input and
+            output; `int8-io` has int8 input and output as well; `int16x8` is like `int8` with int16 activations; `int4`
+            is like `dynamic` with int4 weights; `sparse-float16`, `sparse-dynamic` and `sparse-int8` are float16,
+            dynamic and int8 without the zeros of the kernels.
+        calibration: float32 [n, height, width, channels], as the network takes them. Precisions with fixed ranges and
+            `int4` need them; `dynamic` rounds its weights by them where they are given.
 
     Raises:
-        RequestError: unknown precision, or calibration images missing or of another shape.
-        ExportError: the network has an operation TFLite does not have, or the file would be no smaller than one of a
-            simpler kind.
+        RequestError: The precision is unknown, or calibration images are missing or have another shape.
+        ExportError: The network has an operation that TFLite does not have, or the file would be no smaller than one of
+            a simpler precision.
     """
+    from export.formats import flatbuffers
+    from export.quantization.preparation import check_calibration
+
+    chosen = TFLite().precision(precision)
+    if chosen.needs_photos or (chosen.weights == "int8" and calibration is not None):
+        check_calibration(traced, calibration, f"TFLite {precision}")
+    frozen = traced.frozen if calibration is None else _rounded(traced, chosen, calibration)
+    converter = _converter(traced, frozen, chosen, calibration)
+    try:
+        converted = converter.convert()
+    except Exception as error:
+        raise ExportError(_explain(error, traced.model.name, precision)) from error
+    # TFLite's own int16 softmax is too coarse for many classes.
+    content = flatbuffers.finish(
+        converted, traced.input_name, traced.output_name, float_softmax=chosen.activations == "int16"
+    )
+    if chosen.sparse:
+        content = flatbuffers.without_zeros(content, chosen.dense)
+    elif chosen.weights == "int4":
+        content = int4.with_int4_weights(content, sum(kernel.size for kernel in frozen.kernels.values()))
+    path.write_bytes(content)
+
+
+def _rounded(traced: TracedModel, precision: Precision, calibration: np.ndarray) -> FrozenGraph:
+    """Return the graph with kernels on the steps of the precision, chosen for the calibration images."""
+    from export.quantization.preparation import prepare
+    from export.quantization.rounding import round_kernels
+
+    if precision.weights == "int4":
+        return round_kernels(traced.frozen, traced.input_name, calibration, int4.LEVELS)
+    if precision.weights == "int8":
+        # 65,536 steps are enough for the smallest channel, so int16 activations need not be equalized.
+        return prepare(traced, calibration, activations=precision.activations == "int8")
+    return traced.frozen
+
+
+def _converter(traced: TracedModel, frozen: FrozenGraph, precision: Precision, calibration: np.ndarray | None) -> Any:
+    """Set up TensorFlow's converter for batch 1."""
     import tensorflow as tf
 
-    if precision not in (*PRECISIONS, *SMALL):
-        raise RequestError(
-            f"TFLite precision {precision!r} is unknown; choose from {', '.join((*PRECISIONS, *SMALL))}."
-        )
-    sparse, precision = precision in SPARSE, SPARSE.get(precision, precision)
-    if precision in (*RANGED, "int4") or (precision == "dynamic" and calibration is not None):
-        check_calibration(traced, calibration, f"TFLite {precision}")
-    frozen = traced.frozen
-    if calibration is not None and precision == "int4":
-        frozen = round_kernels(frozen, traced.input_name, calibration, int4.LEVELS)
-    if calibration is not None and precision in ("dynamic", *RANGED):
-        # 65,536 steps are enough for the smallest channel, so int16 activations need no equalised ones.
-        frozen = prepare(traced, calibration, activations=precision in ("int8", "int8-io"))
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(frozen.graph_def, name="")
         inputs = graph.get_tensor_by_name(f"{traced.input_name}:0")
@@ -65,29 +121,19 @@ def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: n
     # a second time. Behind them is the same converter.
     converter = tf.compat.v1.lite.TFLiteConverter(frozen.with_kernels(), [inputs], [outputs])
     converter.exclude_conversion_metadata = True  # a hash over all weights in Python, read by nobody
-    if precision not in ("float32", "int4"):
+    if precision.weights in ("float16", "int8"):  # int4 weights are made of the float32 file
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if precision == "float16":
+    if precision.weights == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if calibration is not None and precision in RANGED:
+    if calibration is not None and precision.has_ranges:
         converter.representative_dataset = lambda: _one_by_one(calibration)
-    if precision == "int16x8":
+    if precision.activations == "int16":
         sixteen = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         # LocalResponseNormalization has no int16 kernel and stays in float, which the second entry allows.
         converter.target_spec.supported_ops = [sixteen, tf.lite.OpsSet.TFLITE_BUILTINS]
-    if precision == "int8-io":
-        converter.inference_input_type = tf.int8
-        converter.inference_output_type = tf.int8
-    try:
-        flatbuffer = converter.convert()
-    except Exception as error:
-        raise ExportError(_explain(error, traced.model.name, precision)) from error
-    finished = _finished(flatbuffer, traced, float_softmax=precision == "int16x8")
-    if sparse:
-        finished = _sparse(finished, precision)
-    elif precision == "int4":
-        finished = int4.with_int4_weights(finished, sum(kernel.size for kernel in frozen.kernels.values()))
-    path.write_bytes(finished)
+    if precision.interface == "int8":
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    return converter
 
 
 def _one_by_one(images: np.ndarray) -> Iterator[list[np.ndarray]]:
@@ -96,7 +142,7 @@ def _one_by_one(images: np.ndarray) -> Iterator[list[np.ndarray]]:
 
 
 def _explain(error: Exception, name: str, precision: str) -> str:
-    """The converter's message is pages of MLIR; the operations it lacks are on lines of their own."""
+    """Find the operations that TFLite lacks, on lines of their own among the converter's pages of MLIR."""
     missing = sorted(
         set(", ".join(re.findall(r"^(?:TF Select|Custom) ops: (.+)$", str(error), re.M)).split(", ")) - {""}
     )
@@ -106,85 +152,3 @@ def _explain(error: Exception, name: str, precision: str) -> str:
             "Replace the layers that make them, or export to another format."
         )
     return f"TensorFlow could not convert {name!r} to TFLite {precision}: {error}"
-
-
-def _finished(flatbuffer: bytes, traced: TracedModel, float_softmax: bool) -> bytes:
-    """Name the two ends and add a signature, which the converter does only when it reads a SavedModel."""
-    from tensorflow.lite.python import schema_py_generated as schema
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    content: Any = flatbuffer_utils.convert_bytearray_to_object(flatbuffer)
-    (graph,) = content.subgraphs
-    if float_softmax:
-        _dequantize_before_softmax(schema, content, graph)
-    _shorten_names(graph)
-    signature = schema.SignatureDefT()
-    signature.signatureKey = "serving_default"
-    signature.subgraphIndex = 0
-    signature.inputs = [_named(schema, graph, graph.inputs[0], traced.input_name)]
-    signature.outputs = [_named(schema, graph, graph.outputs[0], traced.output_name)]
-    content.signatureDefs = [signature]
-    return flatbuffer_utils.convert_object_to_bytearray(content)
-
-
-def _shorten_names(graph: Any) -> None:
-    """Drop what makes names long: scopes around the whole network, and all that was fused into an operation.
-
-    In a small network they are kilobytes.
-    """
-    names = [bytes(tensor.name) for tensor in graph.tensors]
-    for _ in range(2):  # ours, and that of the model
-        scopes = {name.partition(b"/")[0] for name in names if b"/" in name}
-        if len(scopes) == 1:
-            names = [name.removeprefix(scopes.copy().pop() + b"/") for name in names]
-    taken = {name for name in names if b";" not in name}
-    for tensor, name in zip(graph.tensors, names, strict=True):
-        short = name.partition(b";")[0]
-        choices = (short, short + b";" + name.rpartition(b"/")[2], name)
-        tensor.name = name if b";" not in name else next((c for c in choices if c not in taken), name)
-        taken.add(tensor.name)
-
-
-def _sparse(dense: bytes, precision: str) -> bytes:
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    from export.formats.sparsity import encode_sparse_kernels
-
-    content: Any = flatbuffer_utils.convert_bytearray_to_object(dense)
-    encoded = encode_sparse_kernels(content)
-    sparse = flatbuffer_utils.convert_object_to_bytearray(content)
-    if not encoded or len(sparse) >= len(dense):
-        raise ExportError(
-            f"A sparse file would be no smaller than the dense {precision} one of {len(dense):,} bytes: too few "
-            "weights are zero. About a half of a kernel has to be; --compress --prune makes it so."
-        )
-    return sparse
-
-
-def _dequantize_before_softmax(schema: Any, content: Any, graph: Any) -> None:
-    """Let a softmax that ends the network work on dequantised logits.
-
-    TFLite's int16 softmax takes exp(x) from a table that ends at x = -10, so that each class far below the best one
-    still counts 0.00005: among 1,000 classes that takes up to 5 points from the best.
-    """
-    operators = schema.BuiltinOperator
-    kinds = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in content.operatorCodes]
-    if [kinds[operator.opcodeIndex] for operator in graph.operators[-2:]] != [operators.SOFTMAX, operators.DEQUANTIZE]:
-        return
-    softmax, dequantize = graph.operators[-2:]
-    between, end = softmax.outputs[0], dequantize.outputs[0]
-    if dequantize.inputs[0] != between or graph.outputs[0] != end:
-        return
-    dequantize.inputs, dequantize.outputs = softmax.inputs, [between]
-    softmax.inputs, softmax.outputs = [between], [end]
-    graph.operators[-2:] = [dequantize, softmax]
-    graph.tensors[between].type = schema.TensorType.FLOAT32
-    graph.tensors[between].quantization = None
-
-
-def _named(schema: Any, graph: Any, index: int, name: str) -> Any:
-    graph.tensors[index].name = name
-    entry = schema.TensorMapT()
-    entry.name = name
-    entry.tensorIndex = index
-    return entry

@@ -20,7 +20,8 @@ def write_warmup(signatures: dict[str, Any], folder: Path) -> None:
     """Write a request for each signature and each of BATCH_SIZES into the version folder `folder`.
 
     Args:
-        signatures: concrete functions with one input each, float32, uint8 or string.
+        signatures: Concrete functions with one input each, float32, uint8 or string.
+        folder: The version folder.
     """
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2

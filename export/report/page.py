@@ -32,8 +32,7 @@ def write(job: Job, manifest: Mapping[str, Any], folder: Path) -> None:
         found = profile(job.loaded.model)
     except ValueError:  # its sides are open, or its graph is of a kind that cannot be read
         found = None
-    photos = job.evaluation.source if job.evaluation else None
-    text = html(manifest, found=found, photos=photos, labels=job.loaded.labels)
+    text = html(manifest, found=found, photos=job.evaluation, labels=job.loaded.labels)
     (folder / NAME).write_text(text, encoding="utf-8")
 
 

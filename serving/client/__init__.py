@@ -1,4 +1,4 @@
-"""A client for TensorFlow Serving and the development server; needs neither TensorFlow nor Keras.
+"""A client for TensorFlow Serving and the development server. It needs neither TensorFlow nor Keras.
 
 from serving.client import Client
 
@@ -7,7 +7,7 @@ with Client("http://127.0.0.1:8501", "squeezenet") as client:
         print(predictions[0].label, predictions[0].score)
 """
 
-from serving.client.client import Client, Prediction, VersionStatus
+from serving.client.client import Client, Prediction
 from serving.client.errors import (
     BadRequestError,
     ClientError,
@@ -20,6 +20,7 @@ from serving.client.errors import (
     UnreachableError,
     UnreadableImageError,
 )
+from serving.client.wire import VersionStatus
 
 __all__ = [
     "BadRequestError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from serving.client.errors import ClientError, OverloadedError, ServerError
+from serving.client.errors import OverloadedError, ServerError
 from serving.client.images import to_bytes
-from serving.client.wire import Target, Wire
+from serving.client.wire import Connection, Target, VersionStatus, Wire
 from serving.contract import BYTES_SIGNATURE
 from serving.errors import RequestError
 
@@ -28,24 +28,15 @@ _LONGEST_WAIT = 30.0  # seconds between two tries
 
 @dataclass(frozen=True)
 class Prediction:
-    """A class that a photo may show: its number, its name ("" where the model has none), its probability."""
+    """A class that a photo may show: its number, its name ("" if the model has none), its probability."""
 
     index: int
     label: str
     score: float
 
 
-@dataclass(frozen=True)
-class VersionStatus:
-    """A version of a model: its state (AVAILABLE is the one that serves), and why where it failed."""
-
-    version: int
-    state: str
-    message: str
-
-
 class Client:
-    """Talks to one model of one server. May be used from many threads."""
+    """Ask one model of one server. A client may be used from many threads."""
 
     def __init__(
         self,
@@ -61,76 +52,90 @@ class Client:
         headers: Mapping[str, str] | None = None,
         ca: str | None = None,
     ) -> None:
-        """
+        """Connect to a server when the first request is sent.
+
         Args:
             url: http:// or https:// for REST (port 8501), grpc:// or grpcs:// for gRPC (port 8500).
-            model: the name under which it is served.
-            version, label: which version; the newest without either.
-            timeout: seconds for one try.
-            retries: how often a request is sent again that a full server refused (429, 503; RESOURCE_EXHAUSTED,
+            model: The name that the model is served under.
+            version: The version to ask; the newest without `version` and `label`.
+            label: The label of the version to ask.
+            timeout: Seconds for one try.
+            retries: How often a request is sent again that a full server refused (429, 503; RESOURCE_EXHAUSTED,
                 UNAVAILABLE). Nothing else is sent twice.
-            backoff: seconds before the first retry, doubled for each further one, and shortened at random by up to
-                half, so that many clients do not come back at the same moment.
-            batch: most images in one request of `classify`.
-            headers: sent with every request, such as {"X-API-Key": …}.
-            ca: a file with the certificate of the authority, for TLS with one's own.
+            backoff: Seconds before the first retry, doubled for each further one. The wait is shortened at random by up
+                to half, so that many clients do not return at the same moment.
+            batch: The most images in one request of `classify`.
+            headers: Sent with every request, such as {"X-API-Key": …}.
+            ca: A file with the certificate of the authority, for TLS with your own.
 
         Raises:
-            RequestError: an argument is none that there can be.
+            RequestError: An argument is not valid.
         """
         if version is not None and label is not None:
             raise RequestError("Give a version or a label, not both.")
         if not model:
             raise RequestError("Give the name of the model.")
         if batch < 1 or retries < 0 or timeout <= 0:
-            raise RequestError(f"batch={batch}, retries={retries}, timeout={timeout}: 1, 0 and above 0 are the least.")
+            raise RequestError(
+                f"batch={batch}, retries={retries}, timeout={timeout}: batch is at least 1, retries at least 0, and "
+                "timeout above 0."
+            )
         self._target = Target(model, version, label)
         self._retries, self._backoff, self._batch = retries, backoff, batch
-        self._wire = _connect(url, timeout=timeout, headers=headers or {}, ca=ca)
+        self._wire = _connect(Connection(url, timeout, headers or {}, ca))
 
     def classify(self, images: Iterable[Image], *, lossless: bool = False) -> list[tuple[Prediction, ...]]:
-        """The likeliest classes of each image, in order, best first; none for a file that the server cannot decode.
+        """Return the likeliest classes of each image, in order, best first.
 
-        Images travel as JPEG or PNG files to the signature `serving_bytes`, which prepares them as the network wants:
-        a tenth of the time and a hundredth of the bytes of JSON numbers.
+        Images travel as JPEG or PNG files to the signature `serving_bytes`, which prepares them for the network. JSON
+        numbers would take ten times as long and a hundred times as many bytes.
 
         Args:
-            images: paths, bytes of files, or arrays (see `serving.client.images.to_bytes`).
-            lossless: send arrays as PNG rather than as JPEG.
+            images: Paths, bytes of files, or arrays (see `serving.client.images.to_bytes`).
+            lossless: Send arrays as PNG rather than as JPEG.
+
+        Returns:
+            For each image its classes; an empty tuple for a file that the server cannot decode.
 
         Raises:
-            UnreadableImageError: one of the images is none; what came before it in the same batch was not sent.
-            ClientError: a request failed.
+            UnreadableImageError: An image cannot be read. Its batch was not sent.
+            ClientError: A request failed.
         """
-        found: list[tuple[Prediction, ...]] = []
+        classes: list[tuple[Prediction, ...]] = []
         for batch in _batches((to_bytes(image, lossless=lossless) for image in images), self._batch):
             array = np.array(batch, dtype=object)
             outputs = self.predict({"image_bytes": array}, signature=BYTES_SIGNATURE)
-            found += _predictions(outputs, len(batch))
-        return found
+            classes += _predictions(outputs, len(batch))
+        return classes
 
     def predict(
         self, inputs: Mapping[str, np.ndarray], *, signature: str = "", outputs: Sequence[str] = ()
     ) -> dict[str, np.ndarray]:
-        """The outputs of any signature for whole arrays; strings are object arrays of bytes.
+        """Return the outputs of any signature for whole arrays.
 
-        REST answers a single output without its name; it is then under "".
+        Args:
+            inputs: The inputs by name; strings are object arrays of bytes.
+            signature: The signature to call; the default one if empty.
+            outputs: The outputs to return; all of them if empty.
+
+        Returns:
+            The outputs by name. REST answers a single output without its name, which is then "".
 
         Raises:
-            ClientError: the request failed.
+            ClientError: The request failed.
         """
-        target = Target(self._target.model, self._target.version, self._target.label, signature)
+        target = replace(self._target, signature=signature)
         arrays = {name: np.asarray(value) for name, value in inputs.items()}
-        return self._patiently(lambda: self._wire.predict(target, arrays, tuple(outputs)))
+        return self._retry(lambda: self._wire.predict(target, arrays, tuple(outputs)))
 
     def status(self) -> list[VersionStatus]:
-        """The versions of the model, newest first, or the one that was asked for.
+        """Return the versions of the model, newest first, or the one that was asked for.
 
         Raises:
-            ClientError: there is none, or the server cannot be reached.
+            ClientError: There is none, or the server cannot be reached.
         """
-        found = self._patiently(lambda: self._wire.status(self._target))
-        return [VersionStatus(**version) for version in sorted(found, key=lambda v: -v["version"])]
+        versions = self._retry(lambda: self._wire.status(self._target))
+        return sorted(versions, key=lambda row: -row.version)
 
     def close(self) -> None:
         """Close the connections."""
@@ -144,7 +149,7 @@ class Client:
     ) -> None:
         self.close()
 
-    def _patiently(self, call: Callable[[], T]) -> T:
+    def _retry(self, call: Callable[[], T]) -> T:
         for attempt in range(self._retries):
             try:
                 return call()
@@ -154,18 +159,19 @@ class Client:
         return call()
 
 
-def _connect(url: str, *, timeout: float, headers: Mapping[str, str], ca: str | None) -> Wire:
-    parts = urlsplit(url)
+def _connect(connection: Connection) -> Wire:
+    parts = urlsplit(connection.url)
     if parts.scheme in ("http", "https") and parts.hostname:
         from serving.client.rest import RestWire
 
-        return RestWire(url, timeout=timeout, headers=headers, ca=ca)
+        return RestWire(connection)
     if parts.scheme in ("grpc", "grpcs") and parts.hostname and not parts.path.strip("/"):
         from serving.client.rpc import RpcWire
 
-        return RpcWire(parts.netloc, tls=parts.scheme == "grpcs", timeout=timeout, headers=headers, ca=ca)
+        return RpcWire(connection)
     raise RequestError(
-        f"{url!r} is no address of a server: http://HOST:8501 is REST, grpc://HOST:8500 is gRPC; https, grpcs with TLS."
+        f"{connection.url!r} is not the address of a server: http://HOST:8501 is REST, grpc://HOST:8500 is gRPC; https "
+        "and grpcs use TLS."
     )
 
 
@@ -183,13 +189,10 @@ def _predictions(outputs: Mapping[str, np.ndarray], count: int) -> list[tuple[Pr
         ) from error
     labels = outputs.get("top_labels")
     if ids.shape != scores.shape or len(ids) != count:
-        raise ServerError(f"The server answered for {len(ids)} images where {count} were sent.")
+        raise ServerError(f"The server answered for {len(ids)} images; {count} were sent.")
     rows = []
     for row in range(count):
         names = [name.decode(errors="replace") for name in labels[row]] if labels is not None else [""] * len(ids[row])
         triples = zip(ids[row], names, scores[row], strict=True)
         rows.append(tuple(Prediction(int(i), name, float(score)) for i, name, score in triples if i >= 0))
     return rows
-
-
-__all__ = ["Client", "ClientError", "Prediction", "VersionStatus"]

@@ -1,4 +1,4 @@
-"""What a request can end with, one class for each way out; the same over REST and gRPC."""
+"""The ways in which a request fails, one class each, the same over REST and gRPC."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from serving.errors import ServingError
 
 
 class ClientError(ServingError):
-    """A request failed. `status` is what the server answered: an HTTP status, or the name of a gRPC code."""
+    """A request failed.
+
+    Attributes:
+        status: What the server answered, an HTTP status or the name of a gRPC code; None if nothing was answered.
+        answers: The statuses and codes that mean this error.
+        advice: What to do.
+    """
+
+    answers: tuple[int | str, ...] = ()
+    advice = ""
 
     def __init__(self, message: str, status: int | str | None = None) -> None:
         super().__init__(message)
@@ -14,7 +23,7 @@ class ClientError(ServingError):
 
 
 class UnreadableImageError(ClientError):
-    """An image is missing, or is none; nothing was sent."""
+    """An image is missing or cannot be read. Nothing was sent."""
 
 
 class UnreachableError(ClientError):
@@ -22,87 +31,69 @@ class UnreachableError(ClientError):
 
 
 class BadRequestError(ClientError):
-    """The server understood that the request is wrong (400, INVALID_ARGUMENT)."""
+    """The server says that the request is wrong (400, INVALID_ARGUMENT)."""
+
+    answers = (400, 405, "INVALID_ARGUMENT", "FAILED_PRECONDITION", "OUT_OF_RANGE")
 
 
 class NotFoundError(ClientError):
-    """There is no such model or version, or it is not loaded (404, NOT_FOUND)."""
+    """The model or the version does not exist or is not loaded (404, NOT_FOUND)."""
+
+    answers = (404, "NOT_FOUND")
+    advice = "Check the name and the version; if they are right, see the server's log."
 
 
 class RefusedError(ClientError):
     """A key or a certificate is missing or wrong (401, 403, UNAUTHENTICATED, PERMISSION_DENIED)."""
 
+    answers = (401, 403, "UNAUTHENTICATED", "PERMISSION_DENIED")
+    advice = "Give the API key of the proxy, such as headers={'X-API-Key': …}."
+
 
 class TooLargeError(ClientError):
-    """The request is larger than the server, or the proxy before it, takes (413)."""
+    """The request is larger than the server, or the proxy in front of it, accepts (413)."""
+
+    answers = (413,)
+    advice = "Send fewer images in a request."
 
 
 class OverloadedError(ClientError):
-    """The server is full and stayed so through all retries (429, 503, RESOURCE_EXHAUSTED, UNAVAILABLE)."""
+    """The server was full and stayed so through all retries (429, 503, RESOURCE_EXHAUSTED, UNAVAILABLE)."""
+
+    answers = (429, 503, "RESOURCE_EXHAUSTED", "UNAVAILABLE")
+    advice = "The server has more requests than it can take; try again later, or send fewer at a time."
 
 
 class TimedOutError(ClientError):
     """No answer came in time (504, DEADLINE_EXCEEDED, or the client's own timeout)."""
+
+    answers = (408, 504, "DEADLINE_EXCEEDED")
+    advice = "Send fewer images in a request, or wait longer (timeout)."
 
 
 class ServerError(ClientError):
     """The server failed (500 and the other codes)."""
 
 
-_BY_HTTP: dict[int, type[ClientError]] = {
-    400: BadRequestError,
-    401: RefusedError,
-    403: RefusedError,
-    404: NotFoundError,
-    405: BadRequestError,
-    408: TimedOutError,
-    413: TooLargeError,
-    429: OverloadedError,
-    503: OverloadedError,
-    504: TimedOutError,
-}
-_BY_GRPC: dict[str, type[ClientError]] = {
-    "INVALID_ARGUMENT": BadRequestError,
-    "FAILED_PRECONDITION": BadRequestError,
-    "OUT_OF_RANGE": BadRequestError,
-    "UNAUTHENTICATED": RefusedError,
-    "PERMISSION_DENIED": RefusedError,
-    "NOT_FOUND": NotFoundError,
-    "RESOURCE_EXHAUSTED": OverloadedError,
-    "UNAVAILABLE": OverloadedError,
-    "DEADLINE_EXCEEDED": TimedOutError,
-}
-_ADVICE: dict[type[ClientError], str] = {
-    NotFoundError: "Look at the name and the version, and at the server's log if it should be there.",
-    RefusedError: "Give the API key of the proxy, such as headers={'X-API-Key': …}.",
-    TooLargeError: "Send fewer images in a request.",
-    OverloadedError: "The server has more requests than it can take; try again later, or send fewer at a time.",
-    TimedOutError: "Send fewer images in a request, or wait longer (timeout).",
-}
+_BY_ANSWER = {answer: kind for kind in ClientError.__subclasses__() for answer in kind.answers}
+_BROKEN_CONNECTION = ("failed to connect", "connection refused", "connection reset", "socket closed")
 
 
 def from_http(status: int, message: str) -> ClientError:
-    """The error for an HTTP status that is not 200."""
-    return _make(_BY_HTTP.get(status, ServerError), status, message)
+    """Make the error for an HTTP status other than 200."""
+    return _make(_BY_ANSWER.get(status, ServerError), status, message)
 
 
 def from_grpc(code: str, message: str) -> ClientError:
-    """The error for a gRPC code that is not OK."""
-    if code == "UNAVAILABLE" and _is_connection(message):
+    """Make the error for a gRPC code other than OK."""
+    if code == "UNAVAILABLE" and any(part in message.lower() for part in _BROKEN_CONNECTION):
         return UnreachableError(f"The server cannot be reached: {message}", code)
-    # gRPC says RESOURCE_EXHAUSTED of a message beyond a limit too, and a second try would not make it smaller.
+    # RESOURCE_EXHAUSTED also stands for a message beyond a limit, which a second try would not make smaller.
     if code == "RESOURCE_EXHAUSTED" and "larger than max" in message:
         return _make(TooLargeError, code, message)
-    return _make(_BY_GRPC.get(code, ServerError), code, message)
+    return _make(_BY_ANSWER.get(code, ServerError), code, message)
 
 
 def _make(kind: type[ClientError], status: int | str, message: str) -> ClientError:
-    said = message.strip().rstrip(".") or "no reason given"
-    return kind(f"The server answered {status}: {said}. {_ADVICE.get(kind, '')}".strip(), status)
-
-
-def _is_connection(message: str) -> bool:
-    told = message.lower()
-    return any(
-        part in told for part in ("failed to connect", "connection refused", "connection reset", "socket closed")
-    )
+    reason = message.strip().rstrip(".") or "no reason given"
+    return kind(f"The server answered {status}: {reason}. {kind.advice}".strip(), status)

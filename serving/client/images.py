@@ -1,4 +1,4 @@
-"""Images from wherever they are, as the JPEG or PNG bytes that are sent."""
+"""Images from any source, as the JPEG or PNG bytes that are sent."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _JPEG_QUALITY = 95
 
 
 def to_bytes(image: Image, *, lossless: bool = False) -> bytes:
-    """An image as a JPEG or PNG file.
+    """Return an image as a JPEG or PNG file.
 
     Args:
-        image: a path, the bytes of a file, or an array uint8 [h, w, 3] (RGB), [h, w, 1] or [h, w] (gray). JPEG and PNG
+        image: A path, the bytes of a file, or an array: uint8 [h, w, 3] (RGB), [h, w, 1] or [h, w] (gray). JPEG and PNG
             files are sent as they are; other formats that Pillow reads become PNG.
-        lossless: send arrays as PNG, which is exact and several times larger, rather than as JPEG.
+        lossless: Send arrays as PNG, which is exact and several times larger, rather than as JPEG.
 
     Raises:
-        UnreadableImageError: it is missing, or not an image.
+        UnreadableImageError: The file is missing, or the data is not an image.
     """
     if isinstance(image, np.ndarray):
         return _encode(image, "PNG" if lossless else "JPEG")
@@ -56,7 +56,7 @@ def _encode(array: np.ndarray, kind: str) -> bytes:
         raise UnreadableImageError(f"This image is empty: {list(shape)}.")
     file = io.BytesIO()
     picture = Image.fromarray(array[..., 0] if array.ndim == 3 and shape[2] == 1 else array)
-    # 4:4:4, since the default halves the resolution of colour.
+    # 4:4:4: Pillow's default halves the resolution of the colors.
     picture.save(file, kind, **({"quality": _JPEG_QUALITY, "subsampling": 0} if kind == "JPEG" else {}))
     return file.getvalue()
 

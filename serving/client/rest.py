@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -12,7 +11,7 @@ import numpy as np
 import urllib3
 
 from serving.client.errors import ServerError, TimedOutError, UnreachableError, from_http
-from serving.client.wire import Target
+from serving.client.wire import Arrays, Connection, Target, VersionStatus
 
 _LONGEST_REASON = 500  # characters of a reply that is not the server's own JSON
 
@@ -20,39 +19,33 @@ _LONGEST_REASON = 500  # characters of a reply that is not the server's own JSON
 class RestWire:
     """A pool of connections to one server."""
 
-    def __init__(self, url: str, *, timeout: float, headers: Mapping[str, str], ca: str | None) -> None:
-        self._url = url.rstrip("/")
-        self._timeout = timeout
-        self._headers = dict(headers)
-        # Retries are the client's own, the same for both wires.
-        self._pool = urllib3.PoolManager(maxsize=32, retries=False, ca_certs=ca)
+    def __init__(self, connection: Connection) -> None:
+        self._url = connection.url.rstrip("/")
+        self._timeout = connection.timeout
+        self._headers = dict(connection.headers)
+        # The client does the retries itself, the same way for both wires.
+        self._pool = urllib3.PoolManager(maxsize=32, retries=False, ca_certs=connection.ca)
 
-    def predict(
-        self, target: Target, inputs: Mapping[str, np.ndarray], outputs: tuple[str, ...]
-    ) -> dict[str, np.ndarray]:
-        """The outputs for whole arrays. REST has no output filter: all are sent, and those asked for are kept."""
+    def predict(self, target: Target, inputs: Arrays, outputs: tuple[str, ...]) -> dict[str, np.ndarray]:
+        """Return the outputs for whole arrays. REST sends all outputs; those named in `outputs` are kept."""
         body: dict[str, Any] = {"inputs": {name: _to_json(value) for name, value in inputs.items()}}
         if target.signature:
             body["signature_name"] = target.signature
-        answer = self._call("POST", f"{_path(target)}:predict", json.dumps(body).encode())
-        if "outputs" not in answer:
-            raise ServerError(f"The reply holds no outputs, but {', '.join(answer) or 'nothing'}.")
-        found = answer["outputs"]
+        reply = self._call("POST", f"{_path(target)}:predict", json.dumps(body).encode())
+        if "outputs" not in reply:
+            raise ServerError(f"The reply holds no outputs, but {', '.join(reply) or 'nothing'}.")
+        values = reply["outputs"]
         # A single output comes without its name.
-        named = found if isinstance(found, dict) and found.keys() != {"b64"} else {"": found}
-        arrays = {name: _from_json(value) for name, value in named.items()}
+        named = values if isinstance(values, dict) and values.keys() != {"b64"} else {"": values}
+        arrays = {name: _to_array(value) for name, value in named.items()}
         return {name: value for name, value in arrays.items() if not outputs or name in outputs or name == ""}
 
-    def status(self, target: Target) -> list[dict[str, Any]]:
-        """The versions of the model, as the server describes them."""
-        found = self._call("GET", _path(target), None).get("model_version_status", [])
+    def status(self, target: Target) -> list[VersionStatus]:
+        """Return the versions of the model, as the server describes them."""
+        rows = self._call("GET", _path(target), None).get("model_version_status", [])
         return [
-            {
-                "version": int(version["version"]),
-                "state": version["state"],
-                "message": version.get("status", {}).get("error_message", ""),
-            }
-            for version in found
+            VersionStatus(int(row["version"]), row["state"], row.get("status", {}).get("error_message", ""))
+            for row in rows
         ]
 
     def close(self) -> None:
@@ -60,7 +53,7 @@ class RestWire:
         self._pool.clear()
 
     def _call(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
-        headers = {**self._headers, **({"Content-Type": "application/json"} if body is not None else {})}
+        headers = self._headers | ({"Content-Type": "application/json"} if body is not None else {})
         url = self._url + path
         try:
             reply = self._pool.request(method, url, body=body, headers=headers, timeout=self._timeout, redirect=False)
@@ -75,12 +68,12 @@ class RestWire:
         if reply.status != 200:
             raise from_http(reply.status, _reason(reply.data))
         try:
-            answer = json.loads(reply.data)  # takes the bare NaN and Infinity that the server writes
+            document = json.loads(reply.data)  # accepts the bare NaN and Infinity that the server writes
         except ValueError as error:
             raise ServerError(f"{url} did not answer with JSON. Is it TensorFlow Serving's REST port?", 200) from error
-        if not isinstance(answer, dict):
+        if not isinstance(document, dict):
             raise ServerError(f"{url} did not answer with a JSON object.", 200)
-        return answer
+        return document
 
 
 def _path(target: Target) -> str:
@@ -90,28 +83,25 @@ def _path(target: Target) -> str:
     return f"{path}/labels/{quote(target.label, safe='')}" if target.label is not None else path
 
 
-def _to_json(value: np.ndarray) -> Any:
-    if value.dtype.kind in "OS":
-        return _encode(value.tolist())
-    return value.tolist()
+def _to_json(value: np.ndarray) -> object:
+    return _encode(value.tolist()) if value.dtype.kind in "OS" else value.tolist()
 
 
-def _encode(value: Any) -> Any:
+def _encode(value: object) -> object:
     if isinstance(value, list):
         return [_encode(item) for item in value]
     return {"b64": base64.b64encode(value).decode("ascii")} if isinstance(value, bytes) else value
 
 
-def _from_json(value: Any) -> np.ndarray:
-    decoded = _decode(value)
-    array = np.array(decoded)
-    # JSON does not say float32; what comes with a decimal point was float32 in every network here.
+def _to_array(value: object) -> np.ndarray:
+    array = np.array(_decode(value))
+    # JSON does not distinguish float32; the networks here answer in it.
     if array.dtype.kind == "f":
         return array.astype(np.float32)
     return array.astype(object) if array.dtype.kind in "SU" else array
 
 
-def _decode(value: Any) -> Any:
+def _decode(value: Any) -> object:
     if isinstance(value, list):
         return [_decode(item) for item in value]
     if isinstance(value, dict) and value.keys() == {"b64"}:

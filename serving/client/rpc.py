@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import grpc
 import numpy as np
 
 from serving.client import messages
 from serving.client.errors import RefusedError, from_grpc
-from serving.client.wire import Target
+from serving.client.wire import Arrays, Connection, Target, VersionStatus
+
+if TYPE_CHECKING:
+    from serving.protobuf import DynamicMessage
 
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
-# The default for replies is 4 MB: a batch of feature maps is larger.
+# grpcio's default for replies is 4 MB; a batch of feature maps is larger.
 _MOST_BYTES = 256 * 2**20
 _STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 
 
 class RpcWire:
-    """A channel to one server; plain, or with TLS."""
+    """A channel to one server; with TLS for grpcs:// addresses."""
 
-    def __init__(self, address: str, *, tls: bool, timeout: float, headers: Mapping[str, str], ca: str | None) -> None:
-        self._timeout = timeout
-        self._metadata = tuple((name.lower(), value) for name, value in headers.items())
+    def __init__(self, connection: Connection) -> None:
+        self._timeout = connection.timeout
+        self._metadata = tuple((name.lower(), value) for name, value in connection.headers.items())
         options = [("grpc.max_receive_message_length", _MOST_BYTES), ("grpc.max_send_message_length", _MOST_BYTES)]
-        if tls:
-            credentials = grpc.ssl_channel_credentials(_read_certificate(ca) if ca else None)
-            self._channel = grpc.secure_channel(address, credentials, options)
+        parts = urlsplit(connection.url)
+        if parts.scheme == "grpcs":
+            credentials = grpc.ssl_channel_credentials(_read_certificate(connection.ca) if connection.ca else None)
+            self._channel = grpc.secure_channel(parts.netloc, credentials, options)
         else:
-            self._channel = grpc.insecure_channel(address, options)
+            self._channel = grpc.insecure_channel(parts.netloc, options)
 
-    def predict(
-        self, target: Target, inputs: Mapping[str, np.ndarray], outputs: tuple[str, ...]
-    ) -> dict[str, np.ndarray]:
-        """The outputs for whole arrays, which travel as their raw bytes."""
+    def predict(self, target: Target, inputs: Arrays, outputs: tuple[str, ...]) -> dict[str, np.ndarray]:
+        """Return the outputs for whole arrays, which travel as their raw bytes."""
         request = messages.message_class("PredictRequest")()
         _fill(request.model_spec, target)
         for name, value in inputs.items():
@@ -45,21 +47,21 @@ class RpcWire:
         response = self._call(_PREDICT, request, "PredictResponse")
         return {name: messages.from_proto(tensor) for name, tensor in response.outputs.items()}
 
-    def status(self, target: Target) -> list[dict[str, Any]]:
-        """The versions of the model, as the server describes them."""
+    def status(self, target: Target) -> list[VersionStatus]:
+        """Return the versions of the model, as the server describes them."""
         request = messages.message_class("GetModelStatusRequest")()
         _fill(request.model_spec, target)
         response = self._call(_STATUS, request, "GetModelStatusResponse")
         return [
-            {"version": v.version, "state": _STATES.get(v.state, "UNKNOWN"), "message": v.status.error_message}
-            for v in response.model_version_status
+            VersionStatus(row.version, _STATES.get(row.state, "UNKNOWN"), row.status.error_message)
+            for row in response.model_version_status
         ]
 
     def close(self) -> None:
         """Close the channel."""
         self._channel.close()
 
-    def _call(self, method: str, request: Any, reply: str) -> Any:
+    def _call(self, method: str, request: DynamicMessage, reply: str) -> DynamicMessage:
         call = self._channel.unary_unary(
             method,
             request_serializer=lambda message: message.SerializeToString(),
@@ -71,7 +73,7 @@ class RpcWire:
             raise from_grpc(error.code().name, error.details() or "") from error
 
 
-def _fill(spec: Any, target: Target) -> None:
+def _fill(spec: DynamicMessage, target: Target) -> None:
     spec.name, spec.signature_name = target.model, target.signature
     if target.version is not None:
         spec.version.value = target.version

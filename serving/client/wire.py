@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Target:
-    """Which model, which of its versions (the newest with neither), and which signature ("" is the default one)."""
+    """The model to ask, its version (by default the newest), and the signature ("" is the default one)."""
 
     model: str
     version: int | None = None
@@ -19,13 +21,33 @@ class Target:
     signature: str = ""
 
 
+@dataclass(frozen=True)
+class Connection:
+    """How a server is reached: see the arguments of `Client`."""
+
+    url: str
+    timeout: float
+    headers: Mapping[str, str] = field(default_factory=dict)
+    ca: str | None = None
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """A version of a model: its state (AVAILABLE is the one that serves), and the reason if it failed."""
+
+    version: int
+    state: str
+    message: str
+
+
 class Wire(Protocol):
-    """One way to reach a server. Every method raises a ClientError that says how it went wrong."""
+    """One way to reach a server. Each method raises a ClientError that says what failed."""
 
-    def predict(
-        self, target: Target, inputs: Mapping[str, np.ndarray], outputs: tuple[str, ...]
-    ) -> dict[str, np.ndarray]: ...
+    def predict(self, target: Target, inputs: Arrays, outputs: tuple[str, ...]) -> dict[str, np.ndarray]:
+        """Return the outputs of a signature; all of them if `outputs` is empty."""
 
-    def status(self, target: Target) -> list[dict[str, Any]]: ...
+    def status(self, target: Target) -> list[VersionStatus]:
+        """Return the versions of the model."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the connections."""

@@ -1,1 +1,1 @@
-"""What TensorFlow Serving is configured with: its messages, the files that `init` writes, how they are published."""
+"""What servers are configured with: write it (`writing`), check it (`checking`), and the messages of each server."""

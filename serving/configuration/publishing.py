@@ -1,10 +1,9 @@
-"""Write a configuration without ever leaving half of one, and without losing what a reader has changed in it."""
+"""Write a configuration folder: whole or not at all, and without losing what its reader changed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Collection, Mapping
@@ -12,32 +11,38 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.errors import RequestError, ServingError
+from serving.files import replace_text
 
-RECORD = ".rendered.json"  # the checksums of what was written last, by which a change is seen
+RECORD = ".rendered.json"  # checksums of the files as they were written last; a different one means an edit by hand
 
 
 @dataclass(frozen=True)
 class Published:
-    """Paths relative to the folder. kept: the reader's own files, which were there already."""
+    """What was done, as paths relative to the folder."""
 
     written: tuple[str, ...]
-    removed: tuple[str, ...]
-    kept: tuple[str, ...]
+    removed: tuple[str, ...]  # files of an earlier run that are no longer needed
+    kept: tuple[str, ...]  # the reader's own files that existed already
 
 
 def publish(
     folder: Path, files: Mapping[str, str], *, own: Collection[str], merged: Collection[str], force: bool
 ) -> Published:
-    """Write `files` into `folder`, and remove those that an earlier run wrote and that are no longer among them.
+    """Write `files` into `folder`, and remove what an earlier run wrote and this one does not.
 
-    own: files that are written once and then belong to the reader; secrets, so that nobody else may read them.
-    merged: files whose content was already taken over from those that are there.
-    A new folder appears with one rename. In one that is there each file is replaced with a rename: containers have
-    its folders mounted and would not see a new one.
+    A new folder appears with one rename. In an existing folder each file is replaced with a rename of its own, because
+    containers that have mounted it would not see a new folder.
+
+    Args:
+        folder: The configuration folder.
+        files: {path relative to the folder: text}.
+        own: Files with secrets: written once, for their owner alone, and then the reader's own.
+        merged: Files whose new text already takes over what the existing file says.
+        force: Replace files that were changed by hand.
 
     Raises:
-        RequestError: `folder` is a file, or a file in it was changed since it was written and `force` is false.
-        ServingError: the disk does not take it.
+        RequestError: `folder` is a file, or a file in it was changed by hand and `force` is false.
+        ServingError: The disk does not accept it.
     """
     if file := next((path for path in (folder, *folder.parents) if path.is_file()), None):
         raise RequestError(f"{file} is a file. Give a folder as --output.")
@@ -51,33 +56,31 @@ def publish(
     kept = tuple(sorted(path for path in own if path in files and (folder / path).exists()))
     new = {path: text for path, text in files.items() if path not in kept}
     stale = tuple(sorted(path for path in record if path not in files and (folder / path).is_file()))
-    new[RECORD] = json.dumps(
-        {path: _checksum(text) for path, text in sorted(files.items()) if path not in own}, indent=2
-    )
+    checksums = {path: _checksum(text) for path, text in sorted(files.items()) if path not in own}
+    content = {**new, RECORD: json.dumps(checksums, indent=2)}
     try:
         if folder.exists():
-            for path, text in new.items():
-                _replace(folder / path, text, private=path in own)
+            _write(folder, content, own)
             for path in stale:
                 (folder / path).unlink()
         else:
-            _create(folder, new, own)
+            _create(folder, content, own)
     except OSError as error:
         raise ServingError(f"{folder} cannot be written: {error}. Give another folder as --output.") from error
-    return Published(tuple(sorted(path for path in new if path != RECORD)), stale, kept)
+    return Published(tuple(sorted(new)), stale, kept)
 
 
 def _edited(folder: Path, files: Mapping[str, str], record: Mapping[str, str], free: Collection[str]) -> list[str]:
-    """Files that neither an earlier run nor this one would have written like this."""
+    """Return the files whose text neither an earlier run nor this one has written."""
     edited = []
     for path in sorted({*files, *record} - set(free)):
         try:
-            there = _checksum((folder / path).read_text(encoding="utf-8"))
+            present = _checksum((folder / path).read_text(encoding="utf-8"))
         except FileNotFoundError:
             continue
         except (OSError, UnicodeDecodeError):
-            there = ""
-        if there not in (record.get(path), _checksum(files[path]) if path in files else None):
+            present = ""
+        if present not in (record.get(path), _checksum(files[path]) if path in files else None):
             edited.append(path)
     return edited
 
@@ -89,7 +92,7 @@ def _read_record(folder: Path) -> dict[str, str]:
         return {}
     if not isinstance(record, dict):
         return {}
-    # A record that was tampered with must not make this remove files elsewhere.
+    # A record that somebody changed must not make this remove files elsewhere.
     return {
         path: str(checksum) for path, checksum in record.items() if ".." not in Path(path).parts and path[:1] != "/"
     }
@@ -103,8 +106,7 @@ def _create(folder: Path, files: Mapping[str, str], own: Collection[str]) -> Non
     folder.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
     try:
-        for path, text in files.items():
-            _replace(staged / path, text, private=path in own)
+        _write(staged, files, own)
         staged.chmod(0o755)  # mkdtemp's folder is for its owner alone, and the containers run as others
         staged.rename(folder)
     except BaseException:
@@ -112,16 +114,6 @@ def _create(folder: Path, files: Mapping[str, str], own: Collection[str]) -> Non
         raise
 
 
-def _replace(path: Path, text: str, *, private: bool) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o600 if private else 0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+def _write(folder: Path, files: Mapping[str, str], own: Collection[str]) -> None:
+    for path, text in files.items():
+        replace_text(folder / path, text, mode=0o600 if path in own else 0o644)

@@ -7,11 +7,16 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 from serving.artifacts import ServedModel
-from serving.configuration import batching, dashboard, messages, model_config
-from serving.configuration.flags import server_flags
+from serving.configuration.monitoring import dashboard
+from serving.configuration.tfs import batching, messages, model_config
+from serving.configuration.tfs.flags import server_flags
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 TFS_VERSION = "2.20.0"  # the newest release of the image; see serving/README.md about exports of TensorFlow 2.21
 METRICS_PATH = "/monitoring/prometheus/metrics"
@@ -20,63 +25,31 @@ PER_MODEL = "batching_params.pbtxt"  # the name that --enable_per_model_batching
 # Written once, then the reader's own: they hold secrets, and what differs from machine to machine.
 OWN_FILES = (".env", "proxy/api-keys.conf")
 
-_TEMPLATES = {
-    ".env": "environment",
-    ".gitignore": "gitignore",
-    **{
-        name: name
-        for name in (
-            "compose.yaml",
-            "tfs/healthcheck.sh",
-            "tfs/ssl.config.template",
-            "tfs/write_ssl_config.sh",
-            "tfs/kustomization.yaml",
-            "proxy/nginx.conf",
-            "proxy/rest.conf",
-            "proxy/api-keys.conf",
-            "prometheus/prometheus.yml",
-            "prometheus/alerts.yml",
-            "grafana/provisioning/datasources/prometheus.yaml",
-            "grafana/provisioning/dashboards/dashboards.yaml",
-            "kubernetes/base/kustomization.yaml",
-            "kubernetes/base/deployment.yaml",
-            "kubernetes/base/service.yaml",
-            "kubernetes/base/models-volume.yaml",
-            "kubernetes/base/disruption-budget.yaml",
-            "kubernetes/base/network-policy.yaml",
-            "kubernetes/autoscaling/kustomization.yaml",
-            "kubernetes/autoscaling/scaled-object.yaml",
-            "kubernetes/kserve/inference-services.yaml",
-        )
-    },
-}
-_GPU_TEMPLATES = (
-    "compose.gpu.yaml",
-    "tfs/session.config",
-    "kubernetes/overlays/gpu/kustomization.yaml",
-    "kubernetes/overlays/gpu/deployment.yaml",
-)
+_HIDDEN = {"environment": ".env", "gitignore": ".gitignore"}
+_GPU_ONLY = ("compose.gpu.yaml", "tfs/session.config", "kubernetes/overlays/gpu/")
 _GIB = 2**30
 
 
 @dataclass(frozen=True)
 class _Model:
-    """What the templates say of a model. folder: below the folder of all models. service: its name in Kubernetes."""
+    """What the templates say of a model."""
 
     name: str
-    folder: str
-    version: int
-    service: str
+    folder: str  # its base path below the folder of all models
+    version: int  # the newest
+    service: str  # its name in Kubernetes
 
 
 def render(
-    models: Sequence[ServedModel], *, gpu: bool, models_folder: str, existing: Any | None = None
+    models: Sequence[ServedModel], *, gpu: bool, models_folder: str, existing: ModelServerConfig | None = None
 ) -> dict[str, str]:
-    """Every file of the configuration of these models.
+    """Render every file of the configuration of these models.
 
-    gpu: with the files for NVIDIA GPUs, beside those for CPUs.
-    models_folder: of the exported models, as compose sees it; empty where the reader has to say it.
-    existing: the model config that is there, whose versions and labels are kept; see `model_config.build`.
+    Args:
+        models: The models to serve.
+        gpu: Render the files for NVIDIA GPUs too.
+        models_folder: The folder of the exported models, as compose sees it; empty if the reader has to set it.
+        existing: The present model config. Its versions and labels are kept; see `model_config.build`.
     """
     files = {MODEL_CONFIG: model_config.to_text(model_config.build(models, existing))}
     files |= {f"tfs/batching.{profile.name}.config": batching.to_text(profile) for profile in batching.PROFILES}
@@ -85,12 +58,8 @@ def render(
             files[f"tfs/per_model/{model.name}/{PER_MODEL}"] = batching.to_text(profile, per_model=True)
     files["tfs/monitoring.config"] = _monitoring()
     files["grafana/dashboards/tensorflow-serving.json"] = dashboard.build(gpu=gpu)
-    templates = _TEMPLATES | ({name: name for name in _GPU_TEMPLATES} if gpu else {})
-    settings = [
-        "healthcheck.sh",
-        "monitoring.config",
-        *(f"batching.{profile.name}.config" for profile in batching.PROFILES),
-    ]
+    settings = ["healthcheck.sh", "monitoring.config"]
+    settings += [f"batching.{profile.name}.config" for profile in batching.PROFILES]
     values = {
         "models": _describe(models),
         "gpu": gpu,
@@ -104,15 +73,16 @@ def render(
         **_sizes(models),
     }
     environment = _environment()
-    for path, template in templates.items():
-        text = environment.get_template(f"{template}.jinja")
-        values |= _flags(compose=path.startswith("compose"))
-        files[path] = text.render(values)
+    for template in environment.list_templates(extensions=["jinja"]):
+        path = template.removesuffix(".jinja")
+        if gpu or not path.startswith(_GPU_ONLY):
+            flags = _flags(compose=path.startswith("compose"))
+            files[_HIDDEN.get(path, path)] = environment.get_template(template).render(values | flags)
     return files
 
 
 def _flags(*, compose: bool) -> dict[str, list[str]]:
-    """The server's flags; only compose knows variables."""
+    """Return the server's flags; only compose knows variables."""
     values = {"CPU_BATCHING": "cpu", "GPU_BATCHING": "latency", "GPU_MEMORY_FRACTION": "0.8"}
     cpu, gpu, fraction = (f"${{{name}:-{value}}}" if compose else value for name, value in values.items())
     return {
@@ -125,7 +95,7 @@ def _describe(models: Sequence[ServedModel]) -> list[_Model]:
     described: dict[str, _Model] = {}
     for model in models:
         folder = model_config.container_path(model).removeprefix(f"{model_config.MODELS}/")
-        # Kubernetes knows neither capitals nor dots nor underscores, so that two names may become one.
+        # Kubernetes accepts neither capitals nor dots nor underscores, so two names may become one.
         stem = service = re.sub(r"[^a-z0-9]+", "-", model.name.lower()).strip("-")[:50]
         while service in described:
             service = f"{stem}-{len(described)}"
@@ -134,7 +104,7 @@ def _describe(models: Sequence[ServedModel]) -> list[_Model]:
 
 
 def _sizes(models: Sequence[ServedModel]) -> dict[str, str]:
-    """Memory of a pod and storage of all models, in Kubernetes' units."""
+    """Return the memory of a pod and the storage of all models, in Kubernetes' units."""
     weights = sum(_bytes(model) for model in models)
     # Twice: during a change of versions both are loaded. 4 GiB: the server, and the batches at work.
     memory = 4 + -(-2 * weights * 6 // 5 // _GIB)
@@ -142,7 +112,7 @@ def _sizes(models: Sequence[ServedModel]) -> dict[str, str]:
 
 
 def _longer_side(model: ServedModel) -> int:
-    """Pixels of the longer side of the model's images; 0 where its manifest does not say."""
+    """Return the pixels of the longer side of the model's images; 0 if its manifest does not say."""
     try:
         _, height, width, _ = (model.manifest or {})["signature"]["input"]["shape"]
         return max(int(height), int(width))
@@ -156,18 +126,18 @@ def _bytes(model: ServedModel) -> int:
 
 
 def _monitoring() -> str:
-    message = messages.monitoring_config()()
+    message = messages.new("MonitoringConfig")
     message.prometheus_config.enable = True
     message.prometheus_config.path = METRICS_PATH
     return messages.to_text(message, "Metrics for Prometheus, on the REST port.")
 
 
 @cache
-def _environment() -> Any:
+def _environment() -> Environment:
     import jinja2
 
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("serving", "templates"),
+        loader=jinja2.PackageLoader("serving.configuration", "templates"),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         autoescape=False,

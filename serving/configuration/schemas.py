@@ -1,7 +1,7 @@
-"""Compose and Kubernetes files against the schemas of their specifications, where packages that bring them are there.
+"""Compose and Kubernetes files against the schemas of their specifications, if the packages with them are installed.
 
-check-jsonschema brings the schema of the Compose Specification, kubernetes-validate those of Kubernetes. Both are
-needed by the tests alone; without them the other checks still hold.
+check-jsonschema brings the schema of the Compose Specification, kubernetes-validate those of Kubernetes. Only the tests
+need them; without them the other checks still hold.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import Any
 from serving.findings import Finding
 
 KUBERNETES = "1.32"
-_MEND = "Mend it, or write it again: python -m serving init."
+_MEND = "Fix it, or write it again: python -m serving init."
 
 
-def check(documents: Mapping[str, list[Any]]) -> Iterator[Finding]:
-    """What does not fit its schema, in {path: parsed documents}."""
-    for name, parsed in documents.items():
-        for document in parsed:
+def check(parsed: Mapping[str, list[object]]) -> Iterator[Finding]:
+    """Find what does not fit its schema, in {path: parsed documents}."""
+    for name, documents in parsed.items():
+        for document in documents:
             if name.startswith("compose"):
                 yield from _check_compose(name, document)
             elif name.startswith("kubernetes/base/"):
                 yield from check_kubernetes(name, document)
 
 
-def _check_compose(name: str, document: Any) -> Iterator[Finding]:
+def _check_compose(name: str, document: object) -> Iterator[Finding]:
     if importlib.util.find_spec("check_jsonschema") is None:
         return
     import jsonschema
@@ -39,8 +39,8 @@ def _check_compose(name: str, document: Any) -> Iterator[Finding]:
         yield Finding("error", name, f"{field}: {jsonschema.exceptions.best_match([error]).message}.", _MEND)
 
 
-def check_kubernetes(name: str, document: Any) -> Iterator[Finding]:
-    """What a complete Kubernetes object has wrong; kinds of extensions, which have no schema here, pass."""
+def check_kubernetes(name: str, document: object) -> Iterator[Finding]:
+    """Find what is wrong with a complete Kubernetes object. Kinds of extensions, which have no schema here, pass."""
     if importlib.util.find_spec("kubernetes_validate") is None:
         return
     import kubernetes_validate

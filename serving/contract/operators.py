@@ -1,11 +1,11 @@
-"""The operators that a server's TensorFlow knows, and what in a SavedModel is beyond them.
+"""The operators that a server's TensorFlow knows, and what a SavedModel uses beyond them.
 
-TensorFlow reads what an older one wrote, and promises nothing about the reverse. A model that 2.21 exported loads in a
-2.20 server as long as it uses no operator, no attribute of an operator, and no graph version that came later. The lists
-in serving/data are taken from the registry of the TensorFlow of that version; this writes one anew:
+TensorFlow reads what an older version wrote, and promises nothing about the reverse. A model that 2.21 exported loads
+in a 2.20 server if it uses no newer operator, attribute of an operator, or graph version. The list beside this file
+comes from the registry of that TensorFlow. To write it again:
 
     python -m venv old && old/bin/pip install tensorflow-cpu==2.20.0
-    old/bin/python serving/contract/operators.py > serving/data/operators-2.20.txt
+    old/bin/python serving/contract/operators.py > serving/contract/operators-2.20.txt
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-SERVER = "2.20"  # of the image tensorflow/serving:2.20.0-gpu
+if TYPE_CHECKING:
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+SERVER = "2.20"  # the TensorFlow in the image tensorflow/serving:2.20.0-gpu
 
 
 @dataclass(frozen=True)
 class Operators:
-    """What one version of TensorFlow knows: its graph version, and each operator's attributes."""
+    """What one version of TensorFlow knows: its graph version, and the attributes of each operator."""
 
     graph_version: int
     attributes: Mapping[str, frozenset[str]]
@@ -30,65 +34,65 @@ class Operators:
 
 @cache
 def known_operators() -> Operators:
-    """What the server of version SERVER knows."""
-    lines = resources.files("serving").joinpath(f"data/operators-{SERVER}.txt").read_text(encoding="ascii").splitlines()
+    """Read what the server of version SERVER knows."""
+    lines = Path(__file__).with_name(f"operators-{SERVER}.txt").read_text(encoding="ascii").splitlines()
     rows = [line.split() for line in lines if not line.startswith("#")]
     return Operators(int(rows[0][1]), {name: frozenset(attributes) for name, *attributes in rows[1:]})
 
 
 def problems(folder: Path) -> list[str]:
-    """A sentence on each thing that the SavedModel in `folder` uses and a server of version SERVER does not have.
+    """Say what the SavedModel in `folder` uses that a server of version SERVER lacks, one sentence each.
 
     Raises:
-        OSError: there is no saved_model.pb, or it cannot be read.
-        ValueError: it is not a SavedModel.
+        OSError: There is no saved_model.pb, or it cannot be read.
+        ValueError: It is not a SavedModel.
     """
+    graphs = [meta_graph.graph_def for meta_graph in read_saved_model(folder).meta_graphs]
+    # The keys of a dictionary: in order, each once.
+    return list(dict.fromkeys(sentence for graph in graphs for sentence in _problems(graph)))
+
+
+def _problems(graph: GraphDef) -> Iterator[str]:
     known = known_operators()
-    found: dict[str, None] = {}  # in order, each once
-    for graph in (meta_graph.graph_def for meta_graph in read_saved_model(folder).meta_graphs):
-        if graph.versions.min_consumer > known.graph_version:
-            found[
-                f"The graph needs TensorFlow's graph version {graph.versions.min_consumer}; {SERVER} has "
-                f"{known.graph_version}."
-            ] = None
-        own = {function.signature.name for function in graph.library.function}
-        for node in _nodes(graph):
-            if node.op in own:
-                continue
-            if node.op not in known.attributes:
-                found[f"TensorFlow {SERVER} does not know the operator {node.op}."] = None
-                continue
-            late = sorted(name for name in node.attr if name[0] != "_" and name not in known.attributes[node.op])
-            for name in late:
-                found[f"TensorFlow {SERVER} does not know the attribute {name} of the operator {node.op}."] = None
-        if any(holder.attr["_XlaMustCompile"].b for holder in (*graph.library.function, *_nodes(graph))):
-            found["A function is marked for XLA (jit_compile=True), which a server refuses unless told otherwise."] = (
-                None
-            )
-    return list(found)
+    needed = graph.versions.min_consumer
+    if needed > known.graph_version:
+        yield f"The graph needs TensorFlow's graph version {needed}; {SERVER} has {known.graph_version}."
+    own = {function.signature.name for function in graph.library.function}
+    for node in _nodes(graph):
+        if node.op in own:
+            continue
+        if node.op not in known.attributes:
+            yield f"TensorFlow {SERVER} does not know the operator {node.op}."
+            continue
+        for name in sorted(node.attr):
+            if name[0] != "_" and name not in known.attributes[node.op]:
+                yield f"TensorFlow {SERVER} does not know the attribute {name} of the operator {node.op}."
+    if any(holder.attr["_XlaMustCompile"].b for holder in (*graph.library.function, *_nodes(graph))):
+        yield "A function is marked for XLA (jit_compile=True), which a server refuses by default."
 
 
-def read_saved_model(folder: Path) -> Any:
-    """The message in saved_model.pb: graphs and signatures, without the weights.
+def read_saved_model(folder: Path) -> SavedModel:
+    """Read the message in saved_model.pb: graphs and signatures, without the weights.
 
     Raises:
-        OSError: there is no saved_model.pb, or it cannot be read.
-        ValueError: it is not a SavedModel.
+        OSError: There is no saved_model.pb, or it cannot be read.
+        ValueError: It is not a SavedModel.
     """
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
+    path = folder / "saved_model.pb"
     message = saved_model_pb2.SavedModel()
     try:
-        message.ParseFromString((folder / "saved_model.pb").read_bytes())
+        message.ParseFromString(path.read_bytes())
     except DecodeError as error:
-        raise ValueError(f"{folder / 'saved_model.pb'} is damaged: {error}.") from error
+        raise ValueError(f"{path} is damaged: {error}.") from error
     if not message.meta_graphs:
-        raise ValueError(f"{folder / 'saved_model.pb'} holds no graph.")
+        raise ValueError(f"{path} holds no graph.")
     return message
 
 
-def _nodes(graph: Any) -> Iterator[Any]:
+def _nodes(graph: GraphDef) -> Iterator[NodeDef]:
     yield from graph.node
     for function in graph.library.function:
         yield from function.node_def

@@ -1,48 +1,52 @@
-"""The warm-up requests of a SavedModel: reading them, and answering them as a server does before it is ready."""
+"""The warm-up requests of a SavedModel: read them, and answer them as a server does before it is ready."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from serving.contract import EXTRA, WARMUP_FILE
+from serving.contract import DEFAULT_SIGNATURE, EXTRA, WARMUP_FILE
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 MOST = 1000  # a server refuses more
 
 
 @dataclass(frozen=True)
 class WarmupRequest:
-    """One request: the signature it calls, and a tensor message for each of its inputs."""
+    """One request: the signature that it calls, and a tensor for each input."""
 
     signature: str
-    inputs: Mapping[str, Any]
+    inputs: Mapping[str, TensorProto]
 
     @property
     def batch(self) -> int:
-        """How many images it holds; 0 where an input has no dimensions."""
+        """The number of images that it holds; 0 if the first input has no dimensions."""
         dims = next(iter(self.inputs.values())).tensor_shape.dim
-        return dims[0].size if dims else 0
+        return int(dims[0].size) if dims else 0
 
     @property
-    def kind(self) -> tuple[Any, ...]:
-        """What it has in common with the requests that differ from it in the batch alone."""
+    def kind(self) -> tuple[object, ...]:
+        """What it shares with requests that differ from it in the batch size alone."""
         parts = []
-        for name, message in sorted(self.inputs.items()):
-            same = type(message)()
-            same.CopyFrom(message)
-            if same.tensor_shape.dim:
-                same.tensor_shape.dim[0].size = 0
-            parts.append((name, same.SerializeToString(deterministic=True)))
+        for name, tensor in sorted(self.inputs.items()):
+            stripped = type(tensor)()
+            stripped.CopyFrom(tensor)
+            if stripped.tensor_shape.dim:
+                stripped.tensor_shape.dim[0].size = 0
+            parts.append((name, stripped.SerializeToString(deterministic=True)))
         return self.signature, *parts
 
 
 def read_warmup(folder: Path) -> list[WarmupRequest]:
-    """The requests in the version folder `folder`, in order; none where it has no such file.
+    """Read the requests of the version in `folder`, in order; an empty list if it has none.
 
     Raises:
-        ValueError: the file is damaged, or holds what is not a request to predict.
+        ValueError: The file is damaged, or holds something other than predict requests.
     """
     path = folder / EXTRA / WARMUP_FILE
     if not path.is_file():
@@ -59,16 +63,16 @@ def read_warmup(folder: Path) -> list[WarmupRequest]:
         if log.WhichOneof("log_type") != "predict_log" or not log.predict_log.request.inputs:
             raise ValueError(f"record {number} is not a request to predict")
         request = log.predict_log.request
-        requests.append(WarmupRequest(request.model_spec.signature_name or "serving_default", dict(request.inputs)))
+        requests.append(WarmupRequest(request.model_spec.signature_name or DEFAULT_SIGNATURE, dict(request.inputs)))
     return requests
 
 
-def answer(loaded: Any, request: WarmupRequest) -> dict[str, Any]:
-    """What a loaded SavedModel answers, by output name.
+def answer(loaded: Any, request: WarmupRequest) -> dict[str, tf.Tensor]:
+    """Answer a request with a SavedModel that `tf.saved_model.load` gave; the outputs by name.
 
     Raises:
-        ValueError: it has no such signature, or that takes other inputs.
-        Exception: whatever TensorFlow raises when it runs.
+        ValueError: The model has no such signature, or the signature takes other inputs.
+        Exception: Whatever TensorFlow raises when it runs.
     """
     import tensorflow as tf
 
@@ -81,7 +85,8 @@ def answer(loaded: Any, request: WarmupRequest) -> dict[str, Any]:
             f"{request.signature} takes {', '.join(sorted(expected))}, and the request has "
             f"{', '.join(sorted(request.inputs))}"
         )
-    return function(**{name: tf.constant(tf.make_ndarray(message)) for name, message in request.inputs.items()})
+    inputs = {name: tf.constant(tf.make_ndarray(tensor)) for name, tensor in request.inputs.items()}
+    return function(**inputs)
 
 
 def _records(path: Path) -> Iterator[bytes]:

@@ -2,135 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from serving.development.version_table import ModelConfig, Policy
+from serving.artifacts import find_models
+from serving.configuration.tfs import messages
+from serving.configuration.tfs.model_config import MODELS, read_policy
+from serving.development.version_table import ModelConfig
 from serving.errors import RequestError
 
-_LATEST = Policy()
+if TYPE_CHECKING:
+    from tensorflow_serving.config import model_server_config_pb2 as pb2
 
 
 def from_folder(folder: Path) -> list[ModelConfig]:
-    """Every model in a folder that `export` wrote to, the newest version of each.
-
-    Raises:
-        RequestError: there is none.
-    """
-    from serving.artifacts import find_models
-
+    """Return every model in a folder that `export` wrote to, with its newest version."""
     return [ModelConfig(model.name, model.base_path) for model in find_models(folder)]
 
 
 def from_file(path: Path, models: Path | None) -> list[ModelConfig]:
-    """The models of a model config file (text format of `ModelServerConfig`).
+    """Return the models of a model config file; `models` stands for the container's /models in its base paths."""
+    return from_message(messages.read(path, "ModelServerConfig", "model config"), models, str(path))
 
-    Args:
-        path: the file.
-        models: the folder that stands for the container's /models in the file's base paths.
+
+def from_message(message: pb2.ModelServerConfig, models: Path | None, where: str) -> list[ModelConfig]:
+    """Return the models of a `ModelServerConfig`; `where` names it in errors.
 
     Raises:
-        RequestError: it cannot be read, or describes what cannot be served here.
+        RequestError: It describes something that cannot be served here.
     """
-    from serving.configuration import messages
-
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"The model config {path} cannot be read: {error}.") from error
-    return from_message(messages.parse(text, messages.model_server_config(), str(path)), models, str(path))
-
-
-def from_message(message: Any, models: Path | None, where: str) -> list[ModelConfig]:
-    """The models of a `ModelServerConfig`; `where` names it in errors."""
     if message.WhichOneof("config") == "custom_model_config":
         raise RequestError(f"{where} holds a custom_model_config; list the models in model_config_list.")
-    configs = [_model(config, models, where) for config in message.model_config_list.config]
-    _refuse_twice((config.name for config in configs), where)
-    return configs
+    configs: dict[str, ModelConfig] = {}
+    for entry in message.model_config_list.config:
+        if entry.name in configs:
+            raise RequestError(f"{where} lists {entry.name} twice; remove one of the two.")
+        configs[entry.name] = _read_entry(entry, models, where)
+    return list(configs.values())
 
 
-def _model(config: Any, models: Path | None, where: str) -> ModelConfig:
-    if not config.name or not config.base_path:
-        raise RequestError(f"{where}: a model has no {'base_path' if config.name else 'name'}; give it one.")
-    if config.model_platform not in ("", "tensorflow"):
+def _read_entry(entry: pb2.ModelConfig, models: Path | None, where: str) -> ModelConfig:
+    if not entry.name or not entry.base_path:
+        raise RequestError(f"{where}: a model has no {'base_path' if entry.name else 'name'}; give it one.")
+    if entry.model_platform not in ("", "tensorflow"):
         raise RequestError(
-            f"{where}: {config.name} has model_platform {config.model_platform!r}; only 'tensorflow' is served."
+            f"{where}: {entry.name} has model_platform {entry.model_platform!r}; only 'tensorflow' is served."
         )
-    return ModelConfig(
-        config.name, _base_path(config, models, where), _policy(config, where), dict(config.version_labels)
-    )
+    policy = read_policy(entry)
+    if policy.specific == ():
+        raise RequestError(f"{where}: {entry.name} asks for specific versions and names none.")
+    return ModelConfig(entry.name, _base_path(entry, models, where), policy, dict(entry.version_labels))
 
 
-def _base_path(config: Any, models: Path | None, where: str) -> Path:
-    from serving.configuration.model_config import MODELS
-
-    path = Path(config.base_path)
+def _base_path(entry: pb2.ModelConfig, models: Path | None, where: str) -> Path:
+    path = Path(entry.base_path)
     if models is not None and path.is_relative_to(MODELS):
         inside = path.relative_to(MODELS)
         if ".." in inside.parts:
-            raise RequestError(f"{where}: {config.name} has a base_path with '..' in it: {config.base_path}.")
+            raise RequestError(f"{where}: {entry.name} has a base_path with '..' in it: {entry.base_path}.")
         return models / inside
     if not path.is_absolute():
-        raise RequestError(
-            f"{where}: {config.name} has a relative base_path, {config.base_path}; give an absolute one."
-        )
+        raise RequestError(f"{where}: {entry.name} has a relative base_path, {entry.base_path}; give an absolute one.")
     if models is None and path.is_relative_to(MODELS) and not path.is_dir():
         raise RequestError(
-            f"{where}: the base_path of {config.name} is {path}, as in a container. Say which folder stands for "
+            f"{where}: the base_path of {entry.name} is {path}, as in a container. Say which folder stands for "
             f"{MODELS}: --models artifacts/."
         )
     return path
 
 
-def _policy(config: Any, where: str) -> Policy:
-    policy = config.model_version_policy
-    match policy.WhichOneof("policy_choice"):
-        case "all":
-            return Policy(latest=0)
-        case "specific":
-            if not policy.specific.versions:
-                raise RequestError(f"{where}: {config.name} asks for specific versions and names none.")
-            return Policy(specific=tuple(policy.specific.versions))
-        case "latest":
-            return Policy(latest=policy.latest.num_versions or 1)
-    return _LATEST
-
-
-def _refuse_twice(names: Iterable[str], where: str) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise RequestError(f"{where} lists {name} twice; leave one of them out.")
-        seen.add(name)
-
-
 def reader(models: Path | None, config: Path | None) -> Callable[[], Sequence[ModelConfig] | None]:
-    """A function that gives the models when it is first called, and later only when the config file has changed.
+    """Return a function that reads the list of models: of the config file, or of the folder `models` without one.
 
-    Raises (when called):
-        RequestError: neither was given, or the file cannot be read or used.
+    It returns None while nothing has changed, and raises a RequestError if there is nothing to read.
     """
-    seen: list[object] = []
+    last: list[object] = []  # what the last call saw
 
     def read() -> Sequence[ModelConfig] | None:
         if config is None:
-            if seen:
+            if last:
                 return None
-            seen.append(models)
+            last.append(models)
             if models is None:
                 raise RequestError("Say what to serve: --models artifacts/, or --config FILE.")
             return from_folder(models)
         try:
-            now = (config.stat().st_mtime_ns, config.stat().st_size, config.stat().st_ino)
+            stat = config.stat()
         except OSError as error:
-            if seen:
+            if last:
                 return None  # it is being replaced
             raise RequestError(f"The model config {config} cannot be read: {error}.") from error
-        if seen == [now]:
+        if last == [state := (stat.st_mtime_ns, stat.st_size, stat.st_ino)]:
             return None
-        seen[:] = [now]
+        last[:] = [state]
         return from_file(config, models)
 
     return read

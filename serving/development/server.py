@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.development.batching import Batching
-from serving.development.servable import Servable
+from serving.development.runtime.batching import Batching
+from serving.development.runtime.servable import Servable
+from serving.development.runtime.warmup import warm_up
 from serving.development.version_table import ModelConfig, Table
-from serving.development.warmup import warm_up
 from serving.errors import RequestError
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Listening:
 
 
 def make_table(batching: Batching | None) -> Table:
-    """A version table that loads SavedModels, warms them up, and batches their requests."""
+    """Make a version table that loads SavedModels, warms them up, and batches their requests."""
 
     def load(folder: Path) -> Servable:
         servable = Servable(folder, batching)
@@ -52,7 +52,7 @@ def make_table(batching: Batching | None) -> Table:
 
 @contextmanager
 def following(table: Table, read_configs: Callable[[], Sequence[ModelConfig] | None]) -> Iterator[None]:
-    """Poll the file system every second, in a thread of its own, and `read_configs` for a new list of models."""
+    """Poll the file system every second in a thread, and `read_configs` for a new list of models."""
     stop = threading.Event()
 
     def follow() -> None:
@@ -63,7 +63,7 @@ def following(table: Table, read_configs: Callable[[], Sequence[ModelConfig] | N
                     table.configure(configs)
                 table.poll()
             except Exception as error:
-                logger.error("the models could not be looked at: %s", error)
+                logger.error("the models could not be polled: %s", error)
 
     thread = threading.Thread(target=follow, name="versions", daemon=True)
     thread.start()
@@ -81,23 +81,22 @@ def listening(
     """Answer REST and gRPC while the block runs; both listen when it starts.
 
     Args:
-        listener: the socket for REST, as `bind` gives it; it is closed in the end.
-        grpc_port: for gRPC, at the same host; 0 is any free one.
-        models: the folder that stands for /models in a list of models that comes over gRPC.
-
-    Raises:
-        RequestError: the port for gRPC is taken.
+        table: The models to serve.
+        listener: The socket for REST, as `bind` gives it. It is closed in the end.
+        grpc_port: The port for gRPC, at the same host; 0 is any free one.
+        models: The folder that stands for /models in a list of models that comes over gRPC.
     """
     import uvicorn
 
-    from serving.development import grpc_service, rest
+    from serving.development import grpc_service
+    from serving.development.rest import app
 
     host, rest_port, *_ = listener.getsockname()
     shown = f"[{host}]" if ":" in host else host
     with listener:
         grpc_server, grpc_port = grpc_service.start(table, f"{shown}:{grpc_port}", models=models)
         config = uvicorn.Config(
-            rest.make_app(table),
+            app.make_app(table),
             log_config=None,
             log_level=logging.WARNING,
             access_log=False,
@@ -121,13 +120,13 @@ def listening(
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket for REST, at any free port for 0. Bound before the models are loaded, which takes much longer.
+    """Open a socket for REST, before the models are loaded, which takes much longer; port 0 is any free one.
 
     Raises:
-        RequestError: the port is taken, or the host is no address of this machine.
+        RequestError: The port is taken, or the host is not an address of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's delay off (40 ms an answer) only where the protocol is named.
+    # asyncio turns Nagle's delay off (40 ms an answer) only if the protocol is named.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":

@@ -1,4 +1,4 @@
-"""The status of a request: the canonical codes that TensorFlow and gRPC share, and what REST answers for each."""
+"""The status of a request: the canonical codes that TensorFlow and gRPC share, and the HTTP status of each."""
 
 from __future__ import annotations
 
@@ -9,50 +9,37 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import tensorflow as tf
 
-_LONGEST_MESSAGE = 1000  # characters; TensorFlow quotes whole tensors in some
+_LONGEST_MESSAGE = 1000  # characters; some of TensorFlow's messages quote whole tensors
 
 
 class Code(IntEnum):
     """Canonical status codes (google.rpc.Code), with the same numbers in TensorFlow and gRPC."""
 
-    OK = 0
-    CANCELLED = 1
-    UNKNOWN = 2
-    INVALID_ARGUMENT = 3
-    DEADLINE_EXCEEDED = 4
-    NOT_FOUND = 5
-    ALREADY_EXISTS = 6
-    PERMISSION_DENIED = 7
-    RESOURCE_EXHAUSTED = 8
-    FAILED_PRECONDITION = 9
-    ABORTED = 10
-    OUT_OF_RANGE = 11
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-    UNAVAILABLE = 14
-    DATA_LOSS = 15
-    UNAUTHENTICATED = 16
+    http: int  # the status that REST answers with
 
+    OK = 0, 200
+    CANCELLED = 1, 499
+    UNKNOWN = 2, 500
+    INVALID_ARGUMENT = 3, 400
+    DEADLINE_EXCEEDED = 4, 504
+    NOT_FOUND = 5, 404
+    ALREADY_EXISTS = 6, 409
+    PERMISSION_DENIED = 7, 403
+    RESOURCE_EXHAUSTED = 8, 429
+    FAILED_PRECONDITION = 9, 400
+    ABORTED = 10, 409
+    OUT_OF_RANGE = 11, 400
+    UNIMPLEMENTED = 12, 501
+    INTERNAL = 13, 500
+    UNAVAILABLE = 14, 503
+    DATA_LOSS = 15, 500
+    UNAUTHENTICATED = 16, 401
 
-HTTP_STATUS = {
-    Code.OK: 200,
-    Code.CANCELLED: 499,
-    Code.UNKNOWN: 500,
-    Code.INVALID_ARGUMENT: 400,
-    Code.DEADLINE_EXCEEDED: 504,
-    Code.NOT_FOUND: 404,
-    Code.ALREADY_EXISTS: 409,
-    Code.PERMISSION_DENIED: 403,
-    Code.RESOURCE_EXHAUSTED: 429,
-    Code.FAILED_PRECONDITION: 400,
-    Code.ABORTED: 409,
-    Code.OUT_OF_RANGE: 400,
-    Code.UNIMPLEMENTED: 501,
-    Code.INTERNAL: 500,
-    Code.UNAVAILABLE: 503,
-    Code.DATA_LOSS: 500,
-    Code.UNAUTHENTICATED: 401,
-}
+    def __new__(cls, number: int, http: int = 500) -> Code:
+        """Make the code of a number, with its HTTP status."""
+        code = int.__new__(cls, number)
+        code._value_, code.http = number, http
+        return code
 
 
 class StatusError(Exception):
@@ -65,12 +52,12 @@ class StatusError(Exception):
 
 
 def invalid(message: str) -> StatusError:
-    """The error for a request that is wrong in itself, whatever the state of the server."""
+    """Make the error for a request that is wrong in itself, whatever the state of the server."""
     return StatusError(Code.INVALID_ARGUMENT, message)
 
 
 def from_tensorflow(error: tf.errors.OpError) -> StatusError:
-    """What the runtime said, without the stack and the file names that it says it with."""
+    """Make the error for one of TensorFlow's, without the stack and the file names in it."""
     try:
         code = Code(error.error_code)
     except ValueError:
@@ -79,7 +66,7 @@ def from_tensorflow(error: tf.errors.OpError) -> StatusError:
 
 
 def readable(message: str) -> str:
-    """The sentence in an error of TensorFlow's: what stands after the traceback and before the list of nodes."""
+    """Return the sentence in an error of TensorFlow's: what comes after the traceback and before the list of nodes."""
     message = re.split(r"^Node: '[^\n]*'\n", message, flags=re.MULTILINE)[-1]
     message = re.split(r"\n\s*\[\[|\n\nOriginal stack trace", message)[0]
     lines = [line for line in message.splitlines() if not line.lstrip().startswith('File "')]

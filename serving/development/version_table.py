@@ -1,26 +1,26 @@
 """The version table: which versions of which models are in memory, and what became of the others.
 
-Versions come and go as in TensorFlow Serving: every folder with a whole number as its name is a version, the policy of
-the model chooses among them, and an old version is let go only after a new one has been loaded, so that a model is
-never without one.
+Versions come and go as in TensorFlow Serving: every folder named by a whole number is a version, the policy of the
+model chooses among them, and an old version is unloaded only after a new one was loaded, so a model is never without.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
-from serving.development.servable import Servable
+from serving.artifacts import GREATEST_VERSION
+from serving.configuration.tfs.model_config import Policy
+from serving.development.runtime.servable import Servable
 from serving.development.statuses import Code, StatusError, invalid
 
 logger = logging.getLogger(__name__)
 _REMEMBERED = 20  # versions of a model that failed or were unloaded, and are still reported
-_GREATEST_VERSION = 2**63 - 1
 
 
 class State(IntEnum):
@@ -35,45 +35,39 @@ class State(IntEnum):
 
 
 @dataclass(frozen=True)
-class Policy:
-    """Which of the versions found are served: the `latest` so many, the `specific` ones, or with `latest` 0 all."""
-
-    latest: int = 1
-    specific: tuple[int, ...] | None = None
-
-    def choose(self, found: Iterable[int]) -> list[int]:
-        """The chosen versions, ascending."""
-        if self.specific is not None:
-            return sorted(set(found) & set(self.specific))
-        return sorted(found)[-self.latest :]
-
-
-@dataclass(frozen=True)
 class ModelConfig:
-    """A model as the configuration has it: its name, the folder of its versions, which of them, and their labels."""
+    """A model of the configuration."""
 
     name: str
-    base_path: Path
+    base_path: Path  # the folder of its versions
     policy: Policy = field(default_factory=Policy)
     labels: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
 class Version:
-    """A version of a model: its state, why it is in it, and the number of requests that use it right now."""
+    """A version of a model."""
 
     number: int
     folder: Path
     state: State = State.START
-    code: Code = Code.OK
-    message: str = ""
-    servable: Servable | None = None
-    users: int = 0
-    fingerprint: tuple[int, ...] = ()
+    code: Code = Code.OK  # why it ended; OK if it was unloaded
+    message: str = ""  # the same in words
+    servable: Servable | None = None  # while it is loaded
+    users: int = 0  # requests that use it right now
+    fingerprint: tuple[int, ...] = ()  # of its files when they were loaded
+
+
+@dataclass(frozen=True)
+class Leased:
+    """A loaded version that stays in memory while a request uses it."""
+
+    number: int
+    servable: Servable
 
 
 class Table:
-    """The models and their versions. Requests take a version with `lease`; `poll` follows the file system."""
+    """The models and their versions. A request takes a version with `lease`; `poll` follows the file system."""
 
     def __init__(self, load: Callable[[Path], Servable]) -> None:
         self._load = load
@@ -83,34 +77,30 @@ class Table:
         self._polling = threading.Lock()  # one poll at a time: loading is slow and must not happen twice
 
     def configure(self, configs: Sequence[ModelConfig]) -> None:
-        """Replace the list of models; what changes is loaded and unloaded by the next `poll`."""
+        """Replace the list of models. The next `poll` loads and unloads what has changed."""
         with self._lock:
             self._configs = {config.name: config for config in configs}
             for name in self._configs:
                 self._versions.setdefault(name, {})
 
     def names(self) -> list[str]:
-        """The models that are configured."""
+        """Return the names of the configured models."""
         with self._lock:
             return sorted(self._configs)
 
     def labels(self, name: str) -> dict[str, int]:
-        """The labels of a model and their versions."""
+        """Return the labels of a model and their versions."""
         with self._lock:
             return dict(self._configs[name].labels) if name in self._configs else {}
 
     def versions(self, name: str) -> list[Version]:
-        """The versions of a model, newest first; none for a model that is not configured."""
+        """Return the versions of a model, newest first; an empty list for a model that is not configured."""
         with self._lock:
-            found = self._versions.get(name, {}) if name in self._configs else {}
-            return [version for _, version in sorted(found.items(), reverse=True)]
+            versions = self._versions.get(name, {}) if name in self._configs else {}
+            return [version for _, version in sorted(versions.items(), reverse=True)]
 
     def statuses(self, name: str, number: int | None = None) -> list[Version]:
-        """The versions of a model or the one asked for, newest first; never none.
-
-        Raises:
-            StatusError: NOT_FOUND, there is none.
-        """
+        """Return the versions of a model, or the one asked for, newest first; raise NOT_FOUND if there is none."""
         chosen = [v for v in self.versions(name) if number in (None, v.number)]
         if not chosen:
             which = f"version {number} of model {name}" if number is not None else f"any versions of model {name}"
@@ -118,21 +108,17 @@ class Table:
         return chosen
 
     @contextmanager
-    def lease(self, name: str, number: int | None = None, label: str | None = None) -> Iterator[Version]:
-        """A loaded version, kept in memory while it is used: the one asked for, or the newest.
-
-        Raises:
-            StatusError: INVALID_ARGUMENT for an unknown label, NOT_FOUND for an unknown model or version.
-        """
-        version = self._take(name, number, label)
+    def lease(self, name: str, number: int | None = None, label: str | None = None) -> Iterator[Leased]:
+        """Keep a version in memory while it is used: the one asked for, or the newest."""
+        version, servable = self._take(name, number, label)
         try:
-            yield version
+            yield Leased(version.number, servable)
         finally:
             with self._lock:
                 version.users -= 1
                 self._lock.notify_all()
 
-    def _take(self, name: str, number: int | None, label: str | None) -> Version:
+    def _take(self, name: str, number: int | None, label: str | None) -> tuple[Version, Servable]:
         with self._lock:
             config = self._configs.get(name)
             if label:
@@ -141,33 +127,32 @@ class Table:
                 if label not in config.labels:
                     raise invalid(f"Unrecognized servable version label: {label}")
                 number = config.labels[label]
-            available = [v for v in self._versions.get(name, {}).values() if v.state is State.AVAILABLE]
-            if config is None or (number is None and not available):
-                raise StatusError(Code.NOT_FOUND, f"Servable not found for request: Latest({name})")
-            version = max((v for v in available if number in (None, v.number)), key=lambda v: v.number, default=None)
-            if version is None:
-                raise StatusError(Code.NOT_FOUND, f"Servable not found for request: Specific({name}, {number})")
-            version.users += 1
-            return version
+            versions = sorted(self._versions.get(name, {}).items(), reverse=True) if config is not None else []
+            for _, version in versions:
+                if version.state is State.AVAILABLE and version.servable and number in (None, version.number):
+                    version.users += 1
+                    return version, version.servable
+            which = f"Latest({name})" if config is None or number is None else f"Specific({name}, {number})"
+            raise StatusError(Code.NOT_FOUND, f"Servable not found for request: {which}")
 
     def poll(self) -> None:
-        """Look at the folders once: load what is new and chosen, then let go of what no longer is."""
+        """Look at the folders once: load what is new and chosen, then unload what no longer is."""
         with self._polling:
             with self._lock:
                 known = sorted(self._versions)
                 configs = dict(self._configs)
             for name in known:
                 config = configs.get(name)
-                found = find_versions(config.base_path) if config else {}
-                if found is None:
+                folders = find_versions(config.base_path) if config else {}
+                if folders is None:
                     continue  # a folder that is being replaced is gone for a moment
-                chosen = config.policy.choose(found) if config else []
+                chosen = config.policy.choose(folders) if config else []
                 for number in chosen:
-                    self._load_version(name, number, found[number])
+                    self._load_version(name, number, folders[number])
                 self._release(name, set(chosen))
 
     def close(self) -> None:
-        """Unload everything, after the requests that are running."""
+        """Unload everything, once the running requests have ended."""
         self.configure(())
         self.poll()
 
@@ -176,7 +161,7 @@ class Table:
         if old and old.state is not State.END:
             return
         fingerprint = _fingerprint(folder)
-        # A version that failed is tried again once its files change: it may have been found half copied.
+        # A version that failed is tried again once its files change: it may have been half copied.
         if old and old.code is not Code.OK and old.fingerprint == fingerprint:
             return
         with self._lock:
@@ -207,8 +192,8 @@ class Table:
                 while version.users:
                     self._lock.wait()
                 servable, version.servable = version.servable, None
-            assert servable is not None
-            servable.close()
+            if servable is not None:
+                servable.close()
             with self._lock:
                 version.state = State.END
             logger.info("%s: version %d is unloaded", name, version.number)
@@ -225,23 +210,20 @@ class Table:
 
 
 def find_versions(base_path: Path) -> dict[int, Path] | None:
-    """The version folders in a base path, whatever is in them; other names ("v1", "0.1", hidden ones) are none.
+    """Return the version folders in a base path, whatever they hold; None if the path does not exist.
 
-    None where there is no such path.
+    Other names, such as "v1", "0.1" and hidden ones, are not versions.
     """
     try:
         children = list(base_path.iterdir())
     except OSError:
         return None
-    found = {}
-    for child in children:
-        if child.name.isascii() and child.name.isdecimal() and int(child.name) <= _GREATEST_VERSION and child.is_dir():
-            found[int(child.name)] = child
-    return found
+    numbered = [child for child in children if child.name.isascii() and child.name.isdecimal() and child.is_dir()]
+    return {int(child.name): child for child in numbered if int(child.name) <= GREATEST_VERSION}
 
 
 def _fingerprint(folder: Path) -> tuple[int, ...]:
-    """Changes when a file of a version does: how many there are, their bytes, the newest change."""
+    """Return what changes when a file of a version does: the number of files, their bytes, the newest change."""
     try:
         stats = [file.stat() for file in folder.rglob("*")]
     except OSError:

@@ -1,1 +1,1 @@
-"""Commands that examine and change what a server has: doctor, promote, rollback, load test."""
+"""What is done with exported models before and while they are served: check, add a version, move labels, load test."""

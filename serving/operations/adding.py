@@ -1,36 +1,37 @@
-"""A new version beside those of a model: checked, copied whole, and there with one rename."""
+"""Add a version to a model: it is checked, copied whole, and appears with one rename."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from kerascnn.console import quiet
 from serving.artifacts import BASE_PATHS, ServedModel, find_versions, is_saved_model
 from serving.contract import EXTRA, LABELS_FILE, MANIFEST_FILE
 from serving.contract.operators import read_saved_model
 from serving.errors import RequestError, ServingError
+from serving.files import locked
 from serving.findings import errors
 from serving.operations import trial
 from serving.operations.folders import digest
 
 
 def add_version(model: ServedModel, source: Path) -> int:
-    """Check the SavedModel of the export folder `source` and copy it beside the versions of `model`; its number.
+    """Check the SavedModel of the export folder `source`, copy it beside the versions of a model, return its number.
 
     Raises:
-        RequestError: there is no SavedModel in `source`.
-        ServingError: a server would not load it, or it could not be copied; nothing was changed.
+        RequestError: There is no SavedModel in `source`.
+        ServingError: A server would not load it, or it could not be copied. Nothing was changed.
     """
     folder, manifest = find_version(source)
     _check_version(folder)
-    with _alone(model):
-        for left in model.base_path.glob(".*.partial-*"):  # of a run that was killed
-            shutil.rmtree(left, ignore_errors=True)
+    holder = model.base_path.parent if model.base_path.name in BASE_PATHS else model.base_path
+    # An export to this folder holds the same lock.
+    with locked(holder.with_name(f".{holder.name}.lock"), f"Another run is writing to {holder}."):
+        for remains in model.base_path.glob(".*.partial-*"):  # of a run that was killed
+            shutil.rmtree(remains, ignore_errors=True)
         version = max(find_versions(model.base_path)) + 1
         partial = model.base_path / f".{version}.partial-{os.getpid()}"
         try:
@@ -43,52 +44,36 @@ def add_version(model: ServedModel, source: Path) -> int:
     return version
 
 
-@contextmanager
-def _alone(model: ServedModel) -> Iterator[None]:
-    """Keep other runs, and exports of the same model, away."""
-    from filelock import FileLock, Timeout
-
-    folder = model.base_path.parent if model.base_path.name in BASE_PATHS else model.base_path
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))  # the one that an export to this folder holds
-    try:
-        lock.acquire(timeout=10)
-    except Timeout:
-        raise ServingError(f"Another run is writing to {folder}. Run it again when that has ended.") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def differences(old: Path, new: Path) -> Iterator[str]:
-    """What clients of the version in `old` would stumble on in that in `new`, as ends of a sentence."""
+    """Say what clients of the version in `old` would stumble on in the one in `new`, as ends of a sentence."""
     before, after = _signatures(old), _signatures(new)
     for name in sorted(before.keys() - after.keys()):
         yield f"it has no signature {name}."
     for name in sorted(before.keys() & after.keys()):
         if before[name] != after[name]:
             yield f"its signature {name} takes or gives other tensors: {after[name]}, not {before[name]}."
-    texts = [path.read_text(encoding="utf-8") if path.is_file() else "" for path in map(_labels_file, (old, new))]
-    if texts[0] != texts[1]:
+    paths = [folder / EXTRA / LABELS_FILE for folder in (old, new)]
+    labels = [path.read_text(encoding="utf-8") if path.is_file() else "" for path in paths]
+    if labels[0] != labels[1]:
         yield "it has other labels."
 
 
 def find_version(source: Path) -> tuple[Path, Path | None]:
-    """The SavedModel in an export folder, and the manifest that describes it.
+    """Find the SavedModel in an export folder, and the manifest that describes it.
 
     Raises:
-        RequestError: there is none.
+        RequestError: There is no SavedModel.
     """
     if source.is_dir() and is_saved_model(source):
         return source, None
-    found = [source / name / "1" for name in BASE_PATHS if is_saved_model(source / name / "1")]
-    if not found:
+    folder = next((source / name / "1" for name in BASE_PATHS if is_saved_model(source / name / "1")), None)
+    if folder is None:
         raise RequestError(
             f"There is no SavedModel in {source}. Give the folder of one export, such as candidates/squeezenet; it is "
             "written by: python -m export --model squeezenet --saved-model --output candidates."
         )
     manifest = source / MANIFEST_FILE
-    return found[0], manifest if manifest.is_file() else None
+    return folder, manifest if manifest.is_file() else None
 
 
 def _check_version(folder: Path) -> None:
@@ -97,9 +82,8 @@ def _check_version(folder: Path) -> None:
         if loaded is not None:
             findings += trial.check_signatures(folder, loaded.module)
             findings += trial.check_warmup(folder, loaded.module)[1]
-    wrong = errors(findings)
-    if wrong:
-        raise ServingError("It is not added, for a server would not serve it:\n" + "\n".join(map(str, wrong)))
+    if wrong := errors(findings):
+        raise ServingError("It is not added, because a server would not serve it:\n" + "\n".join(map(str, wrong)))
 
 
 def _copy(folder: Path, target: Path, manifest: Path | None) -> None:
@@ -111,7 +95,7 @@ def _copy(folder: Path, target: Path, manifest: Path | None) -> None:
         shutil.copyfile(manifest, target / EXTRA / MANIFEST_FILE)
 
 
-def _signatures(folder: Path) -> dict[str, Any]:
+def _signatures(folder: Path) -> dict[str, dict[str, str]]:
     with quiet():
         graphs = read_saved_model(folder).meta_graphs
     return {
@@ -122,7 +106,3 @@ def _signatures(folder: Path) -> dict[str, Any]:
         for name, signature in graphs[0].signature_def.items()
         if not name.startswith("__")
     }
-
-
-def _labels_file(folder: Path) -> Path:
-    return folder / EXTRA / LABELS_FILE

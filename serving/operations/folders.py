@@ -1,4 +1,4 @@
-"""What a server would pass over, or stumble on, among the folders of a model; found without loading anything."""
+"""What a server would pass over or stumble on among the folders of a model, found without loading anything."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from serving.artifacts import (
     BASE_PATHS,
+    NAME_RULE,
     ServedModel,
     find_base_path,
     find_versions,
@@ -22,23 +23,22 @@ from serving.findings import Finding
 
 
 def find_intended_base_path(folder: Path) -> Path | None:
-    """Like `find_base_path`; also a folder whose versions are all unfinished, and None where nothing was intended."""
-    found = find_base_path(folder)
-    if found is not None or folder.name.startswith(".") or not folder.is_dir():
-        return found
-    return (
-        folder if any(parse_version(child.name) is not None and child.is_dir() for child in folder.iterdir()) else None
-    )
+    """Find a base path as `find_base_path` does, also one whose versions are all unfinished; None for other folders."""
+    base_path = find_base_path(folder)
+    if base_path is not None or folder.name.startswith(".") or not folder.is_dir():
+        return base_path
+    numbered = any(parse_version(child.name) is not None and child.is_dir() for child in folder.iterdir())
+    return folder if numbered else None
 
 
 def check(name: str, base_path: Path) -> Iterator[Finding]:
-    """What is wrong with the names of a model and of its versions, and with what lies in their folders."""
+    """Find what is wrong with the names of a model and its versions, and with the content of their folders."""
     if not is_name(name):
-        what = f"A model cannot be served as {name!r}: letters, digits, '.', '_' and '-', a letter or digit first."
+        what = f"A model cannot be served as {name!r}: {NAME_RULE}"
         yield Finding("error", str(base_path), what, "Rename its folder.")
     versions = find_versions(base_path)
     unused = versions[-1] + 1 if versions else 1
-    count = 0
+    is_empty = not versions
     for child in sorted(base_path.iterdir()):
         if not child.is_dir() or child.name.startswith("."):
             continue
@@ -46,22 +46,22 @@ def check(name: str, base_path: Path) -> Iterator[Finding]:
         if version is None and is_saved_model(child):
             what = "The folder of a version is named by a whole number such as 1; a server passes over this one."
             yield Finding("error", str(child), what, f"Rename it to {unused}.")
-            count += 1
+            is_empty = False
         elif version is not None and not is_saved_model(child):
             what = "It holds no saved_model.pb, and a server tries to load it all the same."
             yield Finding("error", str(child), what, "Remove it, or add the version again with: serving promote.")
-            count += 1
-    if not versions and not count:
+            is_empty = False
+    if is_empty:
         what = "It holds no version: a folder named 1, 2, … with a saved_model.pb in it."
         yield Finding("error", str(base_path), what, "Export the model again, with --saved-model.")
     if base_path.name == BASE_PATHS[0] and (other := base_path.with_name(BASE_PATHS[1])).is_dir():
         yield Finding(
-            "warning", str(other), f"It is not served: {base_path.name} lies beside it.", "Remove one of them."
+            "warning", str(other), f"It is not served, because {base_path.name} is beside it.", "Remove one of them."
         )
 
 
 def check_manifest(model: ServedModel) -> Iterator[Finding]:
-    """Whether each version is what its manifest describes, and what that says of the weights."""
+    """Find versions that are not what their manifest describes, and weights that it says are random."""
     for version in model.versions:
         folder = model.path(version)
         entry = _described(model, version)
@@ -74,7 +74,7 @@ def check_manifest(model: ServedModel) -> Iterator[Finding]:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of the lines `SHA-256  path` of a version's files, as its manifest has it.
+    """Return the checksum of a version as its manifest has it: SHA-256 of the lines `SHA-256  path` of its files.
 
     The manifest that `promote` puts into the folder is left out: it cannot hold its own checksum.
     """
@@ -88,7 +88,7 @@ def digest(folder: Path) -> str:
 
 
 def _described(model: ServedModel, version: int) -> dict[str, Any] | None:
-    """The entry of a version in the manifest that it came with; None where there is none."""
+    """Return the entry of a version in the manifest that it came with; None if there is none."""
     manifest = read_manifest(model.path(version) / EXTRA / MANIFEST_FILE)
     paths = [f"{name}/1" for name in BASE_PATHS]
     if manifest is None and model.base_path.name in BASE_PATHS:

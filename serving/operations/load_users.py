@@ -1,8 +1,8 @@
-"""The users of a load test, for Locust: `python -m serving loadtest` starts Locust with this file.
+"""The users of a load test. `python -m serving loadtest` starts Locust with this file.
 
 Closed loop: each user sends its next photo when the last one is answered, so a slow server is asked less. Open loop:
-photos are sent at times drawn beforehand, whatever the server does, and latency counts from those times. Every reply is
-compared with the answer that the server gave before the test.
+photos are sent at random times, whatever the server does, and latency counts from those times. Every reply is compared
+with the answer that the server gave before the test.
 """
 
 from __future__ import annotations
@@ -13,28 +13,27 @@ import os
 import random
 import time
 from pathlib import Path
-from typing import Any
 
 import gevent
 from locust import FastHttpUser, events, task
 
 _PLAN = json.loads(Path(os.environ["SERVING_LOAD_PLAN"]).read_text(encoding="utf-8"))
-_MOST_IN_FLIGHT = 2000  # beyond this the machine that asks would be what is measured
+_MOST_IN_FLIGHT = 2000  # beyond this the test would measure the machine that asks
 _samples: list[tuple[float, float, int, str]] = []  # seconds since the start, latency in seconds, status, outcome
 _begin = time.perf_counter()
 
 
 class Visitor(FastHttpUser):
-    """Sends photos."""
+    """A user who sends photos."""
 
     connection_timeout = network_timeout = _PLAN["timeout"]
     max_retries = 0
     concurrency = _MOST_IN_FLIGHT if _PLAN["rate"] else 1
-    photos: Any = itertools.cycle(_PLAN["photos"])  # of all users together
+    photos = itertools.cycle(_PLAN["photos"])  # of all users together
 
     @task
     def visit(self) -> None:
-        """One photo in the closed loop; in the open loop, all of them."""
+        """Send one photo in the closed loop; in the open loop, send all of them."""
         if not _PLAN["rate"]:
             self._send(time.perf_counter())
             return
@@ -82,12 +81,12 @@ def _judge(status: int, text: str, expected: int) -> str:
 
 
 @events.spawning_complete.add_listener
-def _start_counting(user_count: int, **_: Any) -> None:
+def _start_counting(user_count: int, **_: object) -> None:
     global _begin
     _samples.clear()
     _begin = time.perf_counter()
 
 
 @events.quitting.add_listener
-def _write(**_: Any) -> None:
+def _write(**_: object) -> None:
     Path(_PLAN["samples"]).write_text(json.dumps(_samples), encoding="utf-8")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serving import contract
 from serving.contract.operators import SERVER, problems, read_saved_model
 from serving.contract.warmup import MOST, answer, read_warmup
 from serving.findings import Finding
+
+if TYPE_CHECKING:
+    from tensorflow.core.framework.graph_pb2 import GraphDef
 
 _AGAIN = "Export the model again, or copy the version again if it was copied."
 # Types that a server cannot put into JSON.
@@ -19,14 +22,18 @@ _NOT_JSON = ("float16", "bfloat16", "uint16")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A loaded SavedModel, and the GraphDef messages that it was made from."""
+    """A loaded SavedModel: the object with its signatures, and the graphs that it was made from."""
 
     module: Any
-    graphs: list[Any]
+    graphs: list[GraphDef]
 
 
 def load(folder: Path) -> tuple[Loaded | None, list[Finding]]:
-    """Load the version in `folder`; None where it does not load. What its operators lack on a server is found too."""
+    """Load the version in `folder`.
+
+    Returns:
+        The version, None if it does not load; and what is wrong with it, operators that a server lacks included.
+    """
     import tensorflow as tf
 
     where = str(folder)
@@ -39,17 +46,17 @@ def load(folder: Path) -> tuple[Loaded | None, list[Finding]]:
     try:
         module = tf.saved_model.load(str(folder))
     except Exception as error:  # whatever TensorFlow raises; a server would not load it either
-        return None, [*findings, Finding("error", where, f"It does not load: {first_line(error)}", _AGAIN)]
+        return None, [*findings, Finding("error", where, f"It does not load: {_first_line(error)}", _AGAIN)]
     return Loaded(module, graphs), findings
 
 
 def check_signatures(folder: Path, module: Any) -> Iterator[Finding]:
-    """What is wrong, or missed, among the signatures and the labels of a loaded version."""
+    """Find what is wrong or missing among the signatures and the labels of a loaded version."""
     where, signatures = str(folder), module.signatures
     if contract.DEFAULT_SIGNATURE not in signatures:
         what = f"There is no signature {contract.DEFAULT_SIGNATURE!r}, which requests without a name call."
-        found = ", ".join(sorted(signatures)) or "none"
-        yield Finding("error", where, f"{what} Found: {found}.", "Export it with python -m export --saved-model.")
+        names = ", ".join(sorted(signatures)) or "none"
+        yield Finding("error", where, f"{what} Found: {names}.", "Export it with python -m export --saved-model.")
     if contract.BYTES_SIGNATURE not in signatures:
         what = f"There is no {contract.BYTES_SIGNATURE}: clients must prepare photos themselves and send large floats."
         mend = "Export it with --preprocessing NAME, which says how its photos are prepared."
@@ -66,9 +73,8 @@ def check_signatures(folder: Path, module: Any) -> Iterator[Finding]:
     yield from _check_labels(folder, signatures)
 
 
-def _check_labels(folder: Path, signatures: Any) -> Iterator[Finding]:
+def _check_labels(folder: Path, signatures: Mapping[str, Any]) -> Iterator[Finding]:
     path = folder / contract.EXTRA / contract.LABELS_FILE
-    classes = _classes(signatures.get(contract.DEFAULT_SIGNATURE))
     if not path.is_file():
         if contract.BYTES_SIGNATURE in signatures:
             what = "There are no labels: answers name classes by number alone."
@@ -79,6 +85,7 @@ def _check_labels(folder: Path, signatures: Any) -> Iterator[Finding]:
     except (OSError, ValueError) as error:
         yield Finding("error", str(path), f"It cannot be read: {error}", _AGAIN)
         return
+    classes = _classes(signatures.get(contract.DEFAULT_SIGNATURE))
     if classes is not None and len(labels) != classes:
         what = f"There are {len(labels)} labels for {classes} classes."
         yield Finding("error", str(path), what, "Export it with a file of as many labels, one a line.")
@@ -95,10 +102,13 @@ def _classes(function: Any) -> int | None:
 
 
 def check_warmup(folder: Path, module: Any) -> tuple[int, list[Finding]]:
-    """How many warm-up requests there are, and what is wrong with them.
+    """Answer the warm-up requests of a loaded version.
 
-    A server answers all of them before it serves the version, and does not serve it when one fails. Requests that
-    differ in their batch alone are answered once here, with the smallest.
+    A server answers all of them before it serves the version, and does not serve it if one fails. Requests that differ
+    in their batch size alone are answered once here, with the smallest.
+
+    Returns:
+        The number of requests, and what is wrong with them.
     """
     path = str(folder / contract.EXTRA / contract.WARMUP_FILE)
     refuses = "A server does not load the version."
@@ -107,14 +117,14 @@ def check_warmup(folder: Path, module: Any) -> tuple[int, list[Finding]]:
     except ValueError as error:
         return 0, [Finding("error", path, f"The warm-up requests cannot be read: {error}. {refuses}", _AGAIN)]
     if not requests:
-        what = "There are no warm-up requests: whoever asks first after a start waits for seconds."
+        what = "There are no warm-up requests: the first caller after a start waits for seconds."
         return 0, [Finding("warning", str(folder), what, "Export it with python -m export --saved-model.")]
     findings = []
     if len(requests) > MOST:
         what = f"There are {len(requests)} warm-up requests; a server takes {MOST}. {refuses}"
         findings.append(Finding("error", path, what, "Leave some of them out."))
     for signature in sorted(set(module.signatures) - {request.signature for request in requests}):
-        what = f"No warm-up request calls {signature}: whoever calls it first waits for seconds."
+        what = f"No warm-up request calls {signature}: its first caller waits for seconds."
         findings.append(Finding("warning", path, what, "Export it with python -m export --saved-model."))
     answered = set()
     for number, request in sorted(enumerate(requests, 1), key=lambda pair: pair[1].batch):
@@ -124,13 +134,13 @@ def check_warmup(folder: Path, module: Any) -> tuple[int, list[Finding]]:
         try:
             answer(module, request)
         except Exception as error:  # whatever TensorFlow raises
-            what = f"Request {number}, for {request.signature}, fails: {first_line(error)} {refuses}"
+            what = f"Request {number}, for {request.signature}, fails: {_first_line(error)} {refuses}"
             findings.append(Finding("error", path, what, _AGAIN))
     return len(requests), findings
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message that says something, ending in a full stop."""
+def _first_line(error: BaseException) -> str:
+    """Return the first line of an error's message that says something, with a full stop at its end."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = next((line for line in lines if line != "Graph execution error:"), type(error).__name__)
     return text[:300].rstrip(".: ") + "."

@@ -141,12 +141,12 @@ class WithoutFetching(ast.NodeTransformer):
         self.generic_visit(node)
         for word in node.keywords:
             if word.arg == "weights" and isinstance(word.value, ast.Constant | ast.JoinedStr):
-                name = word.value.value if isinstance(word.value, ast.Constant) else ""
+                name = word.value.value if isinstance(word.value, ast.Constant) else None
                 if isinstance(name, str) and "." not in name and isinstance(node.func, ast.Attribute):
                     records = variant(node.func.attr).weights
-                    record = next((r for r in records if name in ("", r.name, *r.aliases)), None)
+                    record = next((r for r in records if name in (r.name, *r.aliases)), None)
                     assert record is not None, f"{node.func.attr} has no weights {name}"
-                    if record.packaged and name:
+                    if record.packaged:
                         continue
                 word.value = ast.Constant(None)
         return node

@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from tests.docs.blocks import PAGES, ROOT, Block, WithoutFetching, blocks, check, commands, parse
@@ -41,10 +42,11 @@ def materials(tmp_path_factory) -> Path:
         photo.save(folder / f"photos/{i % 2}/{i}.png")
     for name in ("cat.jpg", "dog.jpg", "photo.jpg", "photos/cat.jpg"):
         photo.save(folder / name)
-    for name in ("photos.zip", "others.zip", "cifar10.zip"):
+    for name, copies in (("photos.zip", 1), ("others.zip", 1), ("cifar10.zip", 20)):  # a batch of a recipe is 128
         with zipfile.ZipFile(folder / name, "w") as archive:
             for path in sorted(folder.glob("photos/?/*.png")):
-                archive.write(path, path.relative_to(folder / "photos"))
+                for i in range(copies):
+                    archive.write(path, f"{path.parent.name}/{i}{path.name}")
     digits = {"x": draw.integers(0, 256, (20, 28, 28), dtype=np.uint8), "y": np.arange(20) % 10}
     np.savez(folder / "mnist.npz", **{f"{name}_{part}": digits[name] for name in "xy" for part in ("train", "test")})
     (folder / "labels.txt").write_text("\n".join(f"class {i}" for i in range(10)))
@@ -77,12 +79,13 @@ def names(page: Path) -> dict[str, object]:
     if page.name == "compression.md":
         model = kerascnn.applications.lenet5(weights="mnist")
         photos = draw.normal(size=(8, 32, 32, 1)).astype("float32")
-        given |= {"model": model, "photos": photos, "others": photos, "batches": [(photos, np.arange(8) % 10)]}
+        batches = tf.data.Dataset.from_tensors((photos, np.arange(8) % 10))
+        given |= {"model": model, "photos": photos, "others": photos, "batches": batches}
     elif page.name == "fine_tuning.md":
         given |= {"photos": draw.normal(size=(4, 96, 96, 3)).astype("float32"), "labels": np.arange(4)}
     elif page.name == "ensembles.md":
         photo = Image.fromarray(draw.integers(0, 256, (64, 80, 3), dtype=np.uint8))
-        given |= {"photo": photo, "photos": [photo], "a": None, "b": None}
+        given |= {"photo": photo, "photos": [photo]}
     return given
 
 
@@ -115,6 +118,8 @@ RUNNING = [page for page in PAGES if any(block.language == "python" for block in
         for page in RUNNING
     ],
 )
+# Keras warns of every fit on a tf.data.Dataset, such as the batches that are made here.
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
 def test_python_blocks_run(page, folder, request):
     if page.name == "fine_tuning.md":
         request.getfixturevalue("filled_cache")  # a new head needs weights below it

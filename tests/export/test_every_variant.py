@@ -4,8 +4,8 @@ import keras
 import pytest
 
 from export import opening as models
-from export import stages as pipeline
-from export.request import make_plan
+from export.api import run
+from export.request import Request
 from kerascnn.registry import variants
 
 
@@ -13,6 +13,6 @@ from kerascnn.registry import variants
 @pytest.mark.parametrize("name", variants())
 def test_every_variant_exports(name, tmp_path):
     loaded = models.build(name, weights="none", warn=lambda _: None)
-    manifest = pipeline.run(loaded, tmp_path / name, make_plan(["saved_model", "tflite", "onnx"]))
+    manifest = run(Request(), loaded, tmp_path / name)
     assert len(manifest["artifacts"]) == 3
     keras.backend.clear_session()

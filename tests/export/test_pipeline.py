@@ -15,9 +15,8 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 import export
-import export.stages
 from export import ExportError, RequestError
-from export.checking.runtimes import open_artifact
+from export.formats.registry import FORMATS
 from kerascnn.photos.preprocessing import Preprocessing
 
 CLASSES = ("red", "green", "blue")
@@ -141,7 +140,7 @@ def test_included_preprocessing_takes_rgb_from_0_to_255(trained, photos, tmp_pat
     raw = np.stack([preprocessing.without_normalization.load(Image.open(file)) for file in files])
     expected = np.asarray(trained(preprocessing.normalize(raw)))
     for artifact in manifest["artifacts"]:
-        found = open_artifact(tmp_path / "raw" / artifact["path"], artifact["format"]).predict(raw)
+        found = FORMATS[artifact["format"]].open(tmp_path / "raw" / artifact["path"]).predict(raw)
         np.testing.assert_allclose(found, expected, atol=0.05 if artifact["precision"] == "int8" else 1e-4)
     assert manifest["preprocessing"]["included"] is True
 
@@ -227,11 +226,10 @@ import os, signal, sys
 import numpy as np
 from pathlib import Path
 from tests.export.test_pipeline import tiny
-from export import stages as pipeline
-from export import opening as models
-from export import request as plan
-model = tiny()
-loaded = models.LoadedModel(model, models.Origin("tiny"), None, None)
+from export.api import run
+from export.opening import LoadedModel, Origin
+from export.request import Request
+loaded = LoadedModel(tiny(), Origin("tiny"), None, None)
 class Killer:
     steps = 0
     def step(self, text):
@@ -239,7 +237,7 @@ class Killer:
         if {word!r} in text:
             os.kill(os.getpid(), signal.SIGKILL)
     warn = step
-pipeline.run(loaded, Path({target!r}), plan.make_plan(["saved_model", "tflite", "onnx"]), progress=Killer())
+run(Request(), loaded, Path({target!r}), progress=Killer())
 """
 
 

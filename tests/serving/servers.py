@@ -13,13 +13,13 @@ COLOURS = ("red", "green", "blue")
 @contextmanager
 def running(models: Path, config: str | None = None, batching: Any = None) -> Iterator[Any]:
     """A development server on free ports of 127.0.0.1; gives where it listens, and its table."""
-    from serving.configuration import messages
+    from serving.configuration.tfs import messages
     from serving.development import configuration, server
 
     if config is None:
         configs = configuration.from_folder(models)
     else:
-        message = messages.parse(config, messages.model_server_config(), "the test's config")
+        message = messages.parse(config, "ModelServerConfig", "the test's config")
         configs = configuration.from_message(message, models, "the test's config")
     table = server.make_table(batching)
     table.configure(configs)

@@ -51,8 +51,7 @@ def small_preprocessing(channels: int = 3):
 def write_model(folder, model, preprocessing=None, labels=None, output_name: str = "probabilities"):
     """Write the SavedModel of `model` into `folder`, check it as an export does, and load it."""
     from export.checking.photo_signatures import check_photo_signatures
-    from export.checking.runtimes import open_saved_model
-    from export.formats.saved_model import write_saved_model
+    from export.formats.saved_model import open_saved_model, write_saved_model
     from export.tracing.graph import trace
 
     write_saved_model(trace(model, output_name=output_name), folder, preprocessing=preprocessing, labels=labels)

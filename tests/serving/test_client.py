@@ -345,7 +345,7 @@ def test_the_command_prints_a_table_and_json(scripted: Scripted, photo: np.ndarr
     """Exit code 0 with classes, 1 when a photo had none, 2 when the request was wrong."""
     from click.testing import CliRunner
 
-    from serving.client.cli import command
+    from serving.commands.client import command
 
     path = tmp_path / "photo.png"
     path.write_bytes(to_bytes(photo, lossless=True))

@@ -22,7 +22,8 @@ import pytest
 import yaml
 
 from serving.artifacts import ServedModel, find_models
-from serving.configuration import batching, flags, messages, model_config, rendering
+from serving.configuration import rendering
+from serving.configuration.tfs import batching, flags, messages, model_config
 from serving.contract import BATCH_SIZES
 from serving.errors import RequestError
 from tests.serving.exported import put_model
@@ -114,7 +115,7 @@ class TestMessages:
 
     def test_numbers_of_batching_parameters(self) -> None:
         """The bytes of `session_bundle_config.proto`: key = number << 3 | wire type, a wrapper being a message."""
-        message = messages.batching_parameters()()
+        message = messages.new("BatchingParameters")
         message.max_batch_size.value = 7
         message.allowed_batch_sizes.append(7)
         message.pad_variable_length_inputs = True
@@ -124,7 +125,7 @@ class TestMessages:
     def test_profiles_survive_their_text(self) -> None:
         for profile in batching.PROFILES:
             text = batching.to_text(profile)
-            assert messages.parse(text, messages.batching_parameters(), "it") == batching.to_message(profile)
+            assert messages.parse(text, "BatchingParameters", "it") == batching.to_message(profile)
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -135,7 +136,7 @@ class TestMessages:
     )
     def test_error_says_where(self, text: str, message: str) -> None:
         with pytest.raises(RequestError, match=message):
-            messages.parse(text, messages.batching_parameters(), "it")
+            messages.parse(text, "BatchingParameters", "it")
 
     def test_every_profile_takes_every_warmup_request(self) -> None:
         """A server refuses to load a model whose warm-up request is larger than max_batch_size."""
@@ -152,7 +153,7 @@ class TestMessages:
     def test_small_images_get_batching_of_their_own(self, files: dict[str, str]) -> None:
         own = [name for name in files if name.endswith(rendering.PER_MODEL)]
         assert own == ["tfs/per_model/resnet20_cifar/batching_params.pbtxt"]
-        assert messages.parse(files[own[0]], messages.batching_parameters(), own[0]).max_batch_size.value == 256
+        assert messages.parse(files[own[0]], "BatchingParameters", own[0]).max_batch_size.value == 256
 
 
 class TestCompose:
@@ -255,16 +256,16 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_ssl_config_holds_the_very_files(folder: Path, certificate: tuple[Path, Path]) -> None:
     """The script for gRPC's TLS: what it prints is read back by the message as the PEM text of the files."""
-    from serving.operations.validation import check_files
+    from serving.configuration.checking import check_files
 
     key, crt = certificate
     script = ["bash", folder / "tfs/write_ssl_config.sh"]
     text = subprocess.run([*script, key, crt, crt], check=True, capture_output=True, text=True).stdout
-    message = messages.parse(text, messages.ssl_config(), "ssl.config")
+    message = messages.parse(text, "SSLConfig", "ssl.config")
     assert (message.server_key, message.server_cert) == (key.read_text(), crt.read_text())
     assert (message.custom_ca, message.client_verify) == (crt.read_text(), True)
     plain = subprocess.run([*script, key, crt], check=True, capture_output=True, text=True).stdout
-    assert not messages.parse(plain, messages.ssl_config(), "ssl.config").client_verify
+    assert not messages.parse(plain, "SSLConfig", "ssl.config").client_verify
     assert [f.where for f in check_files({"tfs/ssl.config": text}, ())] == ["tfs/models.config"]
     assert subprocess.run(script, capture_output=True).returncode == 2
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from serving.configuration import dashboard, metrics
+from serving.configuration.monitoring import dashboard, metrics
 
 
 def panels(gpu: bool) -> list[dict[str, Any]]:

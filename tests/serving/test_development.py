@@ -26,7 +26,7 @@ pytest.importorskip("uvicorn")
 
 from serving.client import BadRequestError, Client, NotFoundError, OverloadedError
 from serving.development import configuration, limits
-from serving.development.batching import Batching, read_batching
+from serving.development.runtime.batching import Batching, read_batching
 from serving.development.statuses import Code, StatusError
 from serving.development.version_table import ModelConfig, Policy, State, Table
 from serving.errors import RequestError
@@ -582,7 +582,7 @@ def test_requests_that_cannot_be_served_end_before_tensorflow_starts(
     """Exit code 2 with the reason, within the time that imports nothing heavy."""
     from click.testing import CliRunner
 
-    from serving.development.cli import command
+    from serving.commands.dev import command
 
     given = [argument.format(models=photo_models) for argument in arguments]
     done = CliRunner().invoke(command, given, standalone_mode=False)
@@ -592,13 +592,13 @@ def test_requests_that_cannot_be_served_end_before_tensorflow_starts(
 
 def test_internal_errors_stay_inside(photo_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client learns that something failed; the log learns what."""
-    from serving.development import json_replies
+    from serving.development.rest import replies
 
     def fail(*_: object, **__: object) -> bytes:
         raise ZeroDivisionError("a secret of the server's")
 
     with running(photo_models) as (where, _):
-        monkeypatch.setattr(json_replies, "predictions", fail)
+        monkeypatch.setattr(replies, "predictions", fail)
         connection = http.client.HTTPConnection("127.0.0.1", where.rest_port, timeout=30)
         connection.request(
             "POST", "/v1/models/colours:predict", json.dumps({"instances": np.zeros((1, 16, 16, 3)).tolist()})

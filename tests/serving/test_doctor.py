@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
+from serving.commands.doctor import command
 from serving.contract import operators
 from serving.errors import RequestError
 from serving.findings import Finding
@@ -46,7 +47,7 @@ def without_checksum(artifacts: Path) -> None:
 
 
 def run(*arguments: object):
-    return CliRunner().invoke(doctor.command, [str(a) for a in arguments], standalone_mode=False)
+    return CliRunner().invoke(command, [str(a) for a in arguments], standalone_mode=False)
 
 
 class TestHealthy:

@@ -17,9 +17,11 @@ import serving
 from serving import findings
 from serving.artifacts import find_models
 from serving.cli import COMMANDS
-from serving.configuration import init, messages, publishing
+from serving.commands import init
+from serving.configuration import publishing, writing
+from serving.configuration.checking import validate
+from serving.configuration.tfs import messages
 from serving.errors import RequestError, ServingError
-from serving.operations.validation import validate
 from tests.serving.exported import put_model
 
 
@@ -48,7 +50,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def read_model_config(path: Path):
     """The model config in a file."""
-    return messages.parse(path.read_text(), messages.model_server_config(), str(path))
+    return messages.parse(path.read_text(), "ModelServerConfig", str(path))
 
 
 @pytest.mark.usefixtures("artifacts")
@@ -199,14 +201,14 @@ class TestFailures:
     def test_new_folder_is_whole_or_absent(self, monkeypatch: pytest.MonkeyPatch) -> None:
         written = []
 
-        def fail_late(path: Path, text: str, *, private: bool) -> None:
+        def fail_late(path: Path, text: str, *, mode: int) -> None:
             written.append(path)
             if len(written) == 20:
                 raise OSError(28, "No space left on device")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
 
-        monkeypatch.setattr(publishing, "_replace", fail_late)
+        monkeypatch.setattr(publishing, "replace_text", fail_late)
         with pytest.raises(ServingError, match="No space left"):
             run()
         assert sorted(path.name for path in Path().iterdir()) == ["artifacts"]
@@ -214,18 +216,18 @@ class TestFailures:
     def test_killed_run_can_be_run_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Half of the files new, half old: the next run must not take the new ones for changes by hand."""
         run()
-        replace = publishing._replace
+        replace = publishing.replace_text
         written = []
 
-        def stop(path: Path, text: str, *, private: bool) -> None:
+        def stop(path: Path, text: str, *, mode: int) -> None:
             if len(written) == 10:
                 raise KeyboardInterrupt
             written.append(path)
-            replace(path, text, private=private)
+            replace(path, text, mode=mode)
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(publishing, "_replace", stop)
-            init.write(find_models(Path("artifacts")), Path("artifacts"), Path("deploy"), gpu=True)
+            patch.setattr(publishing, "replace_text", stop)
+            writing.write(find_models(Path("artifacts")), Path("artifacts"), Path("deploy"), gpu=True)
         run("--gpu")
         assert not validate(Path("deploy"), find_models(Path("artifacts")))
         assert not [path for path in contents(Path("deploy")) if "partial" in path]

@@ -174,7 +174,7 @@ class TestObjects:
         assert pod["startupProbe"]["periodSeconds"] * pod["startupProbe"]["failureThreshold"] == 600
 
     def test_autoscaling_queries_name_known_metrics(self, base: dict[str, dict[str, Any]]) -> None:
-        from serving.configuration import metrics
+        from serving.configuration.monitoring import metrics
 
         triggers = base["ScaledObject"]["spec"]["triggers"]
         assert [metrics.names_in(trigger["metadata"]["query"]) <= metrics.known_names() for trigger in triggers] == [

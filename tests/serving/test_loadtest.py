@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from serving.client.images import to_bytes
+from serving.commands.loadtest import command
 from serving.errors import RequestError
 from serving.operations import loadtest
 from serving.operations.loadtest import Sample
@@ -52,7 +53,7 @@ def test_requests_that_make_no_test(arguments: list[str]) -> None:
     """Refused before anything is sent."""
     from click.testing import CliRunner
 
-    done = CliRunner().invoke(loadtest.command, ["--model", "m", "p.jpg", *arguments], standalone_mode=False)
+    done = CliRunner().invoke(command, ["--model", "m", "p.jpg", *arguments], standalone_mode=False)
     assert isinstance(done.exception, RequestError)
 
 
@@ -70,7 +71,7 @@ def test_both_loops_against_the_development_server(photo_server: Any, tmp_path: 
     photos = [str(path) for path in sorted(tmp_path.glob("*.jpg"))]
     url = f"http://127.0.0.1:{photo_server.rest_port}"
     arguments = ["--url", url, "--model", "colours", "--seconds", "2", "--json", *load, *photos]
-    done = CliRunner().invoke(loadtest.command, arguments, standalone_mode=False)
+    done = CliRunner().invoke(command, arguments, standalone_mode=False)
     assert done.exception is None, done.exception
     report = json.loads(done.output)
     assert done.return_value == 0

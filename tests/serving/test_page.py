@@ -112,7 +112,7 @@ def test_the_page_asks_nobody_else(page: Any, server: Any) -> None:
 
 def test_names_cannot_bring_in_a_script() -> None:
     """A folder's name or an error's text stands in the page as data."""
-    from serving.development.page import render
+    from serving.development.rest.page import render
     from serving.development.version_table import Table
 
     class Named(Table):

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from serving import cli
 from serving.errors import RequestError, ServingError
 
-HEAVY = ("tensorflow", "tensorflow_serving", "keras", "export", "grpc", "rich")
+HEAVY = ("tensorflow", "tensorflow_serving", "keras", "export", "grpc", "rich", "numpy")
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -47,6 +47,15 @@ def test_every_command_is_listed_and_there():
     for name in cli.COMMANDS:
         assert f"\n  {name} " in listed
         assert CliRunner().invoke(cli.command, [name, "--help"]).exit_code == 0
+
+
+def test_a_package_that_is_not_installed_is_named_with_its_extra(monkeypatch, capsys):
+    monkeypatch.setitem(cli.COMMANDS, "elsewhere", ("elsewhere.commands:command", "Not there."))
+    monkeypatch.setattr(sys, "argv", ["serving", "elsewhere"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "kerascnn[serving]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

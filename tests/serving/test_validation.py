@@ -10,8 +10,8 @@ import pytest
 
 from serving.artifacts import ServedModel, find_models
 from serving.configuration import rendering
+from serving.configuration.checking import check_files, validate
 from serving.errors import RequestError
-from serving.operations.validation import check_files, validate
 from tests.serving.exported import put_model, put_warmup
 
 
@@ -69,7 +69,7 @@ MISTAKES = {
         "error",
         MODELS,
         r'ModelServerConfig: \d+:\d+ .*"base_paht"',
-        "Mend",
+        "Fix",
     ),
     "model that was not exported": (
         replace(MODELS, 'name: "squeezenet"', 'name: "squeezenett"'),
@@ -95,13 +95,13 @@ MISTAKES = {
         "error",
         MODELS,
         "listed twice",
-        "Leave one",
+        "Remove one",
     ),
     "path of this machine": (
         replace(MODELS, "/models/squeezenet/saved_model", "/home/me/artifacts/squeezenet/saved_model"),
         "error",
         MODELS,
-        "the versions lie in /models/squeezenet/saved_model",
+        "the versions are in /models/squeezenet/saved_model",
         "base_path: '/models/squeezenet/saved_model'",
     ),
     "path with the version": (
@@ -152,7 +152,7 @@ MISTAKES = {
         "error",
         LATENCY,
         r'BatchingParameters: 1:17 .*Expected "\{"',
-        "Mend",
+        "Fix",
     ),
     "last size is not the maximum": (
         replace(LATENCY, "allowed_batch_sizes: 32\n", ""),
@@ -208,7 +208,7 @@ MISTAKES = {
         "error",
         "tfs/session.config",
         'ConfigProto: .*"alow_growth"',
-        "Mend",
+        "Fix",
     ),
     "path for a PEM text": (
         add("tfs/ssl.config", 'server_key: "/etc/key.pem" server_cert: "/etc/cert.pem"'),
@@ -327,14 +327,14 @@ MISTAKES = {
         "error",
         "compose.yaml",
         "cannot be parsed",
-        "Mend",
+        "Fix",
     ),
     "JSON that is none": (
         replace(DASHBOARD, '"panels": [', '"panels": '),
         "error",
         DASHBOARD,
         "cannot be parsed",
-        "Mend",
+        "Fix",
     ),
 }
 
@@ -349,7 +349,7 @@ def test_planted_mistake_is_found(
     mistake: str, files: dict[str, str], models: tuple[ServedModel, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each mistake alone gives the finding that names it, in the right file, with what mends it."""
-    monkeypatch.setattr("serving.configuration.schemas.check", lambda documents: ())  # slow, and a subject of its own
+    monkeypatch.setattr("serving.configuration.schemas.check", lambda parsed: ())  # slow, and a subject of its own
     plant, severity, where, what, mend = MISTAKES[mistake]
     plant(files)
     findings = check_files(files, models, tensorflow=where == "tfs/session.config")

@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from serving.artifacts import find_models, read_model
-from serving.configuration import messages, model_config
+from serving.commands import versions
+from serving.configuration.tfs import messages, model_config
 from serving.errors import RequestError, ServingError
-from serving.operations import labels, versions
 from serving.operations.folders import digest
 from tests.serving.exported import put_model
 
@@ -36,7 +36,7 @@ def write_config(models: Path, config: Path) -> Path:
 def served(config: Path, name: str = "colours") -> tuple[list[int], dict[str, int]]:
     """The versions that are loaded, and the labels."""
     path = config / "tfs/models.config"
-    message = messages.parse(path.read_text(), messages.model_server_config(), str(path))
+    message = messages.parse(path.read_text(), "ModelServerConfig", str(path))
     entry = next(row for row in message.model_config_list.config if row.name == name)
     return list(entry.model_version_policy.specific.versions), dict(entry.version_labels)
 
@@ -107,7 +107,7 @@ class TestLabels:
         models, config = folders
         run(versions.promote, "colours", "--models", models, "--config", config, "--label", "canary", "--version", 1)
         path = config / "tfs/models.config"
-        existing = messages.parse(path.read_text(), messages.model_server_config(), str(path))
+        existing = messages.parse(path.read_text(), "ModelServerConfig", str(path))
         path.write_text(model_config.to_text(model_config.build(find_models(models), existing)))
         assert served(config) == ([1, 3], {"stable": 3, "canary": 1})
 
@@ -129,7 +129,7 @@ class TestLabels:
         run(versions.promote, "colours", *where, "--label", "canary", "--version", 2)
         run(versions.promote, "colours", *where)
         shutil.rmtree(models / "colours/saved_model/3")
-        with pytest.raises(RequestError, match="no longer there or not loaded"):
+        with pytest.raises(RequestError, match="is gone or not loaded"):
             run(versions.rollback, "colours", *where)
 
     def test_without_a_step_before_there_is_no_way_back(self, folders):
@@ -150,7 +150,7 @@ class TestLabels:
                 raise Killed
             replace(source, target)
 
-        monkeypatch.setattr(labels.os, "replace", dies)
+        monkeypatch.setattr(os, "replace", dies)
         with pytest.raises(Killed):
             run(versions.promote, "colours", *where)
         monkeypatch.undo()

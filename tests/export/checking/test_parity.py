@@ -1,6 +1,7 @@
 """The gate: healthy artifacts pass, each way of being broken is reported. The broken artifacts are real files."""
 
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 from keras import layers
 
-from export.checking.parity import Parity, clear_margin, synthetic_images, verify
-from export.checking.runtimes import Prediction, Runtime, TensorSpec, expected_specs, open_artifact, open_keras
-from export.formats.onnx import write_onnx
-from export.formats.saved_model import write_saved_model
-from export.formats.tflite import PRECISIONS, write_tflite
+from export.checking.parity import Demands, Parity, clear_margin, synthetic_images, verify
+from export.checking.runtimes import Prediction, Runtime, TensorSpec, open_keras
+from export.formats.format import Source
+from export.formats.precision import PRECISIONS
+from export.formats.registry import FORMATS
+from export.formats.tflite import write_tflite
 from export.tracing.graph import trace
 
 SHAPE = (24, 24, 3)
@@ -35,12 +37,8 @@ def network(classes: int = CLASSES, shape: tuple[int, int, int] = SHAPE, swapped
 
 def write(model: keras.Model, format: str, precision: str, path: Path, **names: str) -> Path:
     traced = trace(model, **names)
-    if format == "saved_model":
-        write_saved_model(traced, path)
-    elif format == "onnx":
-        write_onnx(traced, path)
-    else:
-        write_tflite(traced, path, precision, synthetic_images(traced.input_shape, 20, seed=9))
+    source = Source(traced, synthetic_images(traced.input_shape, 20, seed=9))
+    FORMATS[format].write(source, path, PRECISIONS[precision])
     return path
 
 
@@ -50,14 +48,15 @@ def reference() -> Prediction:
 
 
 def check(path: Path, format: str, precision: str, reference: Prediction, **options) -> Parity:
-    source, target = expected_specs(format, precision, SOURCE, TARGET)
-    settings = {"input_spec": source, "output_spec": target, "real_images": False} | options
-    return verify(partial(open_artifact, path, format), reference, IMAGES, precision=precision, **settings)
+    specifications = FORMATS[format].specifications(PRECISIONS[precision], SOURCE, TARGET)
+    demands = replace(Demands(PRECISIONS[precision], *specifications), **options)
+    return verify(partial(FORMATS[format].open, path), reference, IMAGES, demands)
 
 
-ARTIFACTS = [("saved_model", "float32"), ("onnx", "float32"), *(("tflite", precision) for precision in PRECISIONS)]
+DENSE = [precision.name for precision in PRECISIONS.values() if not precision.sparse and precision.name != "int4"]
+ARTIFACTS = [("saved_model", "float32"), ("onnx", "float32"), *(("tflite", precision) for precision in DENSE)]
 WHOLE = pytest.mark.parametrize(("format", "precision"), ARTIFACTS)
-FORMATS = pytest.mark.parametrize("format", ["saved_model", "onnx", "tflite"])
+EVERY_FORMAT = pytest.mark.parametrize("format", FORMATS)
 
 
 @WHOLE
@@ -76,7 +75,7 @@ def test_swapped_channels_are_caught(tmp_path, reference, format, precision):
     assert parity.sqnr_db < 20
 
 
-@FORMATS
+@EVERY_FORMAT
 def test_nan_in_the_weights_is_caught(tmp_path, reference, format):
     """In the layer that no ReLU follows: TensorFlow's fused convolution and ReLU makes a NaN 0."""
     model = network()
@@ -88,14 +87,14 @@ def test_nan_in_the_weights_is_caught(tmp_path, reference, format):
     assert "NaN" in parity.failures[0]
 
 
-@FORMATS
+@EVERY_FORMAT
 def test_a_wrong_number_of_classes_is_caught(tmp_path, reference, format):
     parity = check(write(network(classes=9), format, "float32", tmp_path / "a"), format, "float32", reference)
     assert not parity.passed
     assert any("9" in failure and "output's shape" in failure for failure in parity.failures)
 
 
-@FORMATS
+@EVERY_FORMAT
 def test_wrong_names_are_caught(tmp_path, reference, format):
     path = write(network(), format, "float32", tmp_path / "a", input_name="pictures", output_name="scores")
     parity = check(path, format, "float32", reference)
@@ -105,7 +104,7 @@ def test_wrong_names_are_caught(tmp_path, reference, format):
     )
 
 
-@FORMATS
+@EVERY_FORMAT
 def test_a_wrong_image_size_is_caught(tmp_path, reference, format):
     parity = check(write(network(shape=(32, 32, 3)), format, "float32", tmp_path / "a"), format, "float32", reference)
     assert not parity.passed
@@ -120,7 +119,7 @@ def test_a_float_interface_is_not_taken_for_int8(tmp_path, reference):
 
 def test_a_fixed_batch_is_not_taken_for_an_open_one(tmp_path, reference):
     path = write(network(), "tflite", "float32", tmp_path / "a")
-    parity = check(path, "tflite", "float32", reference, input_spec=SOURCE)
+    parity = check(path, "tflite", "float32", reference, input=SOURCE)
     assert not parity.passed
 
 
@@ -248,9 +247,8 @@ def judged(ours: np.ndarray, theirs: np.ndarray, precision: str = "int8") -> Par
     spec = TensorSpec("images", (None, 1, 1, 1), "float32")
     images = np.arange(len(ours), dtype=np.float32).reshape(-1, 1, 1, 1)
     runtime = Runtime(spec, spec, lambda batch: theirs[batch[:, 0, 0, 0].astype(int)], lambda: None)
-    settings = {"input_spec": spec, "output_spec": spec, "real_images": True}
     reference = Prediction(ours, ours, has_softmax=False)
-    return verify(lambda: runtime, reference, images, precision=precision, **settings)
+    return verify(lambda: runtime, reference, images, Demands(PRECISIONS[precision], spec, spec, real_images=True))
 
 
 def test_only_disagreements_beyond_the_noise_count():

@@ -5,23 +5,19 @@ import numpy as np
 import pytest
 from keras import layers
 
-from export.checking.accuracy import accuracy, evaluate
+from export.checking.accuracy import Accuracy, accuracy, evaluate
 from export.checking.latency import measure_latency
 from export.checking.parity import synthetic_images
-from export.checking.runtimes import (
-    Runtime,
-    TensorSpec,
-    expected_specs,
-    open_artifact,
-    open_keras,
-    open_saved_model,
-    open_tflite,
-)
+from export.checking.runtimes import Runtime, TensorSpec, open_keras
 from export.errors import ExportError
 from export.files import size_of
 from export.formats.onnx import write_onnx
-from export.formats.saved_model import write_saved_model
+from export.formats.precision import PRECISIONS
+from export.formats.registry import FORMATS
+from export.formats.saved_model import open_saved_model, write_saved_model
 from export.formats.tflite import write_tflite
+from export.formats.tflite_runtime import open_tflite
+from export.job import LabeledPhotos
 from export.tracing.graph import trace
 
 SHAPE = (16, 16, 3)
@@ -92,7 +88,7 @@ def test_every_artifact_gives_the_networks_output_and_logits(exported, format, f
     head, model, folder = exported
     images = synthetic_images(SHAPE, 5)
     reference = open_keras(model).predict_with_logits(images)
-    runtime = open_artifact(folder / file, format, threads=1)
+    runtime = FORMATS[format].open(folder / file, threads=1)
     prediction = runtime.predict_with_logits(images)
     assert prediction.has_softmax == reference.has_softmax == (head in WITH_SOFTMAX)
     assert prediction.output.dtype == prediction.logits.dtype == np.float32
@@ -110,8 +106,9 @@ def test_artifacts_declare_what_is_expected_of_them(exported, format, file, tole
     _, _, folder = exported
     precision = file.removesuffix(".tflite") if format == "tflite" else "float32"
     source, target = TensorSpec("images", (None, *SHAPE), "float32"), TensorSpec("probabilities", (None, 7), "float32")
-    runtime = open_artifact(folder / file, format)
-    assert (runtime.input, runtime.output) == expected_specs(format, precision, source, target)
+    runtime = FORMATS[format].open(folder / file)
+    expected = FORMATS[format].specifications(PRECISIONS[precision], source, target)
+    assert (runtime.input, runtime.output) == expected
     assert (
         runtime.output_step == pytest.approx(1 / 256) or "int8" not in precision or exported[0] in ("ensemble", "none")
     )
@@ -130,9 +127,9 @@ def test_a_softmax_within_the_network_is_not_its_end(tmp_path):
     images = synthetic_images(SHAPE, 2)
     for runtime in (
         open_keras(model),
-        open_artifact(tmp_path / "m.onnx", "onnx"),
-        open_artifact(tmp_path / "m.tflite", "tflite"),
-        open_artifact(tmp_path / "1", "saved_model"),
+        FORMATS["onnx"].open(tmp_path / "m.onnx"),
+        open_tflite(tmp_path / "m.tflite"),
+        open_saved_model(tmp_path / "1"),
     ):
         assert not runtime.predict_with_logits(images).has_softmax
 
@@ -155,7 +152,7 @@ def test_the_tflite_file_is_not_touched(exported):
 
 def test_images_of_another_size_are_refused_in_words(exported):
     _, model, folder = exported
-    for runtime in (open_keras(model), open_artifact(folder / "float32.tflite", "tflite")):
+    for runtime in (open_keras(model), open_tflite(folder / "float32.tflite")):
         with pytest.raises(ExportError, match="16x16x3"):
             runtime.predict(np.zeros((2, 8, 8, 3), np.float32))
 
@@ -166,11 +163,6 @@ def test_a_saved_model_without_the_serving_signature_is_refused(tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path / "1"))
     with pytest.raises(ExportError, match="serving_default"):
         open_saved_model(tmp_path / "1")
-
-
-def test_an_unknown_format_is_refused(tmp_path):
-    with pytest.raises(ExportError, match="saved_model, tflite and onnx"):
-        open_artifact(tmp_path / "model.pt", "torch")
 
 
 def test_accuracy_counts_the_best_and_the_five_best():
@@ -189,15 +181,20 @@ def test_ties_and_nan_are_no_hits():
     assert (found.top1, found.top5) == (0.0, 0.0)
 
 
-def test_evaluation_in_batches_equals_evaluation_at_once(exported):
+def test_evaluation_in_chunks_equals_evaluation_at_once(exported):
     _, model, _ = exported
-    images, runtime = synthetic_images(SHAPE, 10), open_keras(model)
-    labels = runtime.predict(images).argmax(axis=1)
+    images, runtimes = synthetic_images(SHAPE, 10), {"keras": open_keras(model)}
+    labels = runtimes["keras"].predict(images).argmax(axis=1)
     labels[:3] = (labels[:3] + 1) % CLASSES
-    assert evaluate(runtime, images, labels, batch=4) == evaluate(runtime, images, labels)
-    assert evaluate(runtime, images, labels).top1 == pytest.approx(0.7)
-    with pytest.raises(ExportError, match="one label for each"):
-        evaluate(runtime, images, labels[:5])
+    names = tuple("abcdefghij")
+    whole = LabeledPhotos(images, list(labels), names, 1)
+    parts = [LabeledPhotos(images[i : i + 4], list(labels[i : i + 4]), names[i : i + 4], i // 8) for i in (0, 4, 8)]
+    unreadable = LabeledPhotos(np.zeros((0, 1, 1, 1), np.float32), [], (), 3)
+    assert evaluate(parts, runtimes) == evaluate([whole], runtimes)
+    scores = evaluate([whole, unreadable], runtimes)
+    assert (scores.skipped, scores.disagreements) == (4, {"photos": 0, "shown": []})
+    assert scores.accuracies == {"keras": Accuracy(pytest.approx(0.7), scores.accuracies["keras"].top5, 10)}
+    assert evaluate([unreadable], runtimes) is None
 
 
 def test_latency_is_timed_one_image_at_a_time_after_warm_up():

@@ -34,7 +34,7 @@ from export.compression import (  # noqa: E402  # noqa: E402
     sweep,
 )
 from export.compression.sequence import cluster_in_sequence  # noqa: E402
-from export.request import Compression, make_plan  # noqa: E402
+from export.request import Compression, Request  # noqa: E402
 from kerascnn import create_model  # noqa: E402
 from kerascnn.build_info import build_info  # noqa: E402
 from kerascnn.weights import container  # noqa: E402
@@ -272,7 +272,7 @@ def test_an_export_with_compression(tmp_path: Path, photos: Path) -> None:
     # The artifact was made from what the coded file holds.
     again = create_model("lenet5", weights=target / made["path"])
     assert max(len(np.unique(kernel)) for kernel in kernels(again).values()) <= 32
-    from export.checking.runtimes import open_tflite
+    from export.formats.tflite_runtime import open_tflite
 
     images = np.random.default_rng(1).uniform(-1, 1, (2, 32, 32, 1)).astype(np.float32)
     [file] = target.glob("*.tflite")
@@ -336,7 +336,7 @@ def test_bad_requests_change_nothing(call: Any, says: str) -> None:
 @pytest.mark.parametrize(("options", "says"), [({"sparsity": 1.0}, "0 to less"), ({"bits": 9}, "1 to 8 bits")])
 def test_a_plan_is_checked_before_tensorflow_starts(options: dict[str, Any], says: str) -> None:
     with pytest.raises(RequestError, match=says):
-        make_plan(["tflite"], compression=Compression(**options))
+        Request(formats=["tflite"], compression=Compression(**options))
 
 
 def test_a_model_of_ones_own_is_refused_at_once(tmp_path: Path, photos: Path) -> None:

@@ -23,11 +23,11 @@ pytest.importorskip("ai_edge_litert")
 import export  # noqa: E402
 from export import ExportError, RequestError  # noqa: E402
 from export.checking import sizes  # noqa: E402
-from export.checking.runtimes import open_tflite  # noqa: E402
 from export.compression import prune  # noqa: E402
 from export.formats.sparsity import encode_sparse_kernels  # noqa: E402
 from export.formats.tflite import write_tflite  # noqa: E402
-from export.request import Compression, Item, make_plan  # noqa: E402
+from export.formats.tflite_runtime import open_tflite  # noqa: E402
+from export.request import Compression, Request  # noqa: E402
 from export.tracing.graph import trace  # noqa: E402
 from kerascnn import create_model  # noqa: E402
 
@@ -209,22 +209,23 @@ def test_int4_without_its_package_is_refused_at_once() -> None:
         mock.patch("importlib.util.find_spec", lambda name: None if name == "ai_edge_quantizer" else object()),
         pytest.raises(RequestError, match=r"kerascnn\[int4\]"),
     ):
-        make_plan(["tflite"], ["int4"])
+        Request(formats=["tflite"], precisions=["int4"])
 
 
 def test_sparse_int8_needs_photos() -> None:
-    assert make_plan(["tflite"], ["sparse-int8"]).needs_calibration
-    assert not make_plan(["tflite"], ["sparse-float16"]).needs_calibration
+    with pytest.raises(RequestError, match="--calibration-data"):
+        Request(formats=["tflite"], precisions=["sparse-int8"])
+    Request(formats=["tflite"], precisions=["sparse-float16"])
     with pytest.raises(RequestError, match="calibration"):
         write_tflite(trace(network(8)), Path("never.tflite"), "sparse-int8")
 
 
 def test_compression_plans_the_sparse_files_without_insisting_on_them() -> None:
-    plan = make_plan(["tflite", "onnx"], ["sparse-int8"], compression=Compression())
-    files = [item for item in plan.items if item.precision in SPARSE]
-    optional = {Item("tflite", precision, optional=True) for precision in SPARSE[:2]}
-    assert set(files) == {Item("tflite", "sparse-int8"), *optional}
-    assert not [item for item in make_plan(["onnx"], compression=Compression()).items if item.precision in SPARSE]
+    asked = {"compression": Compression(), "calibration": photos(16)}
+    request = Request(formats=["tflite", "onnx"], precisions=["sparse-int8"], **asked)
+    files = [(item.title, item.optional) for item in request.items if item.precision.sparse]
+    assert sorted(files) == [(f"tflite {name}", name != "sparse-int8") for name in sorted(SPARSE)]
+    assert not [item for item in Request(formats=["onnx"], **asked).items if item.precision.sparse]
 
 
 def test_the_manifest_keeps_four_sizes_apart(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 keras = pytest.importorskip("keras")
 pytest.importorskip("tensorflow")
 
-from export.checking.runtimes import open_tflite  # noqa: E402
 from export.formats.tflite import write_tflite  # noqa: E402
+from export.formats.tflite_runtime import open_tflite  # noqa: E402
 from export.quantization import preparation as quantization  # noqa: E402
 from export.quantization.equalization import equalize  # noqa: E402
 from export.quantization.rounding import LEVELS, round_kernels  # noqa: E402

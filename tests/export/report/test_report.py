@@ -205,12 +205,12 @@ def test_the_frontier_of_a_sweep_in_a_browser(browser, tmp_path):
 
 
 def test_an_export_without_the_extra_says_how_to_get_the_report(photos, tmp_path, monkeypatch, capsys):
-    from export import cli
+    from export import printing
     from export.report import page
 
     monkeypatch.setattr(page, "available", lambda: False)
     manifest = export.export(small(), tmp_path / "small", formats=["tflite"])
     assert not (tmp_path / "small" / "report.html").exists()
     assert manifest["artifacts"]
-    cli._print_results([(tmp_path / "small", manifest)], as_json=False)
+    printing.print_results([(tmp_path / "small", manifest)], as_json=False)
     assert "pip install 'kerascnn[report]'" in capsys.readouterr().out

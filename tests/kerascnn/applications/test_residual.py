@@ -156,6 +156,28 @@ def test_dense_layers_join_all_maps_before_them():
     assert model.get_layer("pool2_conv").output.shape[-1] == 128  # compression by half
 
 
+def test_vgg_c_is_vgg_d_with_three_1x1_convolutions():
+    d, c = build("vgg16"), build("vgg16_c")
+    assert [layer.name for layer in c.layers] == [layer.name for layer in d.layers]
+    pointwise = [layer.name for layer in c.layers if getattr(layer, "kernel_size", None) == (1, 1)]
+    assert pointwise == ["block3_conv3", "block4_conv3", "block5_conv3"]
+    assert d.count_params() - c.count_params() == 8 * (256**2 + 2 * 512**2)
+    fewer = 8 * ((256 * 56) ** 2 + (512 * 28) ** 2 + (512 * 14) ** 2)
+    assert kerascnn.variant("vgg16").macs[224] - kerascnn.variant("vgg16_c").macs[224] == fewer
+
+
+def test_vgg_a_lrn_is_vgg_a_with_one_normalization():
+    plain, normalized = build("vgg11"), build("vgg11_lrn")
+    names = [layer.name for layer in normalized.layers]
+    assert names[names.index("block1_conv1") :][:3] == ["block1_conv1", "block1_norm", "block1_pool"]
+    assert [name for name in names if name != "block1_norm"] == [layer.name for layer in plain.layers]
+    config = normalized.get_layer("block1_norm").get_config()
+    assert {key: config[key] for key in ("size", "alpha", "beta", "bias")} == {
+        "size": 5, "alpha": 1e-4, "beta": 0.75, "bias": 2.0
+    }  # fmt: skip
+    assert normalized.count_params() == plain.count_params()
+
+
 def test_vgg_bn_keeps_the_biases():
     model = build("vgg11_bn")
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]

@@ -153,8 +153,8 @@ LOGITS = """
 import sys
 import keras
 import numpy as np
-from kerascnn.building import network as building
-building.INITIALIZER = "zeros"  # seeded weights follow, and JAX compiles random numbers anew for each shape
+from kerascnn.building import blocks
+blocks.INITIALIZER = "zeros"  # seeded weights follow, and JAX compiles random numbers anew for each shape
 from tests.kerascnn.applications.test_variants import logits
 assert keras.backend.backend() == sys.argv[1]
 np.savez(sys.argv[2], **{name: logits(name) for name in sys.argv[3:]})

@@ -393,8 +393,9 @@ def test_files_that_are_not_the_network_they_say(file: Path, change: dict[str, A
 
 def test_the_command_line_takes_it(file: Path, tmp_path: Path) -> None:
     """By itself, and as weights; what it brings along, and what is refused."""
+    from export.choosing import weights_state
     from export.errors import RequestError
-    from export.opening import build, check_builder_options, expand_names, weights_state
+    from export.opening import build, check_builder_options, expand_names
 
     assert expand_names((str(file),)) == [str(file)]
     loaded = build(str(file), warn=pytest.fail)

@@ -1,0 +1,138 @@
+"""The call from Python, and what it shares with the command line: carrying out a request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export import publishing, stages
+from export.errors import ExportError
+from export.formats.format import OPSET
+from export.formats.registry import FORMATS
+from export.images import find_images
+from export.job import find_preprocessing, make_job
+from export.manifest import Failure
+from export.opening import LoadedModel, origin_of
+from export.report.progress import Progress, Silent
+from export.request import Compression, Request, read_labels
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+    from kerascnn.photos.preprocessing import Preprocessing
+
+
+def export(
+    model: keras.Model,
+    output: str | Path,
+    *,
+    formats: Sequence[str] = tuple(FORMATS),
+    precisions: Sequence[str] = (),
+    calibration: np.ndarray | str | Path | None = None,
+    evaluate: str | Path | None = None,
+    labels: Sequence[str] | str | Path | None = None,
+    preprocessing: Preprocessing | str | None = None,
+    include_preprocessing: bool = False,
+    opset: int = OPSET,
+    compress: bool | Compression = False,
+) -> dict[str, Any]:
+    """Export any functional Keras model with one image input and one output, verify it, and publish the folder.
+
+    Args:
+        model: The model; one that kerascnn built brings its preprocessing and class names.
+        output: The folder to make or, where an earlier export made it, to replace.
+        formats: Of "saved_model", "tflite" and "onnx".
+        precisions: More files, beside the float32 ones: of "float16", "dynamic", "int8", "int8-io", "int16x8",
+            "int4", "sparse-float16", "sparse-dynamic" and "sparse-int8" for TFLite, "int8" for ONNX.
+        calibration: For int8: a folder or .zip of photos, or float32 inputs [n, height, width, channels] as the
+            artifact will take them.
+        evaluate: A folder or .zip of photos in folders named by class name, WordNet id or class index.
+        labels: Class names in the order of the outputs, or a file with one a line.
+        preprocessing: How photos are prepared: a `Preprocessing`, the name of weights such as "squeezenet/imagenet",
+            or one of `NORMALIZATIONS` there. Needed with photos where the model does not bring it.
+        include_preprocessing: Put channel order, mean and scale into the artifacts, which then take RGB 0 to 255.
+        opset: ONNX operator set.
+        compress: Make the network smaller first, and write a .kdc file beside the artifacts, and sparse .tflite files
+            where they are smaller; the model itself is left as it was. Needs `calibration`. True, or
+            `export.request.Compression` to say how.
+
+    Returns:
+        The manifest that was written.
+
+    Raises:
+        RequestError: What was asked for cannot be done as asked; nothing was written.
+        ExportError: Something failed. Artifacts that passed are published nonetheless, and the message says so.
+    """
+    if isinstance(labels, str | Path):
+        labels = read_labels(Path(labels))
+    request = Request(
+        formats=formats,
+        precisions=precisions,
+        compression=Compression() if compress is True else compress or None,
+        opset=opset,
+        calibration=find_images(calibration) if isinstance(calibration, str | Path) else calibration,
+        evaluation=find_images(evaluate) if evaluate is not None else None,
+        labels=None if labels is None else tuple(labels),
+        preprocessing=preprocessing,
+        include_preprocessing=include_preprocessing,
+    )
+    origin, known_labels = origin_of(model)
+    return run(request, LoadedModel(model, origin, find_preprocessing(model, None), known_labels), Path(output))
+
+
+class Rejected(ExportError):
+    """Some artifacts failed; `manifest` describes those that were published."""
+
+    def __init__(self, message: str, manifest: dict[str, Any]):
+        super().__init__(message)
+        self.manifest = manifest
+
+
+def run(request: Request, loaded: LoadedModel, target: Path, progress: Progress | None = None) -> dict[str, Any]:
+    """Carry out a request.
+
+    Args:
+        request: What is asked for.
+        loaded: The model.
+        target: The folder to make or replace.
+        progress: Told of each stage.
+
+    Returns:
+        The manifest that was written.
+
+    Raises:
+        RequestError: The request does not fit the model; nothing was written.
+        ExportError: Something failed. Artifacts that passed are published nonetheless, and the message says so.
+    """
+    from kerascnn.layers.auxiliary import inference_model
+
+    progress = progress or Silent()
+    job = make_job(request, replace(loaded, model=inference_model(loaded.model)))  # others are for training
+    model, original = job.loaded.model, None
+    if request.compression is not None:
+        from export.compression import coding
+
+        coding.check(job)
+        original = model.get_weights()
+    publishing.check_space(target, int(1.2 * 4 * model.count_params() * len(request.items)) + 10_000_000)
+    try:
+        with publishing.staging(target, waiting=progress.step) as folder:
+            manifest = stages.make(stages.Context(job, folder, progress))
+            progress.step(f"{job.name}: publishing")
+            publishing.publish(folder, target)
+    except OSError as error:
+        if publishing.disk_full(error):
+            raise ExportError(
+                f"The disk of {target} is full. Nothing was published; free some space and run it again."
+            ) from error
+        raise ExportError(f"{target} could not be written: {error}. Nothing was published.") from error
+    finally:
+        if original is not None:
+            model.set_weights(original)
+    if manifest["rejected"]:
+        reasons = stages.reasons(Failure(**row) for row in manifest["rejected"])
+        raise Rejected(f"{reasons} What failed was not published; the rest is in {target}.", manifest)
+    return manifest

@@ -1,0 +1,114 @@
+"""Which weights a network is exported with: from what `--weights` says to a record, and to a file in the cache."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from export.errors import ExportError, RequestError
+
+if TYPE_CHECKING:
+    from kerascnn.registry import WeightsRecord
+    from kerascnn.weights.headers import Header
+
+
+def read_header(path: str | Path) -> Header:
+    """Read what a .kdc file says of its network.
+
+    Raises:
+        RequestError: It cannot be read.
+    """
+    from kerascnn.weights import WeightsError, container
+
+    try:
+        return container.read_header(path)
+    except (WeightsError, OSError) as error:
+        raise RequestError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class ChosenWeights:
+    """The weights to export a network with.
+
+    Attributes:
+        source: What the builder is given; None for random weights.
+        record: Of published weights; None for random weights and for a file of the user's own.
+        demanded: Whether they were asked for by name: without them there is no export.
+    """
+
+    source: str | None = None
+    record: WeightsRecord | None = None
+    demanded: bool = True
+
+
+def choose_weights(name: str, weights: str) -> ChosenWeights:
+    """Choose the weights of a variant from what `--weights` says, without fetching them.
+
+    Raises:
+        RequestError: There are no such weights.
+    """
+    from kerascnn.registry import variant
+
+    if weights == "none":
+        return ChosenWeights()
+    if weights == "auto":
+        record = next(filter(_readable, variant(name).weights), None)
+        return ChosenWeights(record.name if record else None, record, demanded=False)
+    from kerascnn.weights import find
+
+    try:
+        return ChosenWeights(weights, find(name, weights))
+    except (ValueError, FileNotFoundError) as error:
+        raise RequestError(str(error)) from error
+
+
+def _readable(record: WeightsRecord) -> bool:
+    """Tell whether the package that reads such a file is installed."""
+    package = {"torch": "torch", "safetensors": "safetensors"}.get(record.format)
+    return package is None or importlib.util.find_spec(package) is not None
+
+
+def weights_state(name: str, weights: str) -> tuple[str, bool | None]:
+    """Say which weights an export would take, and whether that makes it trained (None: not known)."""
+    if name.endswith(".keras"):
+        return "the weights in the file", None
+    if name.endswith(".kdc"):
+        return "the weights in the file", read_header(name).trained
+    chosen = choose_weights(name, weights)
+    if chosen.source is None:
+        return "UNTRAINED, random weights", False
+    if chosen.record is None:
+        return chosen.source, None
+    from kerascnn.weights.sources import location
+
+    if Path(chosen.source).is_file():
+        return f"{chosen.record.full_name} from {chosen.source}", chosen.record.trained
+    where = "from the cache" if location(chosen.record).exists() else f"to be fetched from {chosen.record.url}"
+    if chosen.record.packaged:
+        where = "which come with kerascnn"
+    return f"{chosen.record.full_name}, {where}", True
+
+
+def fetch_weights(chosen: ChosenWeights, warn: Callable[[str], None]) -> ChosenWeights:
+    """Fetch published weights; choose random ones where these cannot be had and were not demanded.
+
+    Raises:
+        ExportError: They were demanded and cannot be had, or they are damaged.
+    """
+    from kerascnn.weights import WeightsError, WeightsUnavailable, fetch
+
+    if chosen.record is None or Path(chosen.source or "").is_file():
+        return chosen
+    try:
+        fetch(chosen.record)
+    except WeightsUnavailable as error:
+        if chosen.demanded:
+            raise ExportError(str(error)) from error
+        warn(str(error))
+        return ChosenWeights()
+    except WeightsError as error:
+        raise ExportError(str(error)) from error
+    return chosen

@@ -1,0 +1,81 @@
+"""The precisions that artifacts can have: how numbers are stored and computed, and what follows from that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+# The least ratio of signal to quantization noise of the logits, in dB, by the type of the weights. int4 weights are
+# coarse: their limit tells a network that still works from one that does not.
+LEAST_SQNR_DB = {"float16": 50.0, "int8": 25.0, "int4": 12.0}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How an artifact stores and computes its numbers.
+
+    Attributes:
+        name: On the command line, in the manifest and in the file's name.
+        weights: The type in which kernels are stored.
+        activations: The type in which layers compute.
+        interface: The type of input and output.
+        sparse: Whether the zeros of kernels are left out of the file.
+    """
+
+    name: str
+    weights: Literal["float32", "float16", "int8", "int4"] = "float32"
+    activations: Literal["float32", "int8", "int16"] = "float32"
+    interface: Literal["float32", "int8"] = "float32"
+    sparse: bool = False
+
+    @property
+    def dense(self) -> str:
+        """The name of the same precision with the zeros."""
+        return self.name.removeprefix("sparse-")
+
+    @property
+    def has_ranges(self) -> bool:
+        """Whether activations have fixed ranges, which are taken from photos."""
+        return self.activations != "float32"
+
+    @property
+    def needs_photos(self) -> bool:
+        """Whether it cannot be written without photos: for the ranges, or to round weights by."""
+        return self.has_ranges or self.weights == "int4"
+
+    @property
+    def least_sqnr_db(self) -> float | None:
+        """What the logits have to reach; None where their relative error is judged instead."""
+        return LEAST_SQNR_DB.get(self.weights)
+
+    @property
+    def has_judged_classes(self) -> bool:
+        """Whether the best classes are compared as well: errors of int8 weights differ from image to image."""
+        return self.weights == "int8"
+
+    @property
+    def needs_few_images(self) -> bool:
+        """Whether a few images verify it: float errors are alike on all images; int16 takes seconds an image."""
+        return self.weights in ("float32", "float16") or self.activations == "int16"
+
+    @property
+    def extra(self) -> tuple[str, str] | None:
+        """The package that writes it and the extra that installs that, where it is not in the extra `export`."""
+        return ("ai-edge-quantizer", "int4") if self.weights == "int4" else None
+
+
+PRECISIONS = {
+    precision.name: precision
+    for precision in (
+        Precision("float32"),
+        Precision("float16", weights="float16"),
+        Precision("dynamic", weights="int8"),
+        Precision("int8", weights="int8", activations="int8"),
+        Precision("int8-io", weights="int8", activations="int8", interface="int8"),
+        Precision("int16x8", weights="int8", activations="int16"),
+        Precision("int4", weights="int4"),
+        Precision("sparse-float16", weights="float16", sparse=True),
+        Precision("sparse-dynamic", weights="int8", sparse=True),
+        Precision("sparse-int8", weights="int8", activations="int8", sparse=True),
+    )
+}

@@ -1,0 +1,110 @@
+"""Run a .tflite file in LiteRT, as an application does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.checking.runtimes import Run, Runtime, TensorSpec, only
+from export.errors import ExportError
+from serving.contract import DEFAULT_SIGNATURE
+
+
+def open_tflite(path: Path, threads: int = 2) -> Runtime:
+    """Load a .tflite file with LiteRT's default delegates and `threads` threads.
+
+    Images run one after another, as the file has batch 1. int8 inputs and outputs are quantized and dequantized here.
+
+    Raises:
+        ExportError: It has not one input, one output and the signature `serving_default`.
+    """
+    source, target, run = _start({"model_path": str(path)}, threads)
+    content = bytearray(Path(path).read_bytes())
+    has_softmax, step = _move_output(content)
+
+    def open_tap() -> Run | None:
+        return _start({"model_content": bytes(content)}, threads)[2] if has_softmax else None
+
+    return Runtime(source, target, run, open_tap, threads, step)
+
+
+def _start(model: dict[str, Any], threads: int) -> tuple[TensorSpec, TensorSpec, Run]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(**model, num_threads=threads)
+    interpreter.allocate_tensors()
+    signatures = interpreter.get_signature_list()
+    if DEFAULT_SIGNATURE not in signatures:
+        names = ", ".join(signatures) or "none"
+        raise ExportError(f"The file has no signature {DEFAULT_SIGNATURE!r} (found: {names}).")
+    source = only(interpreter.get_input_details(), "input")
+    target = only(interpreter.get_output_details(), "output")
+
+    def run(images: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(source["index"], _quantized(images, source))
+        interpreter.invoke()
+        return _dequantized(interpreter.get_tensor(target["index"]), target)
+
+    specifications = [
+        TensorSpec(
+            only(signatures[DEFAULT_SIGNATURE][key], key.removesuffix("s")),
+            tuple(int(size) for size in details["shape"]),
+            np.dtype(details["dtype"]).name,
+        )
+        for key, details in (("inputs", source), ("outputs", target))
+    ]
+    return specifications[0], specifications[1], run
+
+
+def _move_output(content: bytearray) -> tuple[bool, float]:
+    """Make the input of the final softmax the output of the flatbuffer `content`, in place.
+
+    Returns:
+        Whether there is a final softmax (without one, `content` is unchanged), and the quantization step of the
+        output: the scale of the tensor that the last computation writes, 0.0 when that is float32.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    graph = schema.Model.GetRootAs(content, 0)
+    main = graph.Subgraphs(0)
+    codes = [graph.OperatorCodes(index) for index in range(graph.OperatorCodesLength())]
+    kinds = [max(code.BuiltinCode(), code.DeprecatedBuiltinCode()) for code in codes]
+    producers = {}
+    for index in range(main.OperatorsLength()):
+        operator = main.Operators(index)
+        producers.update({operator.Outputs(k): operator for k in range(operator.OutputsLength())})
+    operators = schema.BuiltinOperator
+    passing = (operators.DEQUANTIZE, operators.QUANTIZE, operators.RESHAPE, operators.SQUEEZE, operators.CAST)
+
+    tensor, step, operator, kind = main.Outputs(0), 0.0, None, None
+    for _ in range(main.OperatorsLength() + 1):  # no walk is longer, and a damaged file may lead in circles
+        quantization = main.Tensors(tensor).Quantization()
+        if quantization is not None and quantization.ScaleLength():
+            step = max(step, float(quantization.Scale(0)))
+        operator = producers.get(tensor)
+        kind = None if operator is None else kinds[operator.OpcodeIndex()]
+        if operator is None or kind not in passing:
+            break
+        tensor = operator.Inputs(0)
+    if operator is None or kind != operators.SOFTMAX:
+        return False, step
+    main.OutputsAsNumpy()[0] = operator.Inputs(0)  # a view of `content`
+    return True, step
+
+
+def _quantized(images: np.ndarray, details: dict[str, Any]) -> np.ndarray:
+    dtype = np.dtype(details["dtype"])
+    if dtype.kind == "f":
+        return images.astype(dtype, copy=False)
+    scale, zero_point = details["quantization"]
+    limits = np.iinfo(dtype)
+    return np.clip(np.round(images / scale) + zero_point, limits.min, limits.max).astype(dtype)
+
+
+def _dequantized(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
+    if values.dtype.kind == "f":
+        return values.astype(np.float32)
+    scale, zero_point = details["quantization"]
+    return (values.astype(np.float32) - zero_point) * np.float32(scale)

@@ -1,0 +1,1 @@
+"""The command line. Each module parses arguments, calls its room and prints; only `serving.cli` imports them."""

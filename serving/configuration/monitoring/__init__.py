@@ -1,0 +1,1 @@
+"""The metrics of the server, and the dashboard that shows them."""
