@@ -30,7 +30,6 @@ def test_there_is_no_circle_of_files() -> None:
     assert structure.circles(structure.graph(MODULES)) == []
 
 
-@pytest.mark.xfail(strict=True, reason="two command lines are imported by other modules")
 def test_nothing_imports_a_command_line() -> None:
     """`__main__` starts it; a command line names others in its table of lazy commands, as strings."""
     importers = [
