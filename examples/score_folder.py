@@ -7,7 +7,7 @@ further ado Ray starts on this machine alone; RAY_ADDRESS=auto (or a cluster's a
 with kerascnn installed. The same command again goes on where the last one ended.
 
 The results are parquet files of one row a photo: path, class, label, probability, the five best classes, and `error`
-for files that are no readable images. Needs `kerascnn[scoring]`.
+for files that are not readable images. Needs `kerascnn[scoring]`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main(model: str, weights: str, photos: str, output: str, workers: int, batch
         print(f"Scored {found.photos:,} photos in {found.seconds:.0f} s, {found.photos / found.seconds:.1f} a second.")
     if found.unreadable:
         path, reason = found.examples[0]
-        print(f"{found.unreadable:,} files are no readable images, {path} first ({reason}); their rows have `error`.")
+        print(f"{found.unreadable:,} files are not readable images, {path} first ({reason}); their rows have `error`.")
     print(f"Results: {output}")
 
 

@@ -21,7 +21,7 @@ from kerascnn.analysis.pages.blocks import (
 )
 
 FORMATS = {"keras": "Keras", "saved_model": "SavedModel", "tflite": "TFLite", "onnx": "ONNX", "kdc": ".kdc"}
-_COLOURS = dict(zip(FORMATS, (charts.COLOURS[i] for i in (7, 0, 1, 2, 3)), strict=True))
+_COLOURS = dict(zip(FORMATS, (charts.COLORS[i] for i in (7, 0, 1, 2, 3)), strict=True))
 
 _THREE = ",.3~r"  # significant digits
 _SIZES = {"transport": "packed, bytes", "memory": "in memory, bytes"}
@@ -156,7 +156,7 @@ def _bars(rows: Sequence[Mapping[str, Any]], key: str, words: str, form: str, fa
         return None
     tick = ("p90_ms", "90th percentile, ms") if key == "median_ms" else None
     names, colours = [row["name"] for row in shown], _colours(shown)
-    specification = charts.bars(key, words, names, form=form, factor=factor, tick=tick, colours=colours)
+    specification = charts.bars(charts.Measure(key, words, form, factor), names, tick=tick, colors=colours)
     words += " (the mark: 90th percentile)" if tick else ""
     return Chart("artifacts", words, f"A bar for each of {len(shown)} artifacts.", specification)
 
@@ -164,13 +164,10 @@ def _bars(rows: Sequence[Mapping[str, Any]], key: str, words: str, form: str, fa
 def _scatter(rows: Sequence[Mapping[str, Any]]) -> Chart:
     shown = [row for row in rows if row["bytes"] is not None]
     specification = charts.points(
-        "bytes",
-        "top1",
-        ("MB (log scale)", "top-1, %"),
-        group="name",
-        colours=dict(zip((row["name"] for row in shown), _colours(shown), strict=True)),
-        told=(("name", "artifact", ""), ("_x", "MB", _THREE), ("_y", "top-1, %", ".1f")),
-        factor=(1e-6, 100.0),
+        charts.Measure("bytes", "MB", _THREE, 1e-6, "MB (log scale)"),
+        charts.Measure("top1", "top-1, %", ".1f", 100.0),
+        {"name": "artifact"},
+        dict(zip((row["name"] for row in shown), _colours(shown), strict=True)),
     )
     summary = f"{len(shown)} artifacts as points by size and top-1 accuracy."
     return Chart("artifacts", "Accuracy against size", summary, specification, labels="name")

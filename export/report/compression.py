@@ -42,18 +42,15 @@ def compression_section(compressed: Mapping[str, Any]) -> Section:
             "steps",
             "Coded size, kB",
             f"A bar for each of {len(rows)} states of the network.",
-            charts.bars("bytes", "kB", names, form=",.1f", factor=1e-3),
+            charts.bars(charts.Measure("bytes", "kB", ",.1f", 1e-3), names),
         )
     ]
     if any(row["top1"] is not None for row in rows):
         specification = charts.points(
-            "bytes",
-            "top1",
-            ("coded kB (log scale)", "top-1, %"),
-            group="name",
-            colours=charts.palette(names),
-            told=(("name", "state", ""), ("_x", "kB", ",.1f"), ("_y", "top-1, %", ".1f")),
-            factor=(1e-3, 100.0),
+            charts.Measure("bytes", "kB", ",.1f", 1e-3, "coded kB (log scale)"),
+            charts.Measure("top1", "top-1, %", ".1f", 100.0),
+            {"name": "state"},
+            charts.palette(names),
         )
         parts.append(
             Chart("steps", "Accuracy against coded size", "A point for each state.", specification, labels="name")
@@ -91,13 +88,10 @@ def frontier(points: Sequence[Mapping[str, Any]], title: str = "Compression") ->
     quality, measure = ("top1", "top-1") if labelled else ("agreement", "same best class as the original")
     words = f"{measure}, %"
     specification = charts.points(
-        "bytes",
-        quality,
-        ("coded kB (log scale)", words),
-        group="pruned",
-        colours=charts.palette(row["pruned"] for row in rows),
-        told=(("pruned", "pruned", ""), ("name", "values", ""), ("_x", "kB", ",.1f"), ("_y", words, ".1f")),
-        factor=(1e-3, 100.0),
+        charts.Measure("bytes", "kB", ",.1f", 1e-3, "coded kB (log scale)"),
+        charts.Measure(quality, words, ".1f", 100.0),
+        {"pruned": "pruned", "name": "values"},
+        charts.palette(row["pruned"] for row in rows),
         join=True,
     )
     summary = f"{len(rows)} points by coded size and {measure}, a line for each sparsity."

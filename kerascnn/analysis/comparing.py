@@ -1,6 +1,6 @@
-"""Networks side by side: published accuracy against work and weights, from the table of facts, without building any.
+"""Networks side by side: published accuracy, work and weights, from the table of facts, without building any.
 
-What forward passes take on this machine is measured on request, each network in a process of its own.
+On request forward passes are measured on this machine, each network in a process of its own.
 """
 
 from __future__ import annotations
@@ -17,10 +17,21 @@ from kerascnn.registry import Variant, list_models, variant, variants
 
 @dataclass(frozen=True)
 class Compared:
-    """One network's facts. macs: at `side` pixels. error: published top-1 in percent, of the test data `data`, or None.
+    """The facts of one network.
 
-    source: who published the error, and how it was measured: compare those of one kind alone.
-    measured: forward passes on this machine, one a batch size, where they were asked for.
+    Attributes:
+        name: Of the variant.
+        title: Its full name.
+        family: The family it belongs to.
+        year: Of the paper.
+        data: The test data of the errors.
+        side: Side of the input in pixels.
+        parameters: Trained weights.
+        macs: Multiply-accumulates at `side` pixels.
+        error: Published top-1 error in percent, or None.
+        error5: Published top-5 error in percent, or None.
+        source: Who published the error, and how it was measured. Compare only errors of one kind.
+        measured: Forward passes on this machine, one for each batch size, if they were asked for.
     """
 
     name: str
@@ -43,11 +54,11 @@ class Compared:
 
     @property
     def accuracy_per_million(self) -> float | None:
-        """Percent of accuracy for each million of parameters, the density of Canziani et al."""
+        """Percent of accuracy for each million of parameters (the density of Canziani et al.)."""
         return None if self.accuracy is None else self.accuracy / (self.parameters / 1e6)
 
     def row(self) -> dict[str, Any]:
-        """As plain values, for JSON and CSV."""
+        """Return the facts as plain values, for JSON and CSV."""
         row = {**asdict(self), "accuracy": self.accuracy, "accuracy_per_million": self.accuracy_per_million}
         if not self.measured:
             del row["measured"]
@@ -61,17 +72,21 @@ def compare(
     batch_sizes: Sequence[int] = BATCH_SIZES,
     step: Callable[[str, int, int], None] = lambda name, done, total: None,
 ) -> list[Compared]:
-    """The networks of these names or shell patterns, such as `resnet*`; the most accurate first, then the unpublished.
+    """Look up networks, and measure them on request.
 
     Args:
-        measure: also run them on this machine, see `kerascnn.analysis.measuring`; what is on record is not run again.
-        batch_sizes: of the passes that are measured.
-        step: told before each network is measured: its name, how many are done, and of how many.
+        names: Names or shell patterns, such as `resnet*`.
+        measure: Also run them on this machine, except for what is on record: see `kerascnn.analysis.measuring`.
+        batch_sizes: Of the passes that are measured.
+        step: Called before each network is measured, with its name, how many are done, and how many there are.
+
+    Returns:
+        The networks by test data; the most accurate first, those without a published error last.
 
     Raises:
-        ValueError: the list is empty, a name is not known, a pattern matches nothing, or a batch size is not positive.
-        TypeError: a single string in place of a list.
-        RuntimeError: a network could not be run.
+        ValueError: The list is empty, a name is not known, a pattern matches nothing, or a batch size is not positive.
+        TypeError: `names` is a single string.
+        RuntimeError: A network could not be run.
     """
     if isinstance(names, str):
         raise TypeError(f"compare takes a list of names or patterns; give [{names!r}].")
@@ -87,10 +102,10 @@ def compare(
 
 
 def find_models(names: Sequence[str]) -> list[str]:
-    """Names that match any of the names and patterns, each once, in the order in which they were asked for.
+    """Return the names that match any of the names and patterns, each once, in the order of these.
 
     Raises:
-        ValueError: a name is not known, or a pattern matches nothing.
+        ValueError: A name is not known, or a pattern matches nothing.
     """
     found: dict[str, None] = {}
     for name in names:
@@ -125,14 +140,14 @@ def _compared(row: Variant) -> Compared:
 
 
 def data_sets(rows: Sequence[Compared]) -> list[str]:
-    """The test data on which two networks or more have published errors, ImageNet first; else the one that has any."""
-    shown = [row.data for row in rows if row.error is not None]
-    found = sorted(set(shown), key=lambda name: (name != "ImageNet", name))
-    return [name for name in found if shown.count(name) > 1] or found[:1]
+    """List the test data with published errors of two networks or more, ImageNet first; else the one that has any."""
+    published = [row.data for row in rows if row.error is not None]
+    names = sorted(set(published), key=lambda name: (name != "ImageNet", name))
+    return [name for name in names if published.count(name) > 1] or names[:1]
 
 
 def data_set(row: Variant) -> str:
-    """What a variant's published errors were measured on."""
+    """Name the data that a variant's published errors were measured on."""
     if row.classes == 1000:
         return "ImageNet"
     return {(1, 10): "MNIST", (3, 10): "CIFAR-10", (3, 43): "GTSRB"}.get((row.input_shape[2], row.classes), "other")

@@ -36,20 +36,20 @@ from kerascnn.analysis.outline import Outline, Parallel, Run, Series, Stage, out
 
 
 def diagram(model: keras.Model, *, title: str | None = None) -> str:
-    """The picture of a functional model as the text of an SVG file, in light and dark colours as the reader has.
+    """Draw a functional model as the text of an SVG file, in the reader's light or dark colors.
 
     Args:
-        model: any functional model; nested ones are drawn as one box each.
-        title: what stands above; the model's name by default.
+        model: Any functional model; each model within it is one box.
+        title: The heading; by default the model's name.
 
     Raises:
-        ValueError: the model has no graph, as a subclassed one.
+        ValueError: The model has no graph, such as a subclassed one.
     """
     return draw(outline(model), title or model.name)
 
 
 def draw(network: Outline, title: str) -> str:
-    """The picture of an outline, see `diagram`."""
+    """Draw an outline, see `diagram`."""
     rows = [row for stage in network.stages for row in rows_of(stage.runs)]
     width = max(EDGES + row_width(row) for row in rows)
     width = max(width, 2 * MARGIN + text_width(title, 15) + 8, 2 * MARGIN + text_width(_summary(network), NOTE))
@@ -84,7 +84,7 @@ def _summary(network: Outline) -> str:
 def _stage(
     canvas: Canvas, network: Outline, stage: Stage, width: float, y: float, path: list[Point]
 ) -> tuple[float, list[Point]]:
-    """One card; `path` is the line that comes from the stage before, and the returned one goes on to the next."""
+    """Draw one card; `path` is the line from the stage before, and the returned path leads to the next."""
     left = float(MARGIN + PANEL)
     top = y
     y += 12
@@ -153,7 +153,7 @@ def _draw_run(canvas: Canvas, run: Run, size: Size, x: float, axis: float) -> No
 
 
 def _draw_series(canvas: Canvas, items: Series, x: float, axis: float) -> list[Point]:
-    """Draw from (x, axis) on; the points where it ends, of which there are several after an open fork."""
+    """Draw items from (x, axis) on; return where they end: at several points after an open fork."""
     ends = [(x, axis)]
     for i, item in enumerate(items):
         if i:
@@ -224,7 +224,7 @@ def _shape(shape: Shape) -> str:
 
 
 def _count(number: int | None) -> str:
-    """Three digits and a unit: 1.22 M."""
+    """Write a count in three digits and a unit: 1.22 M."""
     if number is None:
         return "?"
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):

@@ -1,6 +1,6 @@
-"""Where everything of a diagram goes: the sizes of boxes, units and runs, in pixels, before anything is drawn.
+"""The layout of a diagram: the sizes of boxes, units and runs in pixels, before anything is drawn.
 
-Widths of text are those of a wide font, so that the text fits in whatever font is at hand.
+Widths of text are those of a wide font, so that the text fits in any font.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HEIGHT = 34  # of a box
 GAP = 14  # between boxes
 BRANCH = 10  # between branches
 PANEL = 150  # the stage's numbers, left of its boxes
-WIDTH = 1090  # of the page at most, unless one unit is wider
+WIDTH = 1090  # most of the page, unless one unit is wider
 MARGIN = 14
 
 _WIDE = {"m": 0.97, "w": 0.82, "M": 0.86, "W": 0.99, "×": 0.84, "+": 0.84, "→": 0.84, "%": 0.95, "…": 1.0}
@@ -26,7 +26,7 @@ _NARROW = dict.fromkeys("ijlI", 0.29) | dict.fromkeys(" .,:;·|", 0.34) | dict.f
 
 @dataclass(frozen=True)
 class Size:
-    """What a piece takes up around its axis, the line that enters it."""
+    """The space that a piece takes up around its axis, which is the line that enters it."""
 
     width: float
     top: float
@@ -36,11 +36,11 @@ class Size:
 # Stages and runs
 
 
-EDGES = PANEL + 4 * MARGIN + 12  # what a page has beside a row
+EDGES = PANEL + 4 * MARGIN + 12  # width of a page beside a row
 
 
 def rows_of(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs in lines that fit the page."""
+    """Divide runs into rows that fit the page."""
     rows: list[list[Run]] = [[]]
     for run in runs:
         if rows[-1] and EDGES + row_width([*rows[-1], run]) > WIDTH:
@@ -50,17 +50,17 @@ def rows_of(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def row_width(row: Sequence[Run]) -> float:
-    """What the runs of a line and the gaps between them take up."""
+    """Return the width of the runs of a row and the gaps between them."""
     return sum(run_size(run).width for run in row) + GAP * (len(row) - 1)
 
 
 def has_front(run: Run) -> bool:
-    """Whether the line that enters a run ends at something, not where it forks."""
+    """Return whether the line that enters a run ends at a box or frame, not at a fork."""
     return run.count > 1 or isinstance(run.units[0].items[0], Box)
 
 
 def caption(run: Run) -> tuple[str, str]:
-    """What stands above a run: how often, and what it is called or makes."""
+    """Write the captions of a run: how often it repeats, and what it is called or makes."""
     words = []
     if len(run.units) > 1 or any(isinstance(item, Parallel) for item in run.units[0].items):
         each = len(run.boxes) // run.count
@@ -72,7 +72,7 @@ def caption(run: Run) -> tuple[str, str]:
 
 
 def _common_name(boxes: Sequence[Box]) -> str:
-    """The words that the names of all layers begin with; one that differs in its last letters is not among them."""
+    """Find the words that the names of all layers begin with; a word that differs in its last letters is left out."""
     names = [layer.name for box in boxes for layer in box.layers]
     first, last = min(names), max(names)
     same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
@@ -82,7 +82,7 @@ def _common_name(boxes: Sequence[Box]) -> str:
 
 
 def run_size(run: Run) -> Size:
-    """A run with its captions and, where it repeats, its frame."""
+    """Measure a run with its captions and, if it repeats, its frame."""
     sizes = [series_size(unit.items) for unit in run.units]
     count, words = caption(run)
     captions = 15 if count or words else 0
@@ -96,7 +96,7 @@ def run_size(run: Run) -> Size:
 
 
 def series_size(items: Series) -> Size:
-    """Items one after another."""
+    """Measure items in a row."""
     if not items:
         return Size(0, 5, 5)
     sizes = [size_of(item) for item in items]
@@ -105,7 +105,7 @@ def series_size(items: Series) -> Size:
 
 
 def size_of(item: Box | Parallel) -> Size:
-    """A box, or branches with the box that joins them."""
+    """Measure a box, or branches with the box that joins them."""
     if isinstance(item, Box):
         if item.kind == "join":
             return join_size(item, HEIGHT / 2)
@@ -120,7 +120,7 @@ def size_of(item: Box | Parallel) -> Size:
 
 
 def offsets_of(item: Parallel) -> tuple[list[float], float, float]:
-    """Axes of the branches below that of the first, and what they take up together."""
+    """Return the axes of the branches below that of the first, and their space above and below it."""
     sizes = [series_size(branch) for branch in item.branches]
     offsets = [0.0]
     for above, below in pairwise(sizes):
@@ -129,12 +129,12 @@ def offsets_of(item: Parallel) -> tuple[list[float], float, float]:
 
 
 def is_circle(join: Box) -> bool:
-    """Whether what joins branches is a sign, such as +."""
+    """Return whether branches are joined by a sign, such as +."""
     return len(join.title) == 1
 
 
 def join_size(join: Box, bottom: float) -> Size:
-    """A circle, or a bar as high as the branches that it joins, which end at `bottom`."""
+    """Measure a circle, or a bar as high as the branches that it joins, which end at `bottom`."""
     if is_circle(join):
         notes = notes_of(join)
         return Size(max(22, text_width(notes, NOTE)), 24 if notes else 11, max(11, bottom))
@@ -142,7 +142,7 @@ def join_size(join: Box, bottom: float) -> Size:
 
 
 def bar_text(join: Box) -> str:
-    """What a bar says along its height."""
+    """Write the text along a bar."""
     return " · ".join((join.title, *join.notes))
 
 
@@ -150,11 +150,11 @@ def bar_text(join: Box) -> str:
 
 
 def notes_of(box: Box) -> str:
-    """The small text of a box."""
+    """Write the small text of a box."""
     before = f"after {' · '.join(box.before)}" if box.before else ""
     return "; ".join(part for part in (before, " · ".join(box.notes)) if part)
 
 
 def text_width(text: str, size: int) -> float:
-    """Of a text in pixels, at most."""
+    """Return the greatest width of a text in pixels."""
     return size * sum(_WIDE.get(c) or _NARROW.get(c) or (0.78 if c.isupper() else 0.64) for c in text)

@@ -1,4 +1,4 @@
-"""SVG elements, and the colours of a diagram in light and dark."""
+"""SVG elements, and the light and dark colors of a diagram."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ Point = tuple[float, float]
 
 @dataclass
 class Canvas:
-    """SVG elements: cards and lines lie below boxes and text."""
+    """SVG elements; cards and lines are below boxes and text."""
 
     below: list[str] = field(default_factory=list)
     above: list[str] = field(default_factory=list)
 
     def rectangle(self, x: float, y: float, width: float, height: float, kind: str, radius: int = 4) -> None:
-        """A card, a frame or a bar by the name of its style; boxes, whose names begin with `box`, lie above lines."""
+        """Draw a card, a frame or a bar of the style `kind`; boxes, whose styles begin with `box`, are above lines."""
         layer = self.above if kind.startswith("box") else self.below
         layer.append(
             f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{radius}"/>'
         )
 
     def text(self, x: float, y: float, text: str, kind: str = "", anchor: str = "start", turned: bool = False) -> None:
-        """Of the style `kind`; turned: from bottom to top."""
+        """Write a text of the style `kind`; if turned, from bottom to top."""
         turn = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if turned else ""
         anchor = f' text-anchor="{anchor}"' if anchor != "start" else ""
         kind = f' class="{kind}"' if kind else ""
         self.above.append(f'<text{kind} x="{x:.1f}" y="{y:.1f}"{anchor}{turn}>{escape(text)}</text>')
 
     def line(self, points: Iterable[Point], arrow: bool = False) -> None:
-        """Through the points; arrow: with a tip at the last."""
+        """Draw a line through points, with a tip at the last one if it is an arrow."""
         points = list(dict.fromkeys(points))
         if len(points) < 2:
             return
@@ -59,7 +59,7 @@ class Canvas:
             self.below.append(f'<path class="tip" d="M{" L".join(f"{a:.1f} {b:.1f}" for a, b in corners)} Z"/>')
 
     def svg(self, width: float, height: float, title: str, description: str) -> str:
-        """The text of the file."""
+        """Return the text of the file."""
         lines = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
             f'width="{width:.0f}" height="{height:.0f}" role="img">',

@@ -1,7 +1,7 @@
 """Forward passes measured on this machine: time, memory and energy against batch size.
 
-Each network runs in a process of its own, so that its memory is its own; `python -m kerascnn.analysis.measuring NAME
-BATCH...` is that process. What was measured is kept beside the weights, for these versions and this machine.
+Each network runs in a process of its own, `python -m kerascnn.analysis.measuring NAME BATCH...`, which has no other
+memory. The figures are kept beside the cached weights, for these versions and this machine.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 BATCH_SIZES = (1, 2, 4, 8, 16)
 RUNS = (3, 20)  # at least, at most
 SECONDS = 2.0  # after which no further run begins
+NO_METERS = "Energy: this machine has no counter that may be read (/sys/class/powercap)."
 POWERCAP = Path("/sys/class/powercap")
 _PACKAGES = {"tensorflow": ("tensorflow", "tensorflow-cpu"), "jax": ("jax",), "torch": ("torch",)}
 
@@ -30,10 +31,14 @@ _PACKAGES = {"tensorflow": ("tensorflow", "tensorflow-cpu"), "jax": ("jax",), "t
 class Measured:
     """A forward pass of a batch, by Keras's predict_on_batch with random weights and images.
 
-    milliseconds: median of the runs. memory_mib: the most that the process had above what it had with the weights
-    before the first pass: activations, scratch space and rearranged weights; None where the system does not tell, and
-    on an accelerator, whose memory is not the process's.
-    joules: of the processor, whatever else it did; None where the machine does not tell. day: when, as YYYY-MM-DD.
+    Attributes:
+        batch: Images in it.
+        milliseconds: Median of the runs.
+        memory_mib: The most memory of the process above what it had with the weights before the first pass:
+            activations, scratch space and rearranged weights. None if the system does not tell, and on an accelerator,
+            whose memory is not the process's.
+        joules: Of the processor, whatever else it did; None if the machine does not tell.
+        day: When, as YYYY-MM-DD.
     """
 
     batch: int
@@ -44,10 +49,10 @@ class Measured:
 
 
 def check_batch_sizes(batch_sizes: Sequence[int]) -> tuple[int, ...]:
-    """In order, each once.
+    """Sort batch sizes and drop repeated ones.
 
     Raises:
-        ValueError: there is none, or one is not a positive whole number.
+        ValueError: There is none, or one is not a positive whole number.
     """
     if not batch_sizes or not all(isinstance(size, int) and size > 0 for size in batch_sizes):
         raise ValueError(f"Batch sizes are whole numbers from 1 on, such as 1, 4, 16; they are {list(batch_sizes)}.")
@@ -55,11 +60,11 @@ def check_batch_sizes(batch_sizes: Sequence[int]) -> tuple[int, ...]:
 
 
 def measure(name: str, batch_sizes: Sequence[int] = BATCH_SIZES) -> tuple[Measured, ...]:
-    """A variant's forward passes; those that are on record for these versions and this machine are not run again.
+    """Measure a variant's forward passes, except those on record for these versions and this machine.
 
     Raises:
-        ValueError: see `check_batch_sizes`.
-        RuntimeError: a pass failed, such as for want of memory.
+        ValueError: See `check_batch_sizes`.
+        RuntimeError: A pass failed, for example because memory was too small.
     """
     sizes = check_batch_sizes(batch_sizes)
     file = _record(name)
@@ -75,7 +80,7 @@ def measure(name: str, batch_sizes: Sequence[int] = BATCH_SIZES) -> tuple[Measur
 
 
 def backend() -> str:
-    """The backend that Keras will take, without importing it."""
+    """Find the backend that Keras will use, without importing it."""
     if chosen := os.environ.get("KERAS_BACKEND"):
         return chosen
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
@@ -86,7 +91,7 @@ def backend() -> str:
 
 
 def machine() -> str:
-    """The processor and how many of its cores there are."""
+    """Name the processor and count its cores."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -96,19 +101,20 @@ def machine() -> str:
 
 
 def versions() -> str:
-    """Of what takes part, such as `kerascnn 0.1.0, keras 3.15.1, tensorflow 2.21.0`."""
+    """List the versions that matter, such as `kerascnn 0.1.0, keras 3.15.1, tensorflow 2.21.0`."""
     import importlib.metadata
 
     import kerascnn
 
-    found = {"kerascnn": kerascnn.__version__, "keras": importlib.metadata.version("keras"), backend(): "?"}
+    version = "?"
     for package in _PACKAGES.get(backend(), ()):
         try:
-            found[backend()] = importlib.metadata.version(package)
+            version = importlib.metadata.version(package)
             break
         except importlib.metadata.PackageNotFoundError:
             continue
-    return ", ".join(f"{package} {version}" for package, version in found.items())
+    keras = importlib.metadata.version("keras")
+    return f"kerascnn {kerascnn.__version__}, keras {keras}, {backend()} {version}"
 
 
 def _record(name: str) -> Path:
@@ -122,7 +128,7 @@ def _read(file: Path) -> list[dict[str, Any]]:
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))
         return [asdict(Measured(**row)) for row in rows]
-    except (OSError, ValueError, TypeError):  # none, or of another form
+    except (OSError, ValueError, TypeError):  # there is no file, or it has another form
         return []
 
 
@@ -134,8 +140,8 @@ def _run(name: str, batch_sizes: Sequence[int]) -> list[dict[str, Any]]:
         env={**os.environ, "KERAS_BACKEND": backend(), "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     if done.returncode:
-        said = done.stderr.strip().splitlines()
-        reason = said[-1] if said else f"its process ended with {done.returncode}, perhaps for want of memory"
+        errors = done.stderr.strip().splitlines()
+        reason = errors[-1] if errors else f"its process ended with {done.returncode}, perhaps for lack of memory"
         raise RuntimeError(f"{name} could not be measured at batch sizes {list(batch_sizes)}: {reason}")
     rows: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
     return rows
@@ -153,7 +159,9 @@ def _measure_here(name: str, batch_sizes: Sequence[int]) -> list[Measured]:
     import kerascnn
 
     small = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
-    small.predict_on_batch(np.zeros((1, 8, 8, 3), np.float32))  # what the backend sets up once is not the network's
+    small.predict_on_batch(
+        np.zeros((1, 8, 8, 3), np.float32)
+    )  # what the backend sets up once does not belong to the network
     model = kerascnn.create_model(name)
     random = np.random.default_rng(0)
     accelerated = not all(device.lower().startswith("cpu") for device in keras.distribution.list_devices())
@@ -184,7 +192,7 @@ def _measure_here(name: str, batch_sizes: Sequence[int]) -> list[Measured]:
 
 
 def _status(key: str) -> float | None:
-    """A line of Linux's account of this process, in MiB."""
+    """Read a line of Linux's account of this process, in MiB."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{key}:"))
@@ -194,23 +202,20 @@ def _status(key: str) -> float | None:
 
 def _forget_peak() -> bool:
     try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # sets VmHWM to what there is now
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # sets VmHWM to the present memory
     except OSError:
         return False
     return True
 
 
 def energy_meters() -> list[Path]:
-    """The counters of processor packages that may be read; most systems let the administrator alone read them."""
-    found = []
-    for folder in sorted(POWERCAP.glob("intel-rapl:*")):
-        if folder.name.count(":") == 1 and os.access(folder / "energy_uj", os.R_OK):
-            found.append(folder)
-    return found
+    """List the counters of processor packages that may be read; on most systems only the administrator may."""
+    folders = [folder for folder in sorted(POWERCAP.glob("intel-rapl:*")) if folder.name.count(":") == 1]
+    return [folder for folder in folders if os.access(folder / "energy_uj", os.R_OK)]
 
 
 def _energy() -> list[tuple[int, int]]:
-    """Of each meter: microjoules, and where it begins again at 0."""
+    """Read each meter: microjoules, and the limit after which it begins again at 0."""
     return [
         (int((folder / "energy_uj").read_text()), int((folder / "max_energy_range_uj").read_text()))
         for folder in energy_meters()
@@ -218,7 +223,7 @@ def _energy() -> list[tuple[int, int]]:
 
 
 def _spent(before: list[tuple[int, int]], after: list[tuple[int, int]]) -> float | None:
-    """Joules between two readings; None without meters."""
+    """Return the joules between two readings; None without meters."""
     if not before or len(before) != len(after):
         return None
     return sum((now - then) % (limit + 1) for (then, limit), (now, _) in zip(before, after, strict=True)) / 1e6

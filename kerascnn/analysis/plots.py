@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kerascnn.analysis.comparing import Compared, data_sets
+from kerascnn.analysis.pages.charts import COLORS
 
-# Told apart under the common colour deficiencies (Okabe & Ito); further families get the same with a black ring.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C7A00", "#666666")
+if TYPE_CHECKING:
+    from kerascnn.analysis.fields import Field
+
 _LEGEND = (5e6, 50e6, 150e6)  # parameters
 
 
 def figure(width: float, height: float) -> Any:
-    """An empty figure that no window shows.
+    """Make an empty figure that no window shows.
 
     Raises:
         ModuleNotFoundError: matplotlib or textalloc is not installed; the message names the extra.
@@ -36,7 +38,7 @@ def save(drawn: Any, *paths: Path) -> None:
     """Write a figure in the format of each file's name.
 
     Raises:
-        ValueError: the name does not end in .png or .svg, or its folder does not exist.
+        ValueError: A name does not end in .png or .svg, or its folder does not exist.
     """
     for path in paths:
         check_path(path)
@@ -44,7 +46,7 @@ def save(drawn: Any, *paths: Path) -> None:
 
 
 def check_path(path: Path) -> None:
-    """Refuse what cannot be written, before the work starts."""
+    """Refuse a file that cannot be written, before the work starts."""
     if path.suffix.lower() not in (".png", ".svg"):
         raise ValueError(f"A picture is a .png or a .svg; the file is {str(path)!r}.")
     if not path.parent.is_dir():
@@ -52,12 +54,13 @@ def check_path(path: Path) -> None:
 
 
 def plot_comparison(rows: Sequence[Compared]) -> Any:
-    """Accuracy against work, a circle's area being parameters, as Canziani et al. 2017 draw it (arXiv:1605.07678).
+    """Draw accuracy against work, a circle's area being parameters, as Canziani et al. 2017 do (arXiv:1605.07678).
 
-    One panel for each set of test data with two networks or more. Networks without a published error are left out.
+    There is a panel for each set of test data with two networks or more. Networks without a published error are left
+    out.
 
     Raises:
-        ValueError: no network has one.
+        ValueError: No network has a published error.
     """
     shown = [row for row in rows if row.error is not None]
     if not shown:
@@ -76,7 +79,7 @@ def plot_comparison(rows: Sequence[Compared]) -> Any:
 
 
 def _panel(axes: Any, rows: Sequence[Compared], data: str) -> Any:
-    """The circles, small ones over large ones."""
+    """Draw the circles of a panel, small ones over large ones."""
     families = list(dict.fromkeys(row.family for row in rows))
     largest = max(row.parameters for row in rows)
     scale = 1500 / max(largest, 2e6)  # points squared for a parameter
@@ -85,9 +88,9 @@ def _panel(axes: Any, rows: Sequence[Compared], data: str) -> Any:
         [row.macs / 1e9 for row in rows],
         [row.accuracy for row in rows],
         s=[row.parameters * scale for row in rows],
-        c=[_COLOURS[number % len(_COLOURS)] for number in numbers],
+        c=[COLORS[number % len(COLORS)] for number in numbers],
         alpha=0.55,
-        edgecolor=["black" if number >= len(_COLOURS) else "white" for number in numbers],
+        edgecolor=["black" if number >= len(COLORS) else "white" for number in numbers],  # colors repeat after eight
         linewidth=0.9,
     )
     axes.set_xlabel("multiply-accumulates for one image, 1e9 (log scale)")
@@ -114,7 +117,7 @@ def _panel(axes: Any, rows: Sequence[Compared], data: str) -> Any:
 
 
 def _label(axes: Any, rows: Sequence[Compared], circles: Any) -> None:
-    """Names beside the circles, where neither a circle nor another name is; a thin line says whose name it is."""
+    """Write names beside the circles, where neither a circle nor another name is, with a thin line to the circle."""
     import textalloc
 
     textalloc.allocate(
@@ -134,12 +137,14 @@ def _label(axes: Any, rows: Sequence[Compared], circles: Any) -> None:
     )
 
 
-def plot_receptive_field(effective: np.ndarray, field: Any, place: tuple[int, int], title: str) -> Any:
-    """The effective receptive field of one place of a map, with the theoretical one as a frame.
+def plot_receptive_field(effective: np.ndarray, field: Field, place: tuple[int, int], title: str) -> Any:
+    """Draw the effective receptive field of one place of a map, with the theoretical one as a frame.
 
     Args:
-        effective: (height, width), as `effective_receptive_field` gives it.
-        field: the map's `Field`; place: row and column of the map.
+        effective: Array of shape (height, width), as `effective_receptive_field` returns it.
+        field: The theoretical field of the map.
+        place: Row and column of the map.
+        title: Of the picture.
     """
     from matplotlib.colors import PowerNorm
     from matplotlib.patches import Rectangle

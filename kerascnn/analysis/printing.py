@@ -1,4 +1,4 @@
-"""What the command line prints: tables on the terminal, JSON and CSV."""
+"""What the command line prints: tables, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from kerascnn.analysis.comparing import Compared
+    from kerascnn.analysis.profiling import Profile
 
 
 def listing(rows: Sequence[Compared]) -> None:
-    """Print a line for each network, without rich, which would take longer to import than all else takes."""
+    """Print a line for each network. It does without rich, whose import takes longer than everything else."""
     width = max(len(row.name) for row in rows)
     print(f"{'model':{width}}  year  {'input':>7}  {'parameters':>11}  {'GMACs':>7}  top-1 error  title")
     for row in rows:
@@ -37,41 +41,39 @@ def data(rows: Sequence[dict[str, Any]], style: Literal["json", "csv"]) -> None:
 
 
 def _with_columns(row: dict[str, Any]) -> dict[str, Any]:
-    """Each measured batch size as columns of its own."""
-    measured = row.get("measured", ())
-    columns = {
-        f"{key}_{one['batch']}": one[key] for one in measured for key in ("milliseconds", "memory_mib", "joules")
-    }
+    """Give each measured batch size columns of its own."""
+    keys = ("milliseconds", "memory_mib", "joules")
+    columns = {f"{key}_{batch['batch']}": batch[key] for batch in row.get("measured", ()) for key in keys}
     return {key: value for key, value in row.items() if key != "measured"} | columns
 
 
-def _flat(value: Any) -> Any:
+def _flat(value: object) -> object:
     return "x".join(f"{side:g}" for side in value) if isinstance(value, list) else value
 
 
-def _table(columns: str, numeric: int) -> Any:
-    """A table with these headings, the last `numeric` of them to the right."""
+def _table(columns: str, numeric: int) -> Table:
+    """Make a table with these headings; the last `numeric` columns are aligned to the right."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     names = columns.split("|")
     for i, name in enumerate(names):
         right = i >= len(names) - numeric
-        made.add_column(name, justify="right" if right else "left", no_wrap=True, overflow="ellipsis" if i else "fold")
-    return made
+        table.add_column(name, justify="right" if right else "left", no_wrap=True, overflow="ellipsis" if i else "fold")
+    return table
 
 
-def _console() -> Any:
+def _console() -> Console:
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 132, highlight=False, markup=False)
 
 
-def profile(found: Any, totals: dict[str, Any]) -> None:
-    """Every layer, then the totals."""
+def profile(costs: Profile, totals: dict[str, Any]) -> None:
+    """Print every layer, then the totals."""
     table = _table("layer|kind|output|parameters|MACs|share|KiB|field|stride", 7)
-    for row in found.rows():
+    for row in costs.rows():
         macs = "unknown" if row["macs"] is None else f"{row['macs']:,}"
         table.add_row(
             row["name"],
@@ -90,7 +92,7 @@ def profile(found: Any, totals: dict[str, Any]) -> None:
         "parameters": f"{totals['parameters']:,}, and {totals['untrained']:,} that are not trained (+ above)",
         "multiply-accumulates": f"{totals['macs']:,}; {totals['flops_2x']:,} FLOPs; {totals['flops_lecture']:,} as "
         "the lectures count",
-        f"weights ({found.dtype})": _mib(totals["weights_kib"]),
+        f"weights ({costs.dtype})": _mib(totals["weights_kib"]),
         "all outputs": _mib(totals["forward_kib"]),
         "kept for training": _mib(totals["training_kib"]) + " an image",
         "peak of a forward pass": f"{_mib(totals['peak_kib'])} an image, at {totals['peak_at']}, "
@@ -103,7 +105,7 @@ def profile(found: Any, totals: dict[str, Any]) -> None:
 
 
 def fields(rows: Sequence[dict[str, Any]]) -> None:
-    """What each feature map sees of the image."""
+    """Print what each feature map sees of the image."""
     table = _table("layer|kind|output|field|stride|first pixel|", 5)
     for row in rows:
         known = row["receptive_field"] is not None
@@ -113,8 +115,8 @@ def fields(rows: Sequence[dict[str, Any]]) -> None:
     print("field, stride and the first pixel that output 0 sees: in pixels of the image; + all: through global pooling")
 
 
-def comparison(rows: Sequence[Any]) -> None:
-    """A line for each network."""
+def comparison(rows: Sequence[Compared]) -> None:
+    """Print a line for each network."""
     table = _table("model|year|data|published by|input|M params|GMACs|top-1 error|top-5|% per M", 6)
     for row in rows:
         table.add_row(
@@ -125,40 +127,40 @@ def comparison(rows: Sequence[Any]) -> None:
             str(row.side),
             f"{row.parameters / 1e6:.2f}",
             f"{row.macs / 1e9:.3f}",
-            _percent(row.error),
-            _percent(row.error5),
-            _percent(row.accuracy_per_million),
+            _decimals(row.error),
+            _decimals(row.error5),
+            _decimals(row.accuracy_per_million),
         )
     _console().print(table)
 
 
-def measured(rows: Sequence[Any]) -> None:
-    """A line for each batch size of each network."""
-    from kerascnn.analysis.measuring import energy_meters, machine, versions
+def measured(rows: Sequence[Compared]) -> None:
+    """Print a line for each batch size of each network."""
+    from kerascnn.analysis.measuring import NO_METERS, energy_meters, machine, versions
 
     table = _table("model|batch|ms|images/s|MiB|J", 5)
     for row in rows:
-        for i, one in enumerate(row.measured):
+        for i, figures in enumerate(row.measured):
             table.add_row(
                 row.name if not i else "",
-                str(one.batch),
-                f"{one.milliseconds:,.1f}",
-                f"{1000 * one.batch / one.milliseconds:,.1f}",
-                "-" if one.memory_mib is None else f"{one.memory_mib:,.1f}",
-                "-" if one.joules is None else f"{one.joules:.2f}",
+                str(figures.batch),
+                f"{figures.milliseconds:,.1f}",
+                f"{1000 * figures.batch / figures.milliseconds:,.1f}",
+                "-" if figures.memory_mib is None else f"{figures.memory_mib:,.1f}",
+                _decimals(figures.joules),
             )
     console = _console()
     console.print(table)
     console.print(f"Measured on {machine()}, {versions()}. MiB: what the process had above its weights.")
     if not energy_meters():
-        console.print("Energy: this machine has no counter that may be read (/sys/class/powercap).")
+        console.print(NO_METERS)
 
 
 def _short(text: str, longest: int = 20) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
 
 
-def _percent(value: float | None) -> str:
+def _decimals(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 

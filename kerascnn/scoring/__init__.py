@@ -1,7 +1,7 @@
-"""Score photos that are too many for one machine: Ray Data reads and spreads them, each worker holds one network.
+"""Scores for more photos than one machine can take: Ray Data reads and spreads them, and each worker has one network.
 
-The same preprocessing and the same network as everywhere in kerascnn, so that the numbers are those of
-`model.predict`. Needs the extra `scoring`; workers on other machines need kerascnn too.
+Preprocessing and networks are those of all of kerascnn, so the numbers are those of `model.predict`. It needs the extra
+`scoring`; workers on other machines need kerascnn too.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ from kerascnn.scoring.workers import Network, Scorer
 
 __all__ = ["Network", "Scored", "score"]
 
-MISSING = "Ray Data is not installed, which spreads the work. pip install 'kerascnn[scoring]'"
+MISSING = "Ray Data, which spreads the work, is not installed: pip install 'kerascnn[scoring]'"
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What came of a call: photos that were scored, that are unreadable, that an earlier call had done.
+    """What came of a call.
 
-    examples: (path, error) of a few unreadable ones.
+    Attributes:
+        photos: How many were scored.
+        unreadable: How many could not be read.
+        before: How many an earlier call had done.
+        seconds: How long it took.
+        examples: (path, error) of a few unreadable photos.
     """
 
     photos: int
@@ -35,20 +40,23 @@ class Scored:
 
 
 def score(network: Network, photos: str, output: str, workers: int = 2, batch: int = 32) -> Scored:
-    """Score photos into a folder of parquet files; photos that it already has are left out.
+    """Score photos into a folder of parquet files, except those that it already holds.
 
     Args:
-        network: what scores them.
-        photos: a folder, at any depth, or a pattern such as `photos/*.jpg`, whose `*` takes folders too. On this
-            machine, or an address such as s3://bucket/photos.
-        output: a folder, or such an address.
-        workers: networks at work at the same time, each on a processor (or a GPU, where there is one for each).
-        batch: photos in a step.
+        network: The network that scores them.
+        photos: A folder, whose photos are found at any depth, or a pattern such as `photos/*.jpg`, whose `*` matches
+            folders too; on this machine, or an address such as s3://bucket/photos.
+        output: A folder, or such an address.
+        workers: Networks that work at the same time, each on a processor (or a GPU, if there is one for each).
+        batch: Photos in a step.
+
+    Returns:
+        How many photos were scored.
 
     Raises:
-        ValueError: there are no photos or no such weights, or the output is of another network or damaged.
+        ValueError: There are no photos or no such weights, or the output is of another network or damaged.
         ModuleNotFoundError: Ray is not installed.
-        RuntimeError: a worker failed.
+        RuntimeError: A worker failed.
     """
     try:
         import ray
@@ -84,28 +92,28 @@ def score(network: Network, photos: str, output: str, workers: int = 2, batch: i
             )
             rows.write_parquet(folder, filesystem=target)
         except ray.exceptions.RayError as error:
-            raise RuntimeError(f"A worker failed: {_cause(error)}. The same call goes on with what is left.") from error
+            raise RuntimeError(f"A worker failed: {_cause(error)}. Call it again to continue with the rest.") from error
     new = _errors_in(output, set(left))
     bad = [(path, error) for path, error in new.items() if error is not None]
     return Scored(len(new) - len(bad), len(bad), len(names) - len(left), time.monotonic() - begun, tuple(bad[:3]))
 
 
 def _paths_in(output: str, network: Network) -> set[str]:
-    """What earlier calls have done."""
+    """Return the paths that earlier calls have done."""
     table = table_of(output, ["path", "model", "weights"])
     if table is None:
         return set()
     mine = (network.model, Path(network.weights).name)
-    for pair in set(zip(table["model"].to_pylist(), table["weights"].to_pylist(), strict=True)) - {mine}:
+    for model, weights in set(zip(table["model"].to_pylist(), table["weights"].to_pylist(), strict=True)) - {mine}:
         raise ValueError(
-            f"{output} holds what {pair[0]} with the weights {pair[1]} has scored, not {mine[0]} with {mine[1]}. Give "
+            f"{output} holds scores of {model} with the weights {weights}, not of {mine[0]} with {mine[1]}. Give "
             "another --output."
         )
     return set(table["path"].to_pylist())
 
 
 def _errors_in(output: str, paths: set[str]) -> dict[str, str | None]:
-    """The error of each of those photos, or None."""
+    """Return the error of each of those photos, or None."""
     table = table_of(output, ["path", "error"]) if paths else None
     if table is None:
         return {}
@@ -114,7 +122,7 @@ def _errors_in(output: str, paths: set[str]) -> dict[str, str | None]:
 
 
 def _start(workers: int) -> int:
-    """Start Ray here, or join the cluster that RAY_ADDRESS names; GPUs for each worker."""
+    """Start Ray here, or join the cluster that RAY_ADDRESS names; return how many GPUs each worker gets."""
     import logging
     import sys
 
@@ -125,24 +133,24 @@ def _start(workers: int) -> int:
     if not ray.is_initialized():
         own: dict[str, Any] = {}
         if not os.environ.get("RAY_ADDRESS"):
-            # one more than the workers, or nobody would be left to read and write
+            # One more than the workers, because reading and writing need one too.
             own = {"num_cpus": max(os.cpu_count() or 1, workers + 1), "include_dashboard": False}
         ray.init(logging_level=logging.ERROR, log_to_driver=False, **own)
-    there = ray.cluster_resources()
-    if there.get("CPU", 0) < workers + 1:
+    resources = ray.cluster_resources()
+    if resources.get("CPU", 0) < workers + 1:
         raise ValueError(
             f"{workers} workers need {workers + 1} processors, one of them to read and write; the cluster has "
-            f"{there.get('CPU', 0):.0f}. Give fewer --workers."
+            f"{resources.get('CPU', 0):.0f}. Give fewer --workers."
         )
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # a failure is raised too
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # failures are raised anyway
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = sys.stderr.isatty()
     context.print_on_execution_start = False
-    return 1 if there.get("GPU", 0) >= workers else 0
+    return 1 if resources.get("GPU", 0) >= workers else 0
 
 
 def _cause(error: BaseException) -> str:
-    """What failed first: the last line of the first of the tracebacks that Ray's errors hold as text."""
+    """Find what failed first: the last line of the first of the tracebacks in the text of Ray's error."""
     first, _, _ = str(error).partition("The above exception was the direct cause")
     lines = [line.strip() for line in first.splitlines() if line.strip()]
     return (lines or [type(error).__name__])[-1][:300].rstrip(".")

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def find_photos(photos: str) -> tuple[FileSystem, list[str]]:
-    """The file system, and the paths on it in the order of their names.
+    """Find the file system of photos, and their paths on it in the order of their names.
 
     Raises:
-        ValueError: there is nothing of that name, or no photo in it.
+        ValueError: There is nothing of that name, or no photo in it.
     """
     from pyarrow import fs
 
@@ -33,7 +33,7 @@ def find_photos(photos: str) -> tuple[FileSystem, list[str]]:
         found = system.get_file_info(fs.FileSelector(folder, recursive=True))
     except OSError as error:
         raise ValueError(f"{base} cannot be listed: {error}") from error
-    names = sorted(one.path for one in found if one.type == fs.FileType.File)
+    names = sorted(entry.path for entry in found if entry.type == fs.FileType.File)
     if wild:
         rest = photos[len(base) :].lstrip("/") if photos.startswith(base + "/") else photos.lstrip("/")
         pattern = f"{folder.rstrip('/')}/{rest}"
@@ -52,19 +52,19 @@ def find_photos(photos: str) -> tuple[FileSystem, list[str]]:
 
 
 def opened(address: str) -> tuple[FileSystem, str]:
-    """The file system that a path or an address such as s3://bucket/folder is on, and its path there."""
+    """Return the file system of a path or an address such as s3://bucket/folder, and its path there."""
     from pyarrow import fs
 
     try:
         return fs.FileSystem.from_uri(address if "://" in address else os.path.abspath(address))
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{address} is no folder on this machine and no address that can be opened: {error}"
+            f"{address} is neither a folder on this machine nor an address that can be opened: {error}"
         ) from error
 
 
 def schema() -> pa.Schema:
-    """Of the rows: all but path, model and weights are null where `error` says why a file is no readable image."""
+    """Return the schema of the rows. Rows with an `error` have only path, model and weights besides."""
     import pyarrow as pa
 
     return pa.schema(
@@ -84,17 +84,17 @@ def schema() -> pa.Schema:
 
 
 def table_of(output: str, columns: list[str]) -> pa.Table | None:
-    """Those columns of the rows that a folder holds already, None where there are none.
+    """Read columns of the rows that a folder already holds; None if it has none.
 
     Raises:
-        ValueError: a file of it is damaged.
+        ValueError: A file of it is damaged.
     """
     import pyarrow as pa
     from pyarrow import dataset, fs
 
     system, folder = opened(output)
     info = system.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
-    files = [one.path for one in info if one.path.endswith(".parquet")]
+    files = [entry.path for entry in info if entry.path.endswith(".parquet")]
     if not files:
         return None
     try:
@@ -102,5 +102,5 @@ def table_of(output: str, columns: list[str]) -> pa.Table | None:
     except (OSError, pa.ArrowInvalid) as error:
         raise ValueError(
             f"A file in {output} cannot be read, perhaps because a run was killed while it wrote it: {error}. Delete "
-            "that file and run again: what it held is scored anew."
+            "that file and run again: its photos are scored anew."
         ) from error

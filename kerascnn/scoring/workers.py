@@ -1,4 +1,4 @@
-"""What each worker does: build the network once, and give a batch of files its classes."""
+"""The worker: it builds the network once, and finds the classes of batches of files."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Network:
-    """What each worker builds: a variant, and published weights by name or a file that every machine can read."""
+    """What each worker builds: a variant, and its weights by name or as a file that every machine can read."""
 
     model: str
     weights: str
 
     @property
     def record(self) -> WeightsRecord:
-        """The weights, checked without Keras.
+        """The record of the weights, found without Keras.
 
         Raises:
-            ValueError: there are no such weights, or they do not say how photos are prepared.
+            ValueError: There are no such weights, or they do not say how photos are prepared.
         """
         from kerascnn.weights import find
 
@@ -48,7 +48,7 @@ class Network:
         return record
 
     def build(self) -> tuple[keras.Model, Preprocessing]:
-        """The network, and how photos are prepared for it, of the size that its weights were trained with."""
+        """Build the network for the size that its weights were trained with; also return how photos are prepared."""
         record, options = self.record, {}
         crop = (record.preprocessing or {}).get("crop")
         if record.input_shape is None and crop:
@@ -59,10 +59,10 @@ class Network:
 
 
 class Scorer:
-    """A worker: from a batch of files to a batch of rows. It builds its network once, for the first batch.
+    """A worker, which makes a batch of rows from a batch of files.
 
-    Not before: what fails in the first batch ends the run with its own words, what fails in a constructor is tried
-    again by Ray and printed by each of its parts.
+    It builds its network for the first batch and not in its constructor: a failure in a batch ends the run with its own
+    message, while Ray tries a constructor again and prints what each of its parts says of it.
     """
 
     def __init__(self, network: Network):
@@ -71,6 +71,7 @@ class Scorer:
 
     @functools.cached_property
     def built(self) -> tuple[keras.Model, Preprocessing]:
+        """The network, and how photos are prepared for it."""
         return self.network.build()
 
     def __call__(self, files: pa.Table) -> pa.Table:
@@ -83,10 +84,10 @@ class Scorer:
             errors.append(error)
             if image is not None:
                 images.append(image)
-        found = iter(model.predict_on_batch(np.stack(images)) if images else ())
+        predictions = iter(model.predict_on_batch(np.stack(images)) if images else ())
         rows = [
             {"path": path, "error": error, "model": self.network.model, "weights": Path(self.network.weights).name}
-            | (self._best(next(found)) if error is None else {})
+            | (self._best(next(predictions)) if error is None else {})
             for path, error in zip(files["path"].to_pylist(), errors, strict=True)
         ]
         return pa.Table.from_pylist(rows, schema=schema())
@@ -105,7 +106,7 @@ class Scorer:
 
 
 def _loaded(data: bytes, preprocessing: Preprocessing) -> tuple[np.ndarray | None, str | None]:
-    """The network's input, or why there is none."""
+    """Return the network's input, or why there is none."""
     from PIL import Image
 
     from kerascnn.photos.files import reason, unreadable

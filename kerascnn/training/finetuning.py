@@ -1,8 +1,8 @@
-"""Transfer learning: a new head on a trained network, trained first, and more of the network with it later.
+"""Transfer learning: a new head on a trained network is trained first, and more of the network with it later.
 
-Normalisation is the trap: a batch normalisation that is trained on a few hundred photos replaces the statistics of a
-million, and the network falls apart. In Keras a frozen one (`trainable = False`) uses its statistics as at inference,
-also while the layers around it are trained; here all of them stay frozen unless they are asked for.
+Batch normalization needs care. If it is trained on a few hundred photos, their statistics replace those of a million,
+and the network becomes useless. In Keras a frozen one (`trainable = False`) uses its statistics as at inference, even
+while the layers around it are trained. So all of them stay frozen here unless the caller asks for more.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from kerascnn.surgery.heads import last_layers
 
 
 def replace_head(name: str, weights: str, classes: int, **options: Any) -> keras.Model:
-    """A network with trained weights in all layers but the last, which is new, and alone is to be trained.
+    """Build a network with trained weights in all layers except the last, which is new.
 
     The new head begins near zero (normal, deviation 0.01, as AlexNet and SqueezeNet began), because the features of
-    networks without normalisation are large: with the usual weights its first answers would be certain, and wrong.
+    networks without normalization are large: with Keras's own weights its first answers would be certain and wrong.
 
     Args:
-        name: of the variant.
-        weights: see the builders' option `weights`.
-        classes: of the new head.
-        **options: more of the builder's options, such as input_shape.
+        name: Of the variant.
+        weights: See the builders' option `weights`.
+        classes: Of the new head.
+        **options: More of the builder's options, such as input_shape.
 
     Returns:
-        a model whose layers are frozen, but for the new head (see `unfreeze`).
+        A model whose layers are frozen, except the new head (see `unfreeze`).
 
     Raises:
-        ValueError: the network has no head, or the weights do not fit.
+        ValueError: The network has no head, or the weights do not fit.
     """
     model = factory.create_model(name, weights=weights, classes=classes, head="new", **options)
     freeze(model)
@@ -44,26 +44,26 @@ def replace_head(name: str, weights: str, classes: int, **options: Any) -> keras
 
 
 def freeze(model: keras.Model) -> None:
-    """Freeze every layer but the head."""
+    """Freeze every layer except the head."""
     head = head_of(model)
     for layer in model.layers:
         layer.trainable = layer in head
 
 
 def unfreeze(model: keras.Model, layers: int | str | None = None, *, normalization: bool = False) -> list[str]:
-    """Let more of the network be trained, from its end on. Compile the model again afterwards.
+    """Make more of the network trainable, beginning at its end. Compile the model again afterwards.
 
     Args:
-        model: any model.
-        layers: how many of the last layers with weights; or the name of the first one to train, with all after it; or
+        model: Any model.
+        layers: How many of the last layers with weights; or the name of the first layer, for this and all after it; or
             None for all.
-        normalization: let batch normalisations be trained too, and gather new statistics; for large data alone.
+        normalization: Whether batch normalizations are trained too and gather new statistics; only for large data.
 
     Returns:
-        the names of the layers that are trained now.
+        The names of the layers that are trained now.
 
     Raises:
-        ValueError: there is no such layer.
+        ValueError: There is no such layer.
     """
     weighted = [layer for layer in model.layers if layer.weights]
     if isinstance(layers, str):
@@ -84,10 +84,10 @@ def unfreeze(model: keras.Model, layers: int | str | None = None, *, normalizati
 
 
 def head_of(model: keras.Model) -> Sequence[Any]:
-    """The last layer with weights before each output.
+    """Find the last layer with weights before each output.
 
     Raises:
-        ValueError: the model was built without its top, and has no head.
+        ValueError: The model was built without its top, and has no head.
     """
     info = build_info(model)
     if info is not None and info.top.get("include_top", True) is False:

@@ -1,1 +1,1 @@
-"""Reports as one HTML file each: what is on a page, its charts as Vega-Lite specifications, and the file itself."""
+"""Reports as single HTML files: the parts of a page, its charts as Vega-Lite specifications, and the file itself."""

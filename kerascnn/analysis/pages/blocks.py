@@ -1,4 +1,4 @@
-"""What stands on a page. A chart has no numbers of its own: it shows those of a table of the same page."""
+"""The parts of a page. A chart has no numbers of its own: it shows those of a table on the same page."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table. show: the text for a value; a number also stands on the page as it is.
+    """A column of a table.
 
-    key: the value's name in a row and in a chart's specification.
+    Attributes:
+        key: Its name in a row and in a chart's specification.
+        title: Its heading.
+        show: Writes a value as text.
+        numeric: Whether values are numbers; the page holds these as they are too.
     """
 
     key: str
@@ -22,9 +26,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows as mappings from the columns' keys to values; None is an empty cell. The first column names the row.
+    """A table.
 
-    folded: shown on demand, because charts show it. cards: a card for each row on narrow screens.
+    Attributes:
+        name: By which charts find it.
+        title: Its heading.
+        columns: Its columns; the first one names the row.
+        rows: Mappings from the columns' keys to values; None is an empty cell.
+        folded: Whether it is shown only on demand, because charts show its figures.
+        cards: Whether narrow screens show a card for each row.
+        kind: By which the template finds out what to draw.
     """
 
     name: str
@@ -38,10 +49,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Chart:
-    """A Vega-Lite specification whose data are the rows of the table `table`.
+    """A chart.
 
-    summary: what it shows, for readers who do not see it. labels: the column whose texts are written beside the marks
-    named "points" where there is room.
+    Attributes:
+        table: Name of the table whose rows are its data.
+        title: Its heading.
+        summary: What it shows, for readers who do not see it.
+        specification: For Vega-Lite, without data.
+        labels: The column whose texts are written beside the marks named "points" where there is room.
+        kind: As of a table.
     """
 
     table: str
@@ -62,7 +78,7 @@ class Charts:
 
 @dataclass(frozen=True)
 class Facts:
-    """A few figures in large letters: (what it is, value as text)."""
+    """A few figures in large letters, each as (what it is, value as text)."""
 
     facts: Sequence[tuple[str, str]]
     kind: str = field(default="facts", init=False)
@@ -70,7 +86,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Notes:
-    """Sentences, one a line. warning: what must not be missed."""
+    """Sentences, one on each line. `warning` marks what must not be missed."""
 
     lines: Sequence[str]
     warning: bool = False
@@ -79,9 +95,12 @@ class Notes:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one artifact says of a photo: its best classes with their scores as texts, and whether the first is right.
+    """What one artifact says of a photo.
 
-    right: None where the photo has no label.
+    Attributes:
+        source: The artifact.
+        classes: Its best classes, each with its score as text.
+        right: Whether the first class is correct; None if the photo has no label.
     """
 
     source: str
@@ -91,7 +110,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo as a data URI, or "" where it could not be read, with the answers that differ on it."""
+    """A photo on which answers differ.
+
+    Attributes:
+        name: Of the file.
+        label: Its class.
+        picture: As a data URI; "" if it could not be read.
+        answers: The answers.
+    """
 
     name: str
     label: str
@@ -112,7 +138,7 @@ Block = Table | Chart | Charts | Facts | Notes | Photos
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page. name: its place in the address, such as `layers`."""
+    """A part of a page. `name` is its place in the address, such as `layers`."""
 
     name: str
     title: str
@@ -121,7 +147,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """One file. subtitle: a line below the title; footer: where it comes from."""
+    """A page. `subtitle` is a line below the title; `footer` says where the page comes from."""
 
     title: str
     subtitle: str
@@ -130,10 +156,10 @@ class Page:
 
 
 def count(number: float) -> str:
-    """25,557,032."""
+    """Write a count, such as 25,557,032."""
     return f"{number:,.0f}"
 
 
 def decimals(places: int, factor: float = 1.0, unit: str = "") -> Callable[[float], str]:
-    """A text with so many decimals, after multiplication by `factor`."""
+    """Return a function that writes numbers with so many decimals, after multiplication by `factor`."""
     return lambda number: f"{number * factor:,.{places}f}{unit}"

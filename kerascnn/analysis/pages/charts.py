@@ -1,135 +1,135 @@
 """Charts as Vega-Lite specifications; their data are the rows of the page's tables, by the names of the columns.
 
-Text and lines take the page's colour (`currentColor`), so that light and dark need no second drawing.
+Text and lines take the page's color (`currentColor`), so light and dark need no second drawing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 Specification = dict[str, Any]
 
-# Told apart under the common colour deficiencies (Okabe & Ito), on white and on black.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C7A00", "#7F7F7F")
+# Distinct under the common color deficiencies (Okabe & Ito), on white and on black.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C7A00", "#7F7F7F")
 QUIET = "#9A9A9A"
+LAYER_KINDS = ("convolution", "dense", "normalization", "pooling", "other")
 _AREA = 1400  # of the largest circle, in square pixels
-_DASHES = ([1, 0], [5, 3], [2, 2])  # where the colours come again
+_DASHES = ([1, 0], [5, 3], [2, 2])  # for names after the eighth, whose colors repeat
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column of figures, and how a chart shows it.
+
+    Attributes:
+        key: The column.
+        title: What the figures are called.
+        form: How they are written, in d3-format.
+        factor: What they are multiplied by.
+        axis: Title of the axis, if it is another.
+    """
+
+    key: str
+    title: str
+    form: str = ""
+    factor: float = 1.0
+    axis: str = ""
+
+    def scaled(self, name: str) -> Specification:
+        """Return the transformation that makes the figures a field of that name."""
+        return {"calculate": f"datum[{self.key!r}] * {self.factor!r}", "as": name}
 
 
 def bubbles(
     data: str, groups: Sequence[str], *, largest: float, highlight: tuple[str, float] | None = None
 ) -> Specification:
-    """Accuracy against work, a circle's area being parameters, after Canziani et al. 2017 (arXiv:1605.07678).
+    """Draw accuracy against work, a circle's area being parameters, after Canziani et al. 2017 (arXiv:1605.07678).
 
     Args:
-        data: what the errors were measured on.
-        groups: the families, each with a colour of its own.
-        largest: the most parameters of any.
-        highlight: the one network that is coloured and has a ring, and its parameters; the others are grey.
+        data: What the errors were measured on.
+        groups: The families, each with a color of its own.
+        largest: The most parameters of any network.
+        highlight: The one network that is colored and has a ring, and its parameters; the others are gray.
     """
+    legend = {"format": "~s", "values": _round_sizes(largest), **_BELOW, "columns": 3, "symbolFillColor": QUIET}
+    area = {"type": "linear", "domain": [0, largest], "range": [4, _AREA]}
+    x = _number("macs", "multiply-accumulates for one image, 10⁹ (log scale)", log=True)
+    x["axis"]["labelExpr"] = "format(datum.value / 1e9, '~g')"
     encoding: Specification = {
-        "x": _number("macs", "multiply-accumulates for one image, 10⁹ (log scale)", log=True, label=_BILLIONS),
+        "x": x,
         "y": _number("accuracy", f"published top-1 accuracy, {data}, %"),
-        "size": {
-            "field": "parameters",
-            "type": "quantitative",
-            "title": "parameters",
-            "scale": {"type": "linear", "domain": [0, largest], "range": [4, _AREA]},
-            "legend": {
-                "format": "~s",
-                "values": _round_sizes(largest),
-                **_BELOW,
-                "columns": 3,
-                "symbolFillColor": QUIET,
-            },
-        },
+        "size": {**_quantity("parameters"), "title": "parameters", "scale": area, "legend": legend},
         "order": {"field": "parameters", "sort": "descending"},
         "tooltip": [
-            _told("name", "network"),
-            _told("year", "year"),
-            _told("accuracy", "top-1, %", ".2f"),
-            _told("macs", "multiply-accumulates", ",d"),
-            _told("parameters", "parameters", ",d"),
-            _told("source", "published by"),
+            _hint("name", "network"),
+            _hint("year", "year"),
+            _hint("accuracy", "top-1, %", ".2f"),
+            _hint("macs", "multiply-accumulates", ",d"),
+            _hint("parameters", "parameters", ",d"),
+            _hint("source", "published by"),
         ],
     }
-    marks: Specification = {"type": "circle", "strokeWidth": 1.2}
-    if highlight is not None:
-        chosen = f"datum.name === {highlight[0]!r}"
-        encoding["color"] = {"condition": {"test": chosen, "value": COLOURS[5]}, "value": QUIET}
-        marks["opacity"] = 0.6
-    else:
+    circles: Specification = {"mark": {"type": "circle", "strokeWidth": 1.2}, "encoding": encoding, "name": "points"}
+    layers = [circles]
+    if highlight is None:
         encoding |= _grouped("family", groups)
         encoding["opacity"] = {"condition": {"param": "chosen", "value": 0.8}, "value": 0.1}
-    layers: list[Specification] = [{"mark": marks, "encoding": encoding, "name": "points"}]
-    if highlight is None:
-        layers[0]["params"] = [{"name": "chosen", "select": {"type": "point", "fields": ["family"]}, "bind": "legend"}]
+        circles["params"] = [{"name": "chosen", "select": {"type": "point", "fields": ["family"]}, "bind": "legend"}]
     else:
-        layers.append(_ring(highlight[0], 250 + 1.3 * _AREA * highlight[1] / largest))
-    return {
-        "height": 460,
-        "transform": [{"filter": f"datum.data === {data!r} && isValid(datum.accuracy)"}],
-        "layer": layers,
-    }
-
-
-def _ring(name: str, area: float) -> Specification:
-    """Around the one circle that is looked for, which may be a dot."""
-    return {
-        "transform": [{"filter": f"datum.name === {name!r}"}],
-        "mark": {"type": "point", "filled": False, "color": COLOURS[5], "strokeWidth": 2.5, "size": area},
-        "encoding": {
-            "x": {"field": "macs", "type": "quantitative"},
-            "y": {"field": "accuracy", "type": "quantitative"},
-        },
-    }
+        name, parameters = highlight
+        chosen = f"datum.name === {name!r}"
+        encoding["color"] = {"condition": {"test": chosen, "value": COLORS[5]}, "value": QUIET}
+        circles["mark"]["opacity"] = 0.6
+        # The circle may be a dot, so a ring around it shows where it is.
+        ring = {"type": "point", "filled": False, "color": COLORS[5], "strokeWidth": 2.5}
+        ring["size"] = 250 + 1.3 * _AREA * parameters / largest
+        places = {"x": _quantity("macs"), "y": _quantity("accuracy")}
+        layers.append({"transform": [{"filter": chosen}], "mark": ring, "encoding": places})
+    shown = [{"filter": f"datum.data === {data!r} && isValid(datum.accuracy)"}]
+    return {"height": 460, "transform": shown, "layer": layers}
 
 
 def bars(
-    value: str,
-    title: str,
+    measure: Measure,
     names: Sequence[str],
     *,
-    form: str,
-    factor: float = 1.0,
     tick: tuple[str, str] | None = None,
-    colours: Sequence[str] = (),
+    colors: Sequence[str] = (),
 ) -> Specification:
-    """A horizontal bar for each name, with its figure written beside it.
+    """Draw a horizontal bar for each name, with its figure beside it.
 
     Args:
-        value: the column of the figures; title: what hovering calls them.
-        names: of the rows that have a figure, in the order of the bars.
-        form: of the figures, as d3-format writes it; factor: what they are multiplied by.
-        tick: a column whose value is a mark on the bar, and what it is.
-        colours: of the bars; all alike by default.
+        measure: The figures.
+        names: Of the rows that have a figure, in the order of the bars.
+        tick: A column whose value is a mark on the bar, and what it is.
+        colors: Of the bars; by default all have the same.
     """
-    told = [_told("name", "name"), _told("_shown", title, form)]
+    hints = [_hint("name", "name"), _hint("_shown", measure.title, measure.form)]
+    end = tick[0] if tick else measure.key
     transform: list[Specification] = [
-        {"filter": f"isValid(datum[{value!r}]) && indexof({list(names)!r}, datum.name) >= 0"},
-        {"calculate": f"datum[{value!r}] * {factor!r}", "as": "_shown"},
-        {"calculate": f"max(datum._shown, datum[{(tick or (value,))[0]!r}] * {factor!r})", "as": "_right"},
+        {"filter": f"isValid(datum[{measure.key!r}]) && indexof({list(names)!r}, datum.name) >= 0"},
+        measure.scaled("_shown"),
+        {"calculate": f"max(datum._shown, datum[{end!r}] * {measure.factor!r})", "as": "_right"},
     ]
-    colour: Specification = {"value": COLOURS[0]}
-    if colours:
-        scale = {"domain": list(names), "range": list(colours)}
-        colour = {"field": "name", "type": "nominal", "scale": scale, "legend": None}
+    color: Specification = {"value": COLORS[0]}
+    if colors:
+        scale = {"domain": list(names), "range": list(colors)}
+        color = {"field": "name", "type": "nominal", "scale": scale, "legend": None}
+    figure = {"type": "text", "align": "left", "dx": 5, "color": "currentColor", "fontSize": 11}
     layer: list[Specification] = [
-        {"mark": {"type": "bar", "cornerRadiusEnd": 2}, "encoding": {"color": colour, "tooltip": told}},
+        {"mark": {"type": "bar", "cornerRadiusEnd": 2}, "encoding": {"color": color, "tooltip": hints}},
         {
-            "mark": {"type": "text", "align": "left", "dx": 5, "color": "currentColor", "fontSize": 11},
-            "encoding": {
-                "x": {"field": "_right", "type": "quantitative"},
-                "text": {"field": "_shown", "type": "quantitative", "format": form},
-            },
+            "mark": figure,
+            "encoding": {"x": _quantity("_right"), "text": {**_quantity("_shown"), "format": measure.form}},
         },
     ]
     if tick is not None:
-        transform.append({"calculate": f"datum[{tick[0]!r}] * {factor!r}", "as": "_tick"})
-        told.append(_told("_tick", tick[1], form))
+        transform.append({"calculate": f"datum[{tick[0]!r}] * {measure.factor!r}", "as": "_tick"})
+        hints.append(_hint("_tick", tick[1], measure.form))
         mark = {"type": "tick", "color": "currentColor", "thickness": 2, "height": {"band": 0.7}}
-        layer.append({"mark": mark, "encoding": {"x": {"field": "_tick", "type": "quantitative"}}})
+        layer.append({"mark": mark, "encoding": {"x": _quantity("_tick")}})
     axis = {"labelLimit": 170, "ticks": False, "domain": False}
     return {
         "height": 24 * len(names),
@@ -137,71 +137,62 @@ def bars(
         "transform": transform,
         "encoding": {
             "y": {"field": "name", "type": "nominal", "sort": list(names), "title": None, "axis": axis},
-            "x": {"field": "_shown", "type": "quantitative", "title": None, "axis": {"tickCount": 5}},
+            "x": {**_quantity("_shown"), "title": None, "axis": {"tickCount": 5}},
         },
         "layer": layer,
     }
 
 
-LAYER_KINDS = ("convolution", "dense", "normalisation", "pooling", "other")
-
-
-def layer_bars(value: str, title: str, count: int, *, form: str, factor: float) -> Specification:
-    """A thin bar for each of `count` layers in the order of the network; the column `group` is of LAYER_KINDS."""
+def layer_bars(measure: Measure, count: int) -> Specification:
+    """Draw a thin bar for each of `count` layers in their order; the column `group` has one of LAYER_KINDS."""
+    scale = {"domain": list(LAYER_KINDS), "range": [COLORS[i] for i in (0, 5, 7, 2, 3)]}
     return {
         "height": 170,
         "transform": [
-            {"calculate": f"datum[{value!r}] * {factor!r}", "as": "_shown"},
+            measure.scaled("_shown"),
             {"calculate": "datum._row + 1", "as": "_end"},
             {"filter": "datum._shown > 0"},
         ],
         "mark": {"type": "bar", "binSpacing": 0, "minBandSize": 1, "cornerRadius": 0},
         "encoding": {
             "x": {
-                "field": "_row",
-                "type": "quantitative",
+                **_quantity("_row"),
                 "bin": "binned",
                 "title": "layers, from image to answer",
                 "axis": {"grid": False, "labels": False, "ticks": False},
                 "scale": {"nice": False, "domain": [0, count]},
             },
             "x2": {"field": "_end"},
-            "y": {"field": "_shown", "type": "quantitative", "title": title},
-            "color": {
-                "field": "group",
-                "type": "nominal",
-                "scale": {"domain": list(LAYER_KINDS), "range": [COLOURS[i] for i in (0, 5, 7, 2, 3)]},
-                "legend": {"title": None, **_BELOW},
-            },
+            "y": {**_quantity("_shown"), "title": measure.title},
+            "color": {"field": "group", "type": "nominal", "scale": scale, "legend": {"title": None, **_BELOW}},
             "tooltip": [
-                _told("name", "layer"),
-                _told("layer", "kind"),
-                _told("output", "output"),
-                _told("_shown", title, form),
+                _hint("name", "layer"),
+                _hint("layer", "kind"),
+                _hint("output", "output"),
+                _hint("_shown", measure.title, measure.form),
             ],
         },
     }
 
 
-def lines(x: str, y: str, titles: tuple[str, str], names: Sequence[str], *, form: str) -> Specification:
-    """A line for each name over a column of powers of two, with points on it."""
-    encoding: Specification = {
-        "x": {
-            "field": x,
-            "type": "quantitative",
-            "title": titles[0],
-            "scale": {"type": "log", "base": 2, "nice": False},
-            "axis": {"format": "d", "grid": False},
-        },
-        "y": _number(y, titles[1], zero=True),
-        "tooltip": [_told("name", "network"), _told(x, titles[0]), _told(y, titles[1], form)],
-    }
-    encoding["color"] = _scaled("name", names, list(palette(names).values()))
-    dash = _scaled("name", names, [_DASHES[i // len(COLOURS) % len(_DASHES)] for i in range(len(names))])
+def lines(x: Measure, y: Measure, names: Sequence[str]) -> Specification:
+    """Draw a line for each name over a column of powers of two, with points on it."""
+    axis = {"format": "d", "grid": False}
+    dash = _scaled("name", names, [_DASHES[i // len(COLORS) % len(_DASHES)] for i in range(len(names))])
     return {
         "height": 260,
-        "transform": [{"filter": f"isValid(datum[{y!r}])"}],
-        "encoding": encoding,
+        "transform": [{"filter": f"isValid(datum[{y.key!r}])"}],
+        "encoding": {
+            "x": {
+                **_quantity(x.key),
+                "title": x.title,
+                "scale": {"type": "log", "base": 2, "nice": False},
+                "axis": axis,
+            },
+            "y": _number(y.key, y.title, zero=True),
+            "tooltip": [_hint("name", "network"), _hint(x.key, x.title), _hint(y.key, y.title, y.form)],
+            "color": _scaled("name", names, list(palette(names).values())),
+        },
         "layer": [
             {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"strokeDash": dash}},
             {"mark": {"type": "circle", "size": 60, "opacity": 1}},
@@ -210,60 +201,59 @@ def lines(x: str, y: str, titles: tuple[str, str], names: Sequence[str], *, form
 
 
 def points(
-    x: str,
-    y: str,
-    titles: tuple[str, str],
-    *,
-    group: str,
-    colours: Mapping[str, str],
-    told: Sequence[tuple[str, str, str]],
-    factor: tuple[float, float],
-    join: bool = False,
+    x: Measure, y: Measure, texts: Mapping[str, str], colors: Mapping[str, str], *, join: bool = False
 ) -> Specification:
-    """Points by two columns, the first on a logarithmic scale.
+    """Draw points by two columns, the first on a logarithmic scale.
 
     Args:
-        colours: of each value of the column `group`.
-        told: (column, title, format) of what hovering says; `_x` and `_y` are the figures that are drawn.
-        factor: what x and y are multiplied by.
-        join: a line through the points of each group, and a legend.
+        x: The figures along the page.
+        y: The figures upward.
+        texts: Columns of text that hovering shows -> what they are called; the first one groups the points.
+        colors: Color of each value of the first of these columns.
+        join: Whether a line goes through the points of each group, and a legend explains the colors.
     """
-    legend = {"title": None, **_BELOW} if join else None
-    scale = {"domain": list(colours), "range": list(colours.values())}
-    encoding: Specification = {
-        "x": _number("_x", titles[0], log=True),
-        "y": _number("_y", titles[1]),
-        "color": {"field": group, "type": "nominal", "scale": scale, "legend": legend},
-        "tooltip": [_told(*words) for words in told],
-    }
+    scale = {"domain": list(colors), "range": list(colors.values())}
     layer: list[Specification] = [{"name": "points", "mark": {"type": "circle", "size": 90, "opacity": 0.95}}]
     if join:
         layer.insert(0, {"mark": {"type": "line", "strokeWidth": 1.5}})
     return {
         "height": 300,
         "transform": [
-            {"filter": f"isValid(datum[{x!r}]) && isValid(datum[{y!r}])"},
-            {"calculate": f"datum[{x!r}] * {factor[0]!r}", "as": "_x"},
-            {"calculate": f"datum[{y!r}] * {factor[1]!r}", "as": "_y"},
+            {"filter": f"isValid(datum[{x.key!r}]) && isValid(datum[{y.key!r}])"},
+            x.scaled("_x"),
+            y.scaled("_y"),
         ],
-        "encoding": encoding,
+        "encoding": {
+            "x": _number("_x", x.axis or x.title, log=True),
+            "y": _number("_y", y.axis or y.title),
+            "color": {
+                "field": next(iter(texts)),
+                "type": "nominal",
+                "scale": scale,
+                "legend": {"title": None, **_BELOW} if join else None,
+            },
+            "tooltip": [
+                *(_hint(column, title) for column, title in texts.items()),
+                _hint("_x", x.title, x.form),
+                _hint("_y", y.title, y.form),
+            ],
+        },
         "layer": layer,
     }
 
 
 def palette(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each name; after eight, they come again."""
-    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(dict.fromkeys(names))}
+    """Give each name a color; after eight, they repeat."""
+    return {name: COLORS[i % len(COLORS)] for i, name in enumerate(dict.fromkeys(names))}
 
 
 _BELOW = {"orient": "bottom"}  # in as many columns as fit, which the page knows
-_BILLIONS = "format(datum.value / 1e9, '~g')"
 _ROUND = [digit * 10.0**power for power in range(-3, 13) for digit in (1, 2, 5)]  # ticks; those outside are not drawn
 
 
-def _grouped(column: str, names: Sequence[str]) -> Mapping[str, Any]:
-    """Colour and, after eight, outline of each group, in one legend."""
-    rounds = [i // len(COLOURS) for i in range(len(names))]
+def _grouped(column: str, names: Sequence[str]) -> Specification:
+    """Show groups by color and, after eight, by outline, in one legend."""
+    rounds = [i // len(COLORS) for i in range(len(names))]
     return {
         "color": _scaled(column, names, list(palette(names).values())),
         "stroke": _scaled(column, names, ["currentColor" if number else "transparent" for number in rounds]),
@@ -276,19 +266,23 @@ def _scaled(column: str, names: Sequence[str], values: Sequence[Any]) -> Specifi
     return {"field": column, "type": "nominal", "scale": scale, "title": None, "legend": dict(_BELOW)}
 
 
-def _number(field: str, title: str, *, log: bool = False, zero: bool = False, label: str = "") -> Specification:
+def _quantity(field: str) -> Specification:
+    return {"field": field, "type": "quantitative"}
+
+
+def _number(field: str, title: str, *, log: bool = False, zero: bool = False) -> Specification:
     scale = {"type": "log", "nice": False, "padding": 30} if log else {"zero": zero, "padding": 0 if zero else 20}
-    axis: Specification = {"grid": True, **({"values": _ROUND} if log else {"tickCount": 6})}
-    if label:
-        axis["labelExpr"] = label
-    return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": axis}
+    axis = {"grid": True, **({"values": _ROUND} if log else {"tickCount": 6})}
+    return {**_quantity(field), "title": title, "scale": scale, "axis": axis}
 
 
-def _told(field: str, title: str, form: str = "") -> Specification:
-    kind = "quantitative" if form else "nominal"
-    return {"field": field, "type": kind, "title": title, **({"format": form} if form else {})}
+def _hint(field: str, title: str, form: str = "") -> Specification:
+    """Make a line of what hovering shows; `form` is for figures."""
+    if not form:
+        return {"field": field, "type": "nominal", "title": title}
+    return {**_quantity(field), "title": title, "format": form}
 
 
 def _round_sizes(largest: float) -> list[float]:
-    """Three sizes for a legend: about the largest, a quarter and a twentieth of it, to one digit."""
+    """Return three sizes for a legend: about the largest, a quarter and a twentieth of it, to one digit."""
     return [float(f"{largest * part:.0e}") for part in (0.05, 0.25, 0.9)]

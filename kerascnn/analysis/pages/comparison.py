@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import kerascnn
 from kerascnn.analysis.comparing import Compared, data_sets
-from kerascnn.analysis.measuring import machine, versions
+from kerascnn.analysis.measuring import NO_METERS, machine, versions
 from kerascnn.analysis.pages import charts
 from kerascnn.analysis.pages.blocks import Chart, Charts, Column, Notes, Page, Section, Table, count, decimals
 from kerascnn.analysis.pages.rendering import render
@@ -26,20 +26,20 @@ NETWORKS = (
     Column("source", "published by"),
 )
 SOURCES = (
-    "The errors come from different people and evaluations, which the table names: compare those of one kind. "
+    "The errors come from different people and evaluations, which the table names. Compare only those of one kind. "
     "Multiply-accumulates are those of convolutions and dense layers for one image of the given size."
 )
 
 
 def networks(rows: Sequence[Compared], title: str = "Networks", *, folded: bool = False) -> Table:
-    """The table that the charts of published figures read."""
+    """Make the table that the charts of published figures read."""
     return Table("networks", title, NETWORKS, [row.row() for row in rows], folded=folded)
 
 
 def bubbles(rows: Sequence[Compared], data: str, highlight: str | None = None) -> Chart:
-    """Accuracy against work of the networks that were measured on `data`, from the table of `networks`."""
+    """Chart accuracy against work for the networks that were measured on `data`, from the table of `networks`."""
     shown = [row for row in rows if row.data == data and row.accuracy is not None]
-    told = f" A ring is around {highlight}." if highlight else " Click a family below to single it out."
+    hint = f" A ring is around {highlight}." if highlight else " Click a family below to single it out."
     specification = charts.bubbles(
         data,
         list(dict.fromkeys(row.family for row in shown)),
@@ -50,18 +50,18 @@ def bubbles(rows: Sequence[Compared], data: str, highlight: str | None = None) -
         "networks",
         f"{data}: accuracy against work; the area of a circle is the number of parameters"
         + (f"; the ring is {highlight}" if highlight else ""),
-        f"{len(shown)} networks as circles by multiply-accumulates and published top-1 accuracy on {data}.{told}",
+        f"{len(shown)} networks as circles by multiply-accumulates and published top-1 accuracy on {data}.{hint}",
         specification,
         labels="name",
     )
 
 
 def density(rows: Sequence[Compared], data: str) -> Chart:
-    """Accuracy for each million of parameters."""
+    """Chart accuracy for each million of parameters."""
     shown = [row for row in rows if row.data == data and row.accuracy_per_million is not None]
     shown.sort(key=lambda row: -(row.accuracy_per_million or 0))
-    title = "% of top-1 for a million parameters"
-    specification = charts.bars("accuracy_per_million", title, [row.name for row in shown], form=".2f")
+    measure = charts.Measure("accuracy_per_million", "% of top-1 for a million parameters", ".2f")
+    specification = charts.bars(measure, [row.name for row in shown])
     return Chart(
         "networks",
         f"{data}: accuracy for each million of parameters",
@@ -82,40 +82,41 @@ MEASURED = (
 
 
 def measured_section(rows: Sequence[Compared]) -> Section:
-    """Forward passes on this machine."""
+    """Make the section about forward passes on this machine."""
     found = [
         {"name": row.name, **asdict(one), "each": one.milliseconds / one.batch} for row in rows for one in row.measured
     ]
     columns = [column for column in MEASURED if any(row[column.key] is not None for row in found)]
     names = list(dict.fromkeys(row["name"] for row in found))
+    batch = charts.Measure("batch", "batch size")
     titles = {
-        "each": ("Time of a forward pass for each image", "ms an image", ",.2f"),
-        "memory_mib": ("Memory of a forward pass, above the weights", "MiB", ",.1f"),
-        "joules": ("Energy of a forward pass", "joules a batch", ",.2f"),
+        "Time of a forward pass for each image": charts.Measure("each", "ms an image", ",.2f"),
+        "Memory of a forward pass, above the weights": charts.Measure("memory_mib", "MiB", ",.1f"),
+        "Energy of a forward pass": charts.Measure("joules", "joules a batch", ",.2f"),
     }
     drawn = [
         Chart(
             "measured",
             title,
             f"A line for each of {len(names)} networks over the batch size.",
-            charts.lines("batch", key, ("batch size", words), names, form=form),
+            charts.lines(batch, measure, names),
         )
-        for key, (title, words, form) in titles.items()
-        if any(row[key] is not None for row in found)
+        for title, measure in titles.items()
+        if any(row[measure.key] is not None for row in found)
     ]
     notes = [
         f"Measured on {machine()}, with {versions()}: the median of Keras's predict_on_batch with random weights. "
         "Memory is what the process had above what it had with the weights, before its first pass."
     ]
     if all(row["joules"] is None for row in found):
-        notes.append("Energy: this machine has no counter that may be read (/sys/class/powercap).")
+        notes.append(NO_METERS)
     return Section(
         "measured", "Measured here", [Notes(notes), Charts(drawn), Table("measured", "Forward passes", columns, found)]
     )
 
 
 def comparison(rows: Sequence[Compared]) -> Page:
-    """Everything that is known of these networks."""
+    """Make the page of all that is known of these networks."""
     data = data_sets(rows)
     several = [name for name in data if sum(row.data == name and row.error is not None for row in rows) > 1]
     bubbled = [bubbles(rows, name) for name in several]
@@ -131,5 +132,5 @@ def comparison(rows: Sequence[Compared]) -> Page:
 
 
 def html(rows: Sequence[Compared]) -> str:
-    """The page as one HTML file."""
+    """Write the page as the text of one HTML file."""
     return render(comparison(rows))

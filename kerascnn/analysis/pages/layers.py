@@ -24,45 +24,45 @@ COLUMNS = (
 _GROUPS = {
     "Conv": "convolution",
     "Dense": "dense",
-    "Normalization": "normalisation",
+    "Normalization": "normalization",
     "Pooling": "pooling",
 }
 
 
-def layer_section(found: Profile) -> Section:
-    """Totals, three charts and the table behind them."""
-    table = Table("layers", "Layers", COLUMNS, [_row(row) for row in found.rows()], folded=True)
-    blocks: list[Block] = [Facts(facts(found))]
-    if found.unknown:
-        names = ", ".join(found.unknown)
+def layer_section(costs: Profile) -> Section:
+    """Make a section of totals, three charts and the table behind them."""
+    table = Table("layers", "Layers", COLUMNS, [_row(row) for row in costs.rows()], folded=True)
+    blocks: list[Block] = [Facts(facts(costs))]
+    if costs.unknown:
+        names = ", ".join(costs.unknown)
         blocks.append(Notes([f"NOT COUNTED: {names}: layers of kinds that are not known."], warning=True))
-    for value, title, unit, form, factor in (
-        ("macs", "Multiply-accumulates of each layer", "10⁶", ",.3~f", 1e-6),
-        ("parameters", "Parameters of each layer", "10³", ",.3~f", 1e-3),
-        ("memory", f"Memory of each layer's output ({found.dtype})", "KiB", ",.1~f", 1 / 1024),
+    layers = len(costs.layers)
+    summary = f"A bar for each of the {layers} layers, in the order of the network."
+    for title, measure in (
+        ("Multiply-accumulates of each layer", charts.Measure("macs", "10⁶", ",.3~f", 1e-6)),
+        ("Parameters of each layer", charts.Measure("parameters", "10³", ",.3~f", 1e-3)),
+        (f"Memory of each layer's output ({costs.dtype})", charts.Measure("memory", "KiB", ",.1~f", 1 / 1024)),
     ):
-        summary = f"A bar for each of the {len(found.layers)} layers, in the order of the network."
-        specification = charts.layer_bars(value, unit, len(found.layers), form=form, factor=factor)
-        blocks.append(Chart("layers", f"{title}, {unit}", summary, specification))
+        blocks.append(Chart("layers", f"{title}, {measure.title}", summary, charts.layer_bars(measure, layers)))
     return Section("layers", "Layer by layer", [*blocks, table])
 
 
-def html(found: Profile) -> str:
-    """The page of one network, of `kerascnn summary --html`."""
-    title = f"{found.name}: what each layer costs"
+def html(costs: Profile) -> str:
+    """Write the page of one network, that of `kerascnn summary --html`, as the text of an HTML file."""
+    title = f"{costs.name}: what each layer costs"
     footer = f"Written by kerascnn {kerascnn.__version__}."
-    return render(Page(title, "For one image; read from the graph", [layer_section(found)], footer=footer))
+    return render(Page(title, "For one image; read from the graph", [layer_section(costs)], footer=footer))
 
 
-def facts(found: Profile) -> list[tuple[str, str]]:
-    """The totals, for one image."""
+def facts(costs: Profile) -> list[tuple[str, str]]:
+    """Return the totals for one image."""
     return [
-        ("parameters", count(found.parameters)),
-        ("not trained", count(found.untrained)),
-        ("multiply-accumulates", count(found.macs)),
-        ("layers", count(len(found.layers))),
-        ("peak of activations", _size(found.peak_kib)),
-        ("kept for training", _size(found.training_kib)),
+        ("parameters", count(costs.parameters)),
+        ("not trained", count(costs.untrained)),
+        ("multiply-accumulates", count(costs.macs)),
+        ("layers", count(len(costs.layers))),
+        ("peak of activations", _size(costs.peak_kib)),
+        ("kept for training", _size(costs.training_kib)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""A page as one HTML file that needs no network: template, styles, and the chart library inside it."""
+"""A page as one HTML file that needs no network: it contains its styles and the chart library."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ MISSING = "The HTML report needs jinja2 and vl-convert-python: pip install 'kera
 
 
 def available() -> bool:
-    """Whether the packages that write pages are installed."""
+    """Return whether the packages that write pages are installed."""
     return find_spec("jinja2") is not None and find_spec("vl_convert") is not None
 
 
 def render(page: Page) -> str:
-    """The HTML of a page.
+    """Write the HTML of a page.
 
     Raises:
-        ModuleNotFoundError: the extra `report` is not installed; the message says how to get it.
+        ModuleNotFoundError: The extra `report` is not installed; the message says how to get it.
     """
     if not available():
         raise ModuleNotFoundError(MISSING)
@@ -49,7 +49,7 @@ def _text(name: str) -> str:
 
 @cache  # bundling takes seconds
 def _library() -> str:
-    """Vega, Vega-Lite and Vega-Embed, which vl-convert carries, as one script that defines `vegaEmbed`."""
+    """Bundle Vega, Vega-Lite and Vega-Embed, which vl-convert contains, as one script that defines `vegaEmbed`."""
     import vl_convert
 
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")

@@ -120,7 +120,7 @@ def inception(reduce=None):
 
 
 def test_naive_inception_module():
-    table, cost = inception(), calculators.inception_module(28, 28, 256, 128, 192, 96)
+    table, cost = inception(), calculators.inception_module(28, 28, 256, (128, 192, 96))
     assert table.layers[-1].output == (28, 28, 672)
     # "28x28x672 = 529k" in the lecture: it is 526,848, which rounds to 527 thousand.
     assert table.layers[-1].elements == cost.outputs == 526_848
@@ -128,7 +128,10 @@ def test_naive_inception_module():
 
 
 def test_inception_module_with_bottlenecks_is_cheaper_than_the_lecture_says():
-    table, cost = inception((64, 64, 64)), calculators.inception_module(28, 28, 256, 128, 192, 96, reduce=(64, 64, 64))
+    table, cost = (
+        inception((64, 64, 64)),
+        calculators.inception_module(28, 28, 256, (128, 192, 96), reduce=(64, 64, 64)),
+    )
     assert table.layers[-1].output == (28, 28, 480)
     # The lecture lists six convolutions and prints "358M ops". The layers of its list add up to 271 M.
     listed = [28 * 28 * out * kernel**2 * inputs for out, kernel, inputs in SIX]
