@@ -67,7 +67,6 @@ def evaluate(
         count += len(chunk.labels)
     if not count:
         return None
-    hits = {name: both / count for name, both in hits.items()}
     accuracies = {
         name: Accuracy(float(top1 / count), float(top5 / count), count) for name, (top1, top5) in hits.items()
     }
