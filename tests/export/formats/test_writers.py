@@ -144,7 +144,9 @@ def onnx_nodes(path: Path) -> list[Any]:
 def run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")  # as in `open_onnx`
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return session.run(["probabilities"], {"images": images})[0]
 
 
