@@ -153,11 +153,12 @@ def _options_of_file(
     header = weights.container.header
     top = {option: value for option, value in header.options.items() if option in _TOP}
     for option in header.options.keys() - top.keys():
-        allowed = choices[option].allowed if option in choices else ()
-        if allowed is not None and header.options[option] not in allowed:
+        value = header.options[option]
+        choice = choices.get(option)
+        # The paper's value may be None, which a caller need not give and `allowed` therefore does not list.
+        if choice is None or (choice.allowed is not None and value not in (choice.papers, *choice.allowed)):
             raise WeightsError(
-                f"{weights.path}: {header.variant} cannot be built with {option}={header.options[option]!r}, as the "
-                "file says."
+                f"{weights.path}: {header.variant} cannot be built with {option}={value!r}, as the file says."
             )
     if options.get("input_tensor") is None:
         top["input_shape"] = header.input_shape
