@@ -18,6 +18,7 @@ from export import publishing
 from export.errors import ExportError, RequestError
 from export.job import (
     CALIBRATION_PHOTOS,
+    COMPRESSION_PHOTOS,
     Job,
     Photos,
     described,
@@ -181,8 +182,9 @@ def _make(job: Job, folder: Path, progress: Progress) -> dict[str, Any]:
         progress.step(f"{job.name}: reading calibration photos")
         calibration, unread["calibration"] = job.read(calibration, CALIBRATION_PHOTOS)
     if calibration is not None and job.plan.needs_calibration and job.plan.compression is None:
-        from export.compression.networks import check_photos  # a compression warns of the photos that it reads itself
+        from export.quantization.calibration import check_photos
 
+        # A compression warns of the photos that it reads itself.
         warning = check_photos(calibration)
         if warning:
             progress.warn(warning)
@@ -190,14 +192,20 @@ def _make(job: Job, folder: Path, progress: Progress) -> dict[str, Any]:
     images, image_source = verification_images(job, calibration)
     compressed: dict[str, Any] | None = None
     if job.plan.compression is not None:
-        from export.compression.coding import compress_job
+        from export.compression.coding import Evidence, compress_to_file
 
         def score(model: keras.Model) -> Accuracy:
             runtime = open_keras(model)
             runtimes = {"keras": replace(runtime, run=lambda batch: runtime.run(job.to_model(batch)))}
             return _evaluate(job, runtimes, progress)[0]["keras"]
 
-        compressed = compress_job(job, folder, images, score if job.evaluation else None, progress)
+        photos = job.calibration
+        if isinstance(photos, Photos):
+            progress.step(f"{job.name}: reading photos to compress with")
+            photos, _ = job.read(photos, COMPRESSION_PHOTOS)
+        assert photos is not None
+        evidence = Evidence(job.to_model(photos), job.to_model(images), score if job.evaluation else None)
+        compressed = asdict(compress_to_file(job.loaded, job.plan.compression, evidence, folder, progress))
     progress.step(f"{job.name}: running the Keras model on {len(images)} images")
     keras_model = open_keras(job.loaded.model)
     with computing_in_float32(

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from export.compression.counting import Counted, count
     from export.compression.distillation import fine_tune
     from export.compression.frontier import sweep
+    from export.compression.networks import copy
     from export.compression.pruning import prune
-    from export.compression.recipe import compress, copy
+    from export.compression.recipe import compress
     from export.compression.sensitivity import Sensitivity, measure
     from export.compression.states import State, Step, state
     from export.compression.structure import KeepStructure, PruningSchedule
@@ -36,7 +37,7 @@ _HOMES = {
     "Step": "states",
     "cluster": "clustering",
     "compress": "recipe",
-    "copy": "recipe",
+    "copy": "networks",
     "count": "counting",
     "fine_tune": "distillation",
     "measure": "sensitivity",

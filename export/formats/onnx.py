@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.errors import ExportError, RequestError
 from export.formats import onnx_int8
-from export.quantization.preparation import check_calibration, prepare
+from export.quantization.calibration import check_calibration, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

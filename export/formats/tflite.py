@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.errors import ExportError, RequestError
 from export.formats import int4
-from export.quantization.preparation import check_calibration, prepare
+from export.quantization.calibration import check_calibration, prepare
 from export.quantization.rounding import round_kernels
 
 if TYPE_CHECKING:
