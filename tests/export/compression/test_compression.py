@@ -35,7 +35,7 @@ from export.compression import (  # noqa: E402  # noqa: E402
 )
 from export.compression.sequence import Reference, cluster_in_sequence  # noqa: E402
 from export.quantization.calibration import check_photos  # noqa: E402
-from export.request import Compression  # noqa: E402
+from export.request import Compression, Request  # noqa: E402
 from kerascnn import create_model  # noqa: E402
 from kerascnn.build_info import build_info  # noqa: E402
 from kerascnn.weights import container  # noqa: E402
