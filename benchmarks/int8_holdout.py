@@ -47,7 +47,7 @@ def main(photos: Path) -> None:
         whole = accuracy(reference.output[measured], labels[measured])
         for precision in ("dynamic", "int8"):
             for prepared in (False, True):
-                plain = mock.patch("export.quantization.preparation.prepare", lambda traced, *_, **__: traced.frozen)
+                plain = mock.patch("export.quantization.calibration.prepare", lambda traced, *_, **__: traced.frozen)
                 with tempfile.TemporaryDirectory() as folder, nullcontext() if prepared else plain:
                     path = Path(folder) / "model.tflite"
                     write_tflite(trace(model), path, precision, images[calibrated])

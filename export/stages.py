@@ -24,7 +24,7 @@ from export.errors import ExportError, RequestError
 from export.files import digest_of, size_of
 from export.formats.format import Source
 from export.images import ImageSource
-from export.job import CALIBRATION_PHOTOS, Job, verification_images, with_preprocessing
+from export.job import CALIBRATION_PHOTOS, COMPRESSION_PHOTOS, Job, verification_images, with_preprocessing
 from export.manifest import THREADS, Artifact, Failure
 from export.opening import first_line
 from export.report import text as report
@@ -123,8 +123,11 @@ def read_images(context: Context) -> Inputs:
         calibration, skipped = job.read(calibration, CALIBRATION_PHOTOS)
     coarse = any(item.precision.needs_photos for item in job.request.items)
     if calibration is not None and coarse and job.request.compression is None:
-        from export.compression.networks import check_photos  # a compression warns of the photos that it reads itself
+        from export.quantization.calibration import (
+            check_photos,  # a compression warns of the photos that it reads itself
+        )
 
+        # A compression warns of the photos that it reads itself.
         warning = check_photos(calibration)
         if warning:
             context.progress.warn(warning)
@@ -141,12 +144,18 @@ def compress(context: Context, inputs: Inputs) -> dict[str, Any] | None:
     job = context.job
     if job.request.compression is None:
         return None
-    from export.compression.coding import compress_job
+    from export.compression.coding import Evidence, compress_to_file
 
     def score(model: keras.Model) -> Accuracy:
         return _score(context, {"keras": _keras_runtime(job, model)}).accuracies["keras"]
 
-    return compress_job(job, context.folder, inputs.images, score if job.evaluation else None, context.progress)
+    photos = job.calibration
+    if isinstance(photos, ImageSource):
+        context.step("reading photos to compress with")
+        photos, _ = job.read(photos, COMPRESSION_PHOTOS)
+    assert photos is not None
+    evidence = Evidence(job.to_model(photos), job.to_model(inputs.images), score if job.evaluation else None)
+    return asdict(compress_to_file(job.loaded, job.request.compression, evidence, context.folder, context.progress))
 
 
 def answer(context: Context, inputs: Inputs) -> Prediction:

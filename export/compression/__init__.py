@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from export.compression.counting import Counted, count
     from export.compression.distillation import fine_tune
     from export.compression.frontier import sweep
+    from export.compression.networks import copy
     from export.compression.pruning import prune
-    from export.compression.recipe import compress, copy
+    from export.compression.recipe import compress
     from export.compression.sensitivity import Sensitivity, measure
     from export.compression.states import State, Step, state
     from export.compression.structure import KeepStructure, PruningSchedule
@@ -56,7 +57,8 @@ __getattr__, __dir__ = lazy_attributes(
         "distillation": ("fine_tune",),
         "frontier": ("sweep",),
         "pruning": ("prune",),
-        "recipe": ("compress", "copy"),
+        "networks": ("copy",),
+        "recipe": ("compress",),
         "sensitivity": ("Sensitivity", "measure"),
         "states": ("State", "Step", "state"),
         "structure": ("KeepStructure", "PruningSchedule"),

@@ -1,18 +1,18 @@
-"""Compression as a part of an export: the .kdc file, and what the manifest says of it."""
+"""Compress as a part of an export: write the .kdc file, and say what the manifest records of it."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from export.compression import recipe
+from export.compression.networks import compare
 from export.errors import ExportError, RequestError
 from export.files import digest_of
-from export.images import ImageSource
-from export.job import COMPRESSION_PHOTOS, Job
 from export.opening import LoadedModel, origin_of
 from export.report.progress import Progress
 from kerascnn.factory import create_model
@@ -20,7 +20,56 @@ from kerascnn.weights import WeightsError, container
 from kerascnn.weights.container.header import Header
 
 if TYPE_CHECKING:
-    from export.compression.states import Score, State, Step
+    import keras
+
+    from export.checking.accuracy import Accuracy
+    from export.compression.states import Score, Step
+    from export.job import Job
+    from export.request import Compression
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a compression is led by and judged on; images are float32, as the model takes them.
+
+    Attributes:
+        photos: to measure with which weights matter.
+        images: to compare the network's answers on, before and after.
+        score: gives the accuracy of a model; None without labelled photos.
+    """
+
+    photos: np.ndarray
+    images: np.ndarray
+    score: Score | None = None
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What the manifest records of a compression, in the order of its fields.
+
+    Attributes:
+        path: name of the .kdc file.
+        bytes: size of the .kdc file.
+        sha256: of the .kdc file.
+        float32_bytes: what the weights take in float32.
+        photos: how many it was compressed with.
+        steps: with the network before and after each.
+        divergence: from the original network, in nats a photo.
+        top1_agreement: share of photos with the best class of the original network.
+        original: accuracy of the original network, where it was scored.
+        difference: in accuracy, by `top1` and `top5`, where it was scored.
+    """
+
+    path: str
+    bytes: int
+    sha256: str
+    float32_bytes: int
+    photos: int
+    steps: list[Step]
+    divergence: float
+    top1_agreement: float
+    original: Accuracy | None
+    difference: Mapping[str, float] | None
 
 
 def check(job: Job) -> None:
@@ -36,7 +85,7 @@ def check(job: Job) -> None:
 
 
 def describe(loaded: LoadedModel) -> Header:
-    """What the .kdc file of a model will say of it.
+    """Return what the .kdc file of a model will say of it.
 
     Raises:
         RequestError: no such file can describe it.
@@ -49,72 +98,60 @@ def describe(loaded: LoadedModel) -> Header:
     return replace(header, preprocessing=loaded.preprocessing)
 
 
-def compress_job(job: Job, folder: Path, images: np.ndarray, score: Score | None, progress: Progress) -> dict[str, Any]:
-    """Compress the model of a job in place, write its .kdc file, and say what the manifest is to say.
+def compress_to_file(
+    loaded: LoadedModel, goal: Compression, evidence: Evidence, folder: Path, progress: Progress
+) -> Compressed:
+    """Compress a model in place, and write its .kdc file to `folder`.
 
     Args:
-        job: what is exported.
+        loaded: its model is changed in place.
+        goal: how small it is to be.
+        evidence: the images to compress with and to judge by.
         folder: where the file goes.
-        images: what the network's answers before and after are compared on, as the artifacts take them.
-        score: gives the accuracy of a model, where there are labelled photos.
-        progress: told of each step.
+        progress: is given each step.
+
+    Raises:
+        RequestError: the model cannot be compressed so.
+        ExportError: the file cannot be read back.
     """
-    assert job.request.compression is not None
-    asked, model = job.request.compression, job.loaded.model
-    photos = job.calibration
-    if isinstance(photos, ImageSource):
-        progress.step(f"{job.name}: reading photos to compress with")
-        photos, _ = job.read(photos, COMPRESSION_PHOTOS)
-    assert photos is not None
-    before = _answers(job, images)
+    model, name = loaded.model, loaded.origin.name
+    before = _answers(model, evidence.images)
     steps = recipe.compress(
         model,
-        job.to_model(photos),
-        sparsity=asked.sparsity,
-        bits=asked.bits,
-        target_bytes=asked.target_bytes,
-        score=score,
+        evidence.photos,
+        sparsity=goal.sparsity,
+        bits=goal.bits,
+        target_bytes=goal.target_bytes,
+        score=evidence.score,
         progress=progress,
     )
-    after = _answers(job, images)
-    path = folder / f"{job.loaded.origin.stem}{container.SUFFIX}"
-    progress.step(f"{job.name}: writing {path.name}")
-    size = container.write(path, describe(job.loaded), container.arrays_of(model))
+    divergence, agreement = compare(before, _answers(model, evidence.images))
+    path = folder / f"{loaded.origin.stem}{container.SUFFIX}"
+    progress.step(f"{name}: writing {path.name}")
+    size = container.write(path, describe(loaded), container.arrays_of(model))
     try:
         container.check(path, create_model)
     except WeightsError as error:
         raise ExportError(f"The .kdc file cannot be read back: {error}") from error
-    first, last = steps[0].before.accuracy, _last(steps).accuracy
-    return {
-        "path": path.name,
-        "bytes": size,
-        "sha256": digest_of(path),
-        "float32_bytes": 4 * model.count_params(),
-        "photos": len(photos),
-        "steps": [_step(step) for step in steps],
-        "divergence": float((np.exp(before) * (before - after)).sum(axis=-1).mean()),
-        "top1_agreement": float((before.argmax(axis=-1) == after.argmax(axis=-1)).mean()),
-        "original": asdict(first) if first else None,
-        "difference": {"top1": last.top1 - first.top1, "top5": last.top5 - first.top5} if first and last else None,
-    }
+    first, last = steps[0].before.accuracy, steps[-1].after.accuracy
+    return Compressed(
+        path=path.name,
+        bytes=size,
+        sha256=digest_of(path),
+        float32_bytes=4 * model.count_params(),
+        photos=len(evidence.photos),
+        steps=steps,
+        divergence=divergence,
+        top1_agreement=agreement,
+        original=first,
+        difference={"top1": last.top1 - first.top1, "top5": last.top5 - first.top5} if first and last else None,
+    )
 
 
-def _answers(job: Job, images: np.ndarray) -> np.ndarray:
-    """The logarithms of the probabilities that the model gives images now."""
+def _answers(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Return the logarithms of the probabilities that the model gives images now."""
     from export.checking.runtimes import open_keras
 
-    logits = open_keras(job.loaded.model).predict_with_logits(job.to_model(images)).logits
-    logits = logits.reshape(len(images), -1).astype(np.float64)
+    logits = open_keras(model).predict_with_logits(images).logits.reshape(len(images), -1).astype(np.float64)
     logits -= logits.max(axis=-1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-
-
-def _last(steps: list[Step]) -> State:
-    state = steps[-1].after
-    assert state is not None
-    return state
-
-
-def _step(step: Step) -> dict[str, Any]:
-    before, after = asdict(step.before), asdict(step.after or step.before)
-    return {"name": step.name, "options": dict(step.options), "before": before, "after": after}

@@ -1,4 +1,4 @@
-"""What is left of zeros and shared values in a file, counted in the file itself."""
+"""Count the zeros and shared values that a file has kept, in the file itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from export.errors import RequestError
 from kerascnn.weights import container
 
-KERNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}  # and the axis of their output channels
+KERNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}  # operation: the axis of its output channels
 UNPACKING = ("DEQUANTIZE", "DENSIFY")
 
 
@@ -19,9 +19,14 @@ UNPACKING = ("DEQUANTIZE", "DENSIFY")
 class Counted:
     """One kernel of a convolution or dense layer, as a file has it.
 
-    zeros: how many weights are exactly zero. values: different ones, zero included, in the whole kernel.
-    channel_values: in the output channel that has most; where normalisation was folded into a kernel, or each channel
-    has a step of its own, that is what is left of shared values.
+    Attributes:
+        name: of the layer's kernel, as the file gives it.
+        shape: of the kernel.
+        dtype: such as "int8".
+        zeros: how many weights are exactly zero.
+        values: how many different values the whole kernel has, zero included.
+        channel_values: how many the output channel with the most has. Where normalization was folded into a kernel, or
+            each channel has a step of its own, values are shared within a channel only.
     """
 
     name: str
@@ -37,11 +42,11 @@ class Counted:
 
 
 def count(path: Path) -> list[Counted]:
-    """The kernels of a .tflite or .kdc file, in its order.
+    """Count the kernels of a .tflite or .kdc file, in its order.
 
     Raises:
         RequestError: it is another kind of file, or has kernels of another kind than `export` writes.
-        WeightsError: a .kdc file that is damaged.
+        WeightsError: the .kdc file is damaged.
     """
     if path.suffix == container.SUFFIX:
         arrays = container.read(path)[1]
@@ -52,7 +57,7 @@ def count(path: Path) -> list[Counted]:
 
 
 def sparsity(kernels: list[Counted]) -> float:
-    """The share of zeros in all of them."""
+    """Return the share of zeros in all kernels together."""
     return sum(kernel.zeros for kernel in kernels) / max(sum(kernel.size for kernel in kernels), 1)
 
 
@@ -64,9 +69,9 @@ def _tflite(path: Path) -> list[Counted]:
     names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
     codes = [names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in content.operatorCodes]
     types = {schema.TensorType.FLOAT32: "<f4", schema.TensorType.FLOAT16: "<f2", schema.TensorType.INT8: "i1"}
-    found = []
+    kernels = []
     for graph in content.subgraphs:
-        # what is computed from a constant while the file is loaded
+        # LiteRT computes these from a constant while it loads the file.
         unpacked = {op.outputs[0]: op.inputs[0] for op in graph.operators if codes[op.opcodeIndex] in UNPACKING}
         for op in graph.operators:
             kind = codes[op.opcodeIndex]
@@ -85,12 +90,12 @@ def _tflite(path: Path) -> list[Counted]:
                 array = _dense(array, tensor.shape, tensor.sparsity)
             zero = tensor.quantization.zeroPoint if tensor.quantization is not None else None
             zero = 0 if zero is None else int(zero[0])
-            found.append(_counted(name, array.reshape(tensor.shape), KERNELS[kind], zero))
-    return found
+            kernels.append(_counted(name, array.reshape(tensor.shape), KERNELS[kind], zero))
+    return kernels
 
 
 def _dense(values: np.ndarray, shape: Any, sparsity: Any) -> np.ndarray:
-    """A kernel in TFLite's sparse encoding along one dimension, which is traversed last."""
+    """Decode a kernel from TFLite's sparse encoding along one dimension, which is traversed last."""
     *_, last = sparsity.dimMetadata
     if len(sparsity.dimMetadata) != len(shape) or last.arraySegments is None:
         raise RequestError("A kernel is in blocks of TFLite's sparse encoding, which are not counted.")
@@ -102,7 +107,7 @@ def _dense(values: np.ndarray, shape: Any, sparsity: Any) -> np.ndarray:
 
 
 def _counted(name: str, array: np.ndarray, axis: int, zero: int) -> Counted:
-    """`axis`: of the output channels; `zero`: the number that stands for zero."""
+    """Count one kernel, with its output channels along `axis`; the number `zero` stands for zero."""
     rows = np.sort(np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1), axis=1)
     return Counted(
         name=name,

@@ -1,21 +1,22 @@
 """Train a compressed network further, without losing its zeros and its shared values.
 
-Without labels it learns to answer as the network did before (Hinton, Vinyals & Dean 2015, arXiv:1503.02531), for which
-a few hundred photos are enough: only the shared values, biases and the like are trained, some thousand numbers.
+Without labels it learns to answer as the network did before (Hinton, Vinyals & Dean 2015, arXiv:1503.02531). A few
+hundred photos are enough for that: only the shared values, biases and the like are trained, some thousand numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.compression.networks import kernels, log_probabilities, members
+from export.compression.networks import kernels, log_probabilities
 from export.errors import RequestError
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
 STEPS = 100
 BATCH = 16
@@ -37,9 +38,9 @@ def fine_tune(
 ) -> float:
     """Train in place, on the answers of `teacher` or on `labels`.
 
-    Each step sees a random part of each photo, in slightly other colours. Zeros stay zero. Kernels of at most 256
+    Each step sees a random part of each photo, in slightly other colors. Zeros stay zero. Kernels of at most 256
     different values keep them shared: a value follows the summed gradient of its members. Statistics of batch
-    normalisation stay as they are.
+    normalization stay as they are.
 
     Args:
         model: changed in place.
@@ -51,88 +52,68 @@ def fine_tune(
         batch: images a step.
         flip: whether a mirrored photo shows the same class.
         seed: of all that is random.
-        step: told how far it is.
+        step: called with a sentence on the progress.
 
     Returns:
         The mean loss of the last quarter of the steps, in nats.
 
     Raises:
-        RequestError: neither or both of teacher and labels, or not one label for each image.
+        RequestError: neither or both of teacher and labels are given, or there is not one label for each image.
     """
     import keras
     import tensorflow as tf
+
+    from export.compression.structure import KeepStructure
 
     if (teacher is None) == (labels is None):
         raise RequestError("Fine-tuning needs the network before compression (teacher=), or labels=: one of the two.")
     if labels is not None and len(labels) != len(images):
         raise RequestError(f"There are {len(images)} images but {len(labels)} labels.")
-    answers = log_probabilities(model)
-    wanted = log_probabilities(teacher) if teacher is not None else None
-    shared, variables, free = _trained(model)
+    classes = np.zeros(len(images), np.int64) if labels is None else np.asarray(labels)
     schedule = keras.optimizers.schedules.CosineDecay(rate, max(steps, 1))
-    optimizer = keras.optimizers.Adam(schedule, beta_2=0.99)
-    optimizer.build([*variables, *free])
-
-    @tf.function(reduce_retracing=True)
-    def train(photos: tf.Tensor, classes: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-        photos = _varied(photos, [seed, number], flip)
-        if wanted is not None:
-            target = wanted(photos)
-            share = tf.exp(target)
-        with tf.GradientTape() as tape:
-            answer = answers(photos)
-            if wanted is not None:
-                loss = tf.reduce_mean(tf.reduce_sum(share * (target - answer), axis=1))
-            else:
-                loss = -tf.reduce_mean(tf.gather(answer, classes, batch_dims=1))
-        watched = [kernel for kernel, *_ in shared] + free
-        gradients = tape.gradient(loss, [variable.value for variable in watched])
-        summed = [fold(gradient) for (_, fold, _), gradient in zip(shared, gradients, strict=False)]
-        optimizer.apply([*summed, *gradients[len(shared) :]], [*variables, *free])
-        for (kernel, _, unfold), variable in zip(shared, variables, strict=True):
-            kernel.assign(unfold(variable.value))
-        return loss
-
+    optimizer = KeepStructure(keras.optimizers.Adam(schedule, beta_2=0.99), model)
+    train = _training(model, teacher, optimizer)
     random = np.random.default_rng(seed)
     losses = []
     for number in range(steps):
         if not number % 10:
             step(f"fine-tuning, step {number + 1} of {steps}")
         chosen = random.choice(len(images), min(batch, len(images)), replace=False)
-        classes = np.asarray(labels)[chosen] if labels is not None else np.zeros(len(chosen), np.int64)
-        losses.append(float(train(tf.constant(images[chosen]), tf.constant(classes), tf.constant(number))))
+        photos = _varied(tf.constant(images[chosen]), [seed, number], flip)
+        losses.append(float(train(photos, tf.constant(classes[chosen]))))
     return float(np.mean(losses[-max(steps // 4, 1) :])) if losses else 0.0
 
 
-def _trained(model: keras.Model) -> tuple[list[tuple[Any, Any, Any]], list[Any], list[Any]]:
-    """What is trained: kernels with the way from their gradient to that of what they share, and back; the rest."""
-    import keras
+def _training(
+    model: keras.Model, teacher: keras.Model | None, optimizer: keras.optimizers.Optimizer
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Return a function that makes one step on photos and their classes, and gives the loss."""
     import tensorflow as tf
 
-    shared, variables = [], []
-    for kernel in kernels(model).values():
-        book, indices = members(np.asarray(kernel, np.float32))
-        if book is None:
-            variable, mask = keras.Variable(np.asarray(kernel)), tf.constant(indices, tf.float32)
-            shared.append((kernel, lambda g, mask=mask: g * mask, lambda v: v))
-        else:
-            variable, flat = keras.Variable(book), tf.constant(indices.ravel(), tf.int32)
-            sizes = tf.constant((book != 0).astype(np.float32))  # zero stays
+    answers = log_probabilities(model)
+    wanted = log_probabilities(teacher) if teacher is not None else None
+    compressed = list(kernels(model).values())
+    own = {id(kernel) for kernel in compressed}
+    variables = compressed + [weight for weight in model.trainable_weights if id(weight) not in own]
+    optimizer.build(variables)
 
-            def fold(gradient: Any, flat: Any = flat, sizes: Any = sizes) -> Any:
-                return sizes * tf.math.unsorted_segment_sum(tf.reshape(gradient, [-1]), flat, len(sizes))
+    @tf.function(reduce_retracing=True)
+    def train(photos: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+        target = wanted(photos) if wanted is not None else None
+        with tf.GradientTape() as tape:
+            answer = answers(photos)
+            if target is not None:
+                loss = tf.reduce_mean(tf.reduce_sum(tf.exp(target) * (target - answer), axis=1))
+            else:
+                loss = -tf.reduce_mean(tf.gather(answer, classes, batch_dims=1))
+        optimizer.apply(tape.gradient(loss, [variable.value for variable in variables]), variables)
+        return loss
 
-            def unfold(values: Any, flat: Any = flat, shape: Any = tuple(kernel.shape)) -> Any:
-                return tf.reshape(tf.gather(values, flat), shape)
-
-            shared.append((kernel, fold, unfold))
-        variables.append(variable)
-    own = {id(kernel) for kernel, *_ in shared}
-    return shared, variables, [weight for weight in model.trainable_weights if id(weight) not in own]
+    return train
 
 
-def _varied(images: Any, seed: Any, flip: bool) -> Any:
-    """A random part of each image, perhaps mirrored, with another contrast and tint; of the same size."""
+def _varied(images: tf.Tensor, seed: list[int], flip: bool) -> tf.Tensor:
+    """Return a random part of each image, perhaps mirrored, with another contrast and tint, in the same size."""
     import tensorflow as tf
 
     count, (height, width, channels) = tf.shape(images)[0], images.shape[1:]

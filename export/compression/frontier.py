@@ -1,33 +1,44 @@
-"""What a network's accuracy is at every size: sparsity by bits, as rows, as CSV and as a plot."""
+"""Measure a network at every size, sparsity by bits: as rows, as CSV and as a plot."""
 
 from __future__ import annotations
 
 import csv as csv_files
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.compression import pruning, recipe, sensitivity
+from export.compression import pruning, recipe
 from export.compression.clustering import bits_by_layer
-from export.compression.networks import log_probabilities
-from export.compression.sequence import cluster_in_sequence
+from export.compression.networks import compare, log_probabilities
+from export.compression.sequence import Reference, cluster_in_sequence
 from export.compression.states import Score, state
 from export.errors import RequestError
 
 if TYPE_CHECKING:
     import keras
 
+    from export.compression.sensitivity import Sensitivity
+
 _BATCH = 16
 
 
 @dataclass(frozen=True)
 class Row:
-    """One point. sparsity: as asked for; zeros: as found. divergence, agreement: against the original network.
+    """One point.
 
-    top1, top5: None without labelled photos.
+    Attributes:
+        sparsity: as asked for.
+        bits: as asked for.
+        bytes: of the coded file.
+        zeros: the share of zeros that came out.
+        divergence: from the original network, in nats a photo.
+        agreement: share of photos with the best class of the original network.
+        top1: accuracy; None without labelled photos.
+        top5: accuracy; None without labelled photos.
     """
 
     sparsity: float
@@ -50,7 +61,7 @@ def sweep(
     score: Score | None = None,
     csv: str | Path | None = None,
     plot: str | Path | None = None,
-    sensitivities: Mapping[str, sensitivity.Sensitivity] | None = None,
+    sensitivities: Mapping[str, Sensitivity] | None = None,
     each: Callable[[Row], None] = lambda row: None,
     seed: int = 0,
     step: Callable[[str], None] = lambda text: None,
@@ -60,14 +71,16 @@ def sweep(
     Args:
         model: left as it was.
         images: photos to measure with which weights matter, as for `compress`.
-        sparsities, bits: the grid; see `prune` (the whole network) and `cluster`.
+        sparsities: of the whole network, see `prune`.
+        bits: to try at each sparsity, see `cluster`.
         held_out: other photos, to compare the answers on; `images` by default.
         score: gives the accuracy of a model.
-        csv, plot: files to write; a plot needs matplotlib, one that ends in .html the extra `report`.
+        csv: a file to write the rows to.
+        plot: a file to draw them in; it needs matplotlib, one that ends in .html the extra `report`.
         sensitivities: of the model, where they were measured before.
         each: called at every point, while the model is as it was measured there.
         seed: of all that is random.
-        step: told how far it is.
+        step: called with a sentence on the progress.
 
     Raises:
         RequestError: a number is out of range, or what draws the plot is missing; before any work.
@@ -76,37 +89,24 @@ def sweep(
     original = model.get_weights()
     compared = images if held_out is None else held_out
     before = _answers(model, compared)
-    measured = sensitivities or sensitivity.measure(model, images, seed=seed, step=step)
-    uncompressed = recipe.copy(model)
+    reference = Reference.of(model, images, sensitivities, seed, step)
     rows = []
     try:
-        for sparsity in sparsities:
-            for number in bits:
-                step(f"sparsity {sparsity}, {number} bits")
-                model.set_weights(original)
-                pruning.prune(model, sparsity, whole=True, sensitivities=measured)
-                cluster_in_sequence(
-                    model, uncompressed, images, number, price=0.0, sensitivities=measured, seed=seed, step=step
-                )
-                after, now = _answers(model, compared), state(model, score)
-                rows.append(
-                    Row(
-                        sparsity=sparsity,
-                        bits=number,
-                        bytes=now.bytes,
-                        zeros=now.sparsity,
-                        divergence=float((np.exp(before) * (before - after)).sum(axis=1).mean()),
-                        agreement=float((before.argmax(axis=1) == after.argmax(axis=1)).mean()),
-                        top1=now.accuracy.top1 if now.accuracy else None,
-                        top5=now.accuracy.top5 if now.accuracy else None,
-                    )
-                )
-                each(rows[-1])
+        for sparsity, number in product(sparsities, bits):
+            step(f"sparsity {sparsity}, {number} bits")
+            model.set_weights(original)
+            pruning.prune(model, sparsity, whole=True, sensitivities=reference.sensitivities)
+            cluster_in_sequence(model, reference, number, price=0.0, step=step)
+            divergence, agreement = compare(before, _answers(model, compared))
+            now = state(model, score)
+            top1, top5 = (now.accuracy.top1, now.accuracy.top5) if now.accuracy else (None, None)
+            rows.append(Row(sparsity, number, now.bytes, now.sparsity, divergence, agreement, top1, top5))
+            each(rows[-1])
     finally:
         model.set_weights(original)
     if csv is not None:
         with Path(csv).open("w", newline="", encoding="utf-8") as file:
-            writer = csv_files.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
+            writer = csv_files.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
             writer.writeheader()
             writer.writerows(asdict(row) for row in rows)
     if plot is not None:
@@ -115,7 +115,7 @@ def sweep(
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """A line for each sparsity: bytes against top-1 accuracy or, without labels, agreement with the original."""
+    """Draw a line for each sparsity: bytes against top-1 accuracy or, without labels, agreement with the original."""
     if path.suffix.lower() == ".html":
         from export.report.compression import frontier
 
@@ -158,6 +158,5 @@ def _check(model: keras.Model, sparsities: Sequence[float], bits: Sequence[int],
 
 def _answers(model: keras.Model, images: np.ndarray) -> np.ndarray:
     answers = log_probabilities(model)
-    return np.concatenate(
-        [answers(images[start : start + _BATCH]).numpy() for start in range(0, len(images), _BATCH)]
-    ).astype(np.float64)
+    batches = [answers(images[start : start + _BATCH]).numpy() for start in range(0, len(images), _BATCH)]
+    return np.concatenate(batches).astype(np.float64)

@@ -1,9 +1,9 @@
-"""Which weights of a network are compressed, and the checks that come before any work."""
+"""Find the weights of a network that are compressed, compare its answers, and refuse what cannot be compressed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -12,20 +12,31 @@ from export.errors import RequestError
 if TYPE_CHECKING:
     import keras
 
+Setting = TypeVar("Setting")
 
-MOST = 256  # different values, beyond which a kernel counts as not shared
+MOST = 256  # a kernel of more different values counts as not shared
 
 
-def kernels(model: keras.Model) -> dict[str, Any]:
-    """The kernels of convolutions and dense layers by `layer/weight`, in the order of the layers."""
-    return {f"{layer.name}/kernel": layer.kernel for layer in kernel_layers(model)}
+def kernels(model: keras.Model) -> dict[str, keras.Variable]:
+    """Return the kernels of convolutions and dense layers by `layer/weight`, in the order of the layers."""
+    return {path_of(layer): layer.kernel for layer in kernel_layers(model)}
+
+
+def path_of(layer: keras.Layer) -> str:
+    """Return the name of a layer's kernel, `layer/weight`."""
+    return f"{layer.name}/kernel"
+
+
+def layer_of(path: str) -> str:
+    """Return the name of the layer that has the kernel `path`."""
+    return path.removesuffix("/kernel")
 
 
 def kernel_layers(model: keras.Model) -> list[keras.Layer]:
-    """The convolutions (grouped and depthwise ones too) and dense layers of a model.
+    """Return the convolutions (grouped and depthwise ones too) and dense layers of a model.
 
     Raises:
-        RequestError: there is none, or a layer is a model of its own.
+        RequestError: there are none, or a layer is itself a model.
     """
     import keras
 
@@ -44,18 +55,44 @@ def kernel_layers(model: keras.Model) -> list[keras.Layer]:
             "network (kerascnn's builders take input_tensor=) and load the weights into that."
         )
     kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
-    found = [layer for layer in model.layers if isinstance(layer, kinds)]
-    if not found:
+    layers = [layer for layer in model.layers if isinstance(layer, kinds)]
+    if not layers:
         raise RequestError(f"{model.name} has no convolution and no dense layer whose weights could be compressed.")
-    return found
+    return layers
+
+
+def inputs_of(layers: Sequence[keras.Layer], model: keras.Model) -> Callable[[Any], list[Any]]:
+    """Return a function from images to what each of a model's layers gets of them."""
+    import keras
+
+    tap = keras.Model(model.inputs, [layer.input for layer in layers])
+    return lambda images: keras.tree.flatten(tap(images, training=False))  # Keras makes no list of one output
+
+
+def by_kernel(model: keras.Model, given: Setting | Mapping[str, Setting]) -> dict[str, Setting]:
+    """Return a setting for each kernel by `layer/weight`.
+
+    Args:
+        model: the network.
+        given: one setting for all layers, or settings by layer name; layers without one are left out.
+
+    Raises:
+        RequestError: the model has no such layer.
+    """
+    known = kernels(model)
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(known, given)
+    for name in given:
+        if f"{name}/kernel" not in known:
+            raise RequestError(f"{model.name} has no convolution or dense layer {name!r}.")
+    return {f"{name}/kernel": setting for name, setting in given.items()}
 
 
 def check_model(model: keras.Model) -> None:
-    """Refuse what cannot be compressed.
+    """Refuse a model that cannot be compressed.
 
     Raises:
-        RequestError: there is no convolution or dense layer, a layer is a model of its own, or it computes in mixed
-            precision.
+        RequestError: it has no convolution, a layer is itself a model, or it computes in mixed precision.
     """
     if not any(len(layer.kernel.shape) == 4 for layer in kernel_layers(model)):
         raise RequestError(f"{model.name} has no convolution: there is nothing to compress in a network of photos.")
@@ -68,11 +105,23 @@ def check_model(model: keras.Model) -> None:
             )
 
 
+def copy(model: keras.Model) -> keras.Model:
+    """Return the same network with weights of its own."""
+    import keras
+
+    from kerascnn.keras_graph import deep_graphs
+
+    with deep_graphs():
+        copied = keras.models.clone_model(model)
+    copied.set_weights(model.get_weights())
+    return copied
+
+
 def log_probabilities(model: keras.Model) -> Callable[[Any], Any]:
-    """A function from images to the logarithms of the probabilities [n, classes] that a classifier gives them.
+    """Return a function from images to the logarithms of the probabilities [n, classes] that a classifier gives them.
 
     Raises:
-        RequestError: it ends in something else than a softmax or logits.
+        RequestError: the model ends in neither a softmax nor logits.
     """
     import tensorflow as tf
 
@@ -83,7 +132,7 @@ def log_probabilities(model: keras.Model) -> Callable[[Any], Any]:
     except ValueError as error:
         raise RequestError(str(error)) from None
 
-    def answers(images: Any) -> Any:
+    def answers(images: tf.Tensor) -> tf.Tensor:
         output = model(images, training=False)
         output = tf.reshape(output, [tf.shape(output)[0], -1])
         return tf.nn.log_softmax(output) if logits else tf.math.log(tf.maximum(output, 1e-30))
@@ -91,20 +140,23 @@ def log_probabilities(model: keras.Model) -> Callable[[Any], Any]:
     return answers
 
 
-def check_photos(images: np.ndarray) -> str | None:
-    """A warning where photos cannot tell how important weights are; None where they can."""
-    flat = images.reshape(len(images), -1, images.shape[-1])
-    plain = int((flat.std(axis=1).max(axis=-1) < 1e-3 * max(float(abs(flat).max()), 1e-6)).sum())
-    if not plain:
-        return None
-    return (
-        f"{plain} of the {len(images)} calibration photos have one single colour: they do not show what the network "
-        "sees, and ranges and sensitivities measured on them collapse. Give photos like those it will see."
-    )
+def compare(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+    """Compare log-probabilities [n, classes] before and after a compression.
+
+    Returns:
+        The mean divergence in nats a photo, and the share of photos with the same best class.
+    """
+    divergence = (np.exp(before) * (before - after)).sum(axis=-1).mean()
+    return float(divergence), float((before.argmax(axis=-1) == after.argmax(axis=-1)).mean())
 
 
 def members(kernel: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
-    """The different values of a kernel, and which of them each weight has; or None, and 0 where a weight is zero."""
+    """Find which weights share a value.
+
+    Returns:
+        The different values of a kernel, and the index of each weight's value among them. For a kernel that shares too
+        few: None, and 0 where a weight is zero, 1 elsewhere.
+    """
     book, indices = np.unique(kernel, return_inverse=True)
     if len(book) <= MOST and len(book) < kernel.size // 2:
         return book, indices.reshape(kernel.shape)

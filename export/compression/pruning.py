@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from export.compression.networks import kernels
+from export.compression.networks import by_kernel, kernels, layer_of
 from export.errors import RequestError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Pattern = Literal["unstructured", "2:4", "block"]
 PATTERNS = ("unstructured", "2:4", "block")
-GROUP = 4  # neighbouring inputs, of which 2:4 keeps two, and which a block keeps or loses together
+GROUP = 4  # neighboring inputs, of which 2:4 keeps two, and which a block keeps or loses together
 Sparsity = float | Mapping[str, float]
 
 
@@ -34,20 +34,21 @@ def prune(
     Args:
         model: changed in place.
         sparsity: the share of zeros, 0 to less than 1, of every layer, or by layer name. Weights that are zero already
-            are the first to be counted.
-        pattern: "unstructured"; "2:4": at most two of four neighbouring inputs stay (the sparsity is 0.5, whatever is
-            said); "block": four neighbouring inputs stay or go together.
-        whole: give that sparsity to the whole network rather than to each layer, taking the weights that matter least
+            count towards it.
+        pattern: "unstructured"; "2:4": at most two of four neighboring inputs stay (the sparsity is then 0.5, whatever
+            is given); "block": four neighboring inputs stay or go together.
+        whole: give that sparsity to the whole network rather than to each layer: the weights that matter least go,
             wherever they are.
-        sensitivities: by `layer/weight`: what matters least is then measured; otherwise it is what is smallest.
+        sensitivities: by `layer/weight`; they say which weights matter least. Without them these are the smallest.
 
     Raises:
         RequestError: a sparsity is not in [0, 1), a layer is unknown, or one cannot be divided into fours.
     """
     wanted = check(model, sparsity, pattern)
+    variables = kernels(model)
     scores = {}
     for path in wanted:
-        kernel = np.asarray(kernels(model)[path], np.float32)
+        kernel = np.asarray(variables[path], np.float32)
         importance = sensitivities[path].importance(kernel.shape) if sensitivities else 1.0
         scores[path] = _scores(np.square(kernel) * importance, pattern)
     if pattern == "2:4":
@@ -60,26 +61,23 @@ def prune(
     else:
         keep = {path: _largest(score, wanted[path]) for path, score in scores.items()}
     for path, mask in keep.items():
-        variable = kernels(model)[path]
-        variable.assign(np.asarray(variable, np.float32) * mask)
+        variables[path].assign(np.asarray(variables[path], np.float32) * mask)
 
 
 def check(model: keras.Model, sparsity: Sparsity, pattern: str = "unstructured") -> dict[str, float]:
-    """The sparsity of each kernel by `layer/weight`; see `prune` for what is refused."""
+    """Return the sparsity of each kernel by `layer/weight`.
+
+    Raises:
+        RequestError: as for `prune`.
+    """
     if pattern not in PATTERNS:
         raise RequestError(f"There is no pattern {pattern!r}. Choose from {', '.join(PATTERNS)}.")
-    known = kernels(model)
-    if isinstance(sparsity, Mapping):
-        wanted = {f"{name}/kernel": share for name, share in sparsity.items()}
-    else:
-        wanted = dict.fromkeys(known, sparsity)
+    variables = kernels(model)
+    wanted = by_kernel(model, sparsity)
     for path, share in wanted.items():
-        name = path.removesuffix("/kernel")
-        if path not in known:
-            raise RequestError(f"{model.name} has no convolution or dense layer {name!r} to prune.")
+        name, inputs = layer_of(path), variables[path].shape[-2]
         if not 0 <= share < 1:
             raise RequestError(f"{name}: a sparsity is 0 to less than 1, the share of zeros; it is {share}.")
-        inputs = known[path].shape[-2]
         if pattern != "unstructured" and inputs % GROUP:
             raise RequestError(
                 f"{name} has {inputs} inputs, which {pattern} cannot divide into groups of {GROUP}. Name the layers "
@@ -89,21 +87,24 @@ def check(model: keras.Model, sparsity: Sparsity, pattern: str = "unstructured")
 
 
 def _scores(power: np.ndarray, pattern: str) -> np.ndarray:
-    """What each weight's loss costs; for blocks, what the whole block's does."""
+    """Return what the loss of each weight costs; for blocks, what the loss of its block costs."""
     if pattern != "block":
         return power
-    grouped = power.reshape(*power.shape[:-2], -1, GROUP, power.shape[-1])
+    grouped = _grouped(power)
     return np.broadcast_to(grouped.mean(axis=-2, keepdims=True), grouped.shape).reshape(power.shape)
 
 
+def _grouped(power: np.ndarray) -> np.ndarray:
+    return power.reshape(*power.shape[:-2], -1, GROUP, power.shape[-1])
+
+
 def _best_two(power: np.ndarray) -> np.ndarray:
-    grouped = power.reshape(*power.shape[:-2], -1, GROUP, power.shape[-1])
-    rank = np.argsort(np.argsort(-grouped, axis=-2, kind="stable"), axis=-2, kind="stable")
+    rank = np.argsort(np.argsort(-_grouped(power), axis=-2, kind="stable"), axis=-2, kind="stable")
     return (rank < 2).reshape(power.shape)
 
 
 def _largest(scores: np.ndarray, sparsity: float) -> np.ndarray:
-    """Where the largest scores are, all but the share `sparsity`; equal ones stay or go together."""
+    """Mark the largest scores, all but the share `sparsity`; equal ones stay or go together."""
     dropped = round(sparsity * scores.size)
     if not dropped:
         return np.ones(scores.shape, bool)
@@ -111,9 +112,9 @@ def _largest(scores: np.ndarray, sparsity: float) -> np.ndarray:
 
 
 def gradually(sparsity: float, begin: int, end: int, step: int) -> float:
-    """The sparsity at `step` of a schedule that rises from 0 at `begin` to `sparsity` at `end`, fast at first.
+    """Return the sparsity at `step` of a schedule that rises from 0 at `begin` to `sparsity` at `end`, fast at first.
 
-    Zhu & Gupta 2017, "To prune, or not to prune" (arXiv:1710.01878): a third power.
+    It is a third power (Zhu & Gupta 2017, "To prune, or not to prune", arXiv:1710.01878).
     """
     done = min(max((step - begin) / max(end - begin, 1), 0.0), 1.0)
     return sparsity * (1 - (1 - done) ** 3)

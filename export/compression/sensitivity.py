@@ -1,10 +1,10 @@
-"""How much each weight matters, measured on photos.
+"""Measure on photos how much each weight matters.
 
 The divergence between a network's answers before and after a small change d of its weights is d @ F @ d / 2, where F is
 the Fisher information of the answers. For one layer it is taken as a Kronecker product (Martens & Grosse 2015,
-arXiv:1503.05671): the second moments of the layer's inputs, and one number for all its outputs, chosen so that the
-trace of F, which is measured with gradients, is met. A number for each output would only say which classes the photos
-show: on other photos, that costs SqueezeNet six times the divergence.
+arXiv:1503.05671): the second moments of the layer's inputs, and one number for all its outputs, chosen to give the
+trace of F, which is measured with gradients. A number for each output would only say which classes the photos show: on
+other photos, that costs SqueezeNet six times the divergence.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export.compression.networks import kernel_layers, kernels, log_probabilities
-from kerascnn.keras_graph import inputs_of
+from export.compression.networks import inputs_of, kernel_layers, kernels, log_probabilities, path_of
+from export.quantization.optq import Window
 
 if TYPE_CHECKING:
     import keras
@@ -29,17 +29,18 @@ DRAWS = 2  # random directions of the answers, for each photo
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Of one kernel [..., outputs], seen as a matrix [rows, outputs]; `groups` split the outputs.
+    """How much errors of one kernel matter; it is seen as a matrix [rows, outputs], whose outputs `groups` split.
 
-    moments: [groups, rows, rows], mean products of the inputs.
-    scale: the divergence in nats, twice over, of an error with power 1 at one of the outputs.
+    Attributes:
+        moments: [groups, rows, rows], mean products of the inputs.
+        scale: twice the divergence, in nats, of an error with power 1 at one of the outputs.
     """
 
     moments: np.ndarray
     scale: float
 
     def divergence(self, error: np.ndarray) -> float:
-        """What an error of the kernel costs, in nats a photo.
+        """Return what an error of the kernel costs, in nats a photo.
 
         Args:
             error: with the shape of the kernel.
@@ -50,14 +51,14 @@ class Sensitivity:
         return 0.5 * self.scale * power
 
     def importance(self, shape: tuple[int, ...]) -> np.ndarray:
-        """What an error of each weight of a kernel of `shape` costs, twice over, a squared unit."""
+        """Return for each weight of a kernel of `shape` twice what a squared unit of error costs."""
         groups, rows, _ = self.moments.shape
         power = np.repeat(np.einsum("grr->rg", self.moments), np.prod(shape) // (rows * groups), axis=1)
         return (self.scale * power).reshape(shape).astype(np.float32)
 
 
 def indifferent(kernel: np.ndarray) -> Sensitivity:
-    """Where there are no photos: all weights of a layer matter alike, and each layer as much as its power."""
+    """Return the sensitivity without photos: all weights of a layer matter alike, each layer as much as its power."""
     rows = int(np.prod(kernel.shape[:-1]))
     return Sensitivity(np.eye(rows, dtype=np.float32)[None], 1.0 / (float(np.square(kernel).sum()) or 1.0))
 
@@ -65,33 +66,35 @@ def indifferent(kernel: np.ndarray) -> Sensitivity:
 def measure(
     model: keras.Model, images: np.ndarray, *, seed: int = 0, step: Callable[[str], None] = lambda text: None
 ) -> dict[str, Sensitivity]:
-    """The sensitivity of every kernel by `layer/weight`.
+    """Measure the sensitivity of every kernel.
 
     Args:
         model: a functional model.
         images: float32 [n, height, width, channels], as the model takes them.
         seed: of the random directions and places.
-        step: told how far it is.
+        step: called with a sentence on the progress.
+
+    Returns:
+        Sensitivities by `layer/weight`.
     """
     moments = _moments(model, images, seed, step)
     fisher = _fisher(model, images, seed, step)
-    found = {}
-    for layer in kernel_layers(model):
-        path = f"{layer.name}/kernel"
+    sensitivities = {}
+    for path, kernel in kernels(model).items():
         groups, rows, _ = moments[path].shape
-        power = float(np.einsum("grr->", moments[path])) * np.prod(layer.kernel.shape) / (groups * rows)
-        found[path] = Sensitivity(damped(moments[path]), float(fisher[path].sum()) / max(power, 1e-30))
-    return found
+        power = float(np.einsum("grr->", moments[path])) * np.prod(kernel.shape) / (groups * rows)
+        sensitivities[path] = Sensitivity(damped(moments[path]), float(fisher[path].sum()) / max(power, 1e-30))
+    return sensitivities
 
 
 def damped(moments: np.ndarray) -> np.ndarray:
-    """Mean products of inputs, with those of different ones, which few photos tell badly, made a little smaller."""
+    """Make the mean products of different inputs, which few photos tell badly, a little smaller."""
     own = np.einsum("grr->gr", moments)[:, :, None] * np.eye(moments.shape[-1], dtype=np.float32)
     return ((1 - SHRINKAGE) * moments + SHRINKAGE * own).astype(np.float32)
 
 
 def _fisher(model: keras.Model, images: np.ndarray, seed: int, step: Callable[[str], None]) -> dict[str, np.ndarray]:
-    """The diagonal of the Fisher information of each kernel: mean squared gradients, one photo at a time."""
+    """Return the diagonal of each kernel's Fisher information: mean squared gradients, one photo at a time."""
     import tensorflow as tf
 
     variables = kernels(model)
@@ -114,19 +117,18 @@ def _fisher(model: keras.Model, images: np.ndarray, seed: int, step: Callable[[s
         if not i % _EVERY:
             step(f"measuring which weights matter, photo {i + 1} of {len(images)}")
         for _ in range(DRAWS):
-            found = squares(tf.constant(image), tf.constant(random.normal(size=classes).astype(np.float32)))
-            for total, part in zip(totals.values(), found, strict=True):
+            noise = random.normal(size=classes).astype(np.float32)
+            squared = squares(tf.constant(image), tf.constant(noise))
+            for total, part in zip(totals.values(), squared, strict=True):
                 total += part.numpy() / (DRAWS * len(images))
     return totals
 
 
 def _moments(model: keras.Model, images: np.ndarray, seed: int, step: Callable[[str], None]) -> dict[str, np.ndarray]:
-    import keras
     import tensorflow as tf
 
     layers = kernel_layers(model)
-    tap = keras.Model(model.inputs, [inputs_of(layer)[0] for layer in layers])
-    run = tf.function(lambda batch: tap(batch, training=False), reduce_retracing=True)
+    run = tf.function(inputs_of(layers, model), reduce_retracing=True, autograph=False)
     random = np.random.default_rng(seed)
     count = max(1, SAMPLES // len(images))
     totals: list[Any] = [0.0] * len(layers)
@@ -136,31 +138,18 @@ def _moments(model: keras.Model, images: np.ndarray, seed: int, step: Callable[[
         for j, (layer, values) in enumerate(zip(layers, run(tf.constant(image[None])), strict=True)):
             rows = rows_of(values.numpy(), layer, count, random)
             totals[j] = totals[j] + np.matmul(rows.transpose(0, 2, 1), rows) / rows.shape[1]
-    return {f"{layer.name}/kernel": total / len(images) for layer, total in zip(layers, totals, strict=True)}
+    return {path_of(layer): total / len(images) for layer, total in zip(layers, totals, strict=True)}
 
 
-def rows_of(values: np.ndarray, layer: Any, count: int, random: np.random.Generator) -> np.ndarray:
-    """Random inputs of a layer as the rows that meet its kernel: [groups, count, rows]."""
-    kernel = layer.kernel.shape
-    if len(kernel) == 2:
-        return values.reshape(1, -1, kernel[0])
+def rows_of(values: np.ndarray, layer: keras.Layer, count: int, random: np.random.Generator) -> np.ndarray:
+    """Return random inputs of a layer as the rows that meet its kernel: [groups, count, rows]."""
+    if len(layer.kernel.shape) == 2:
+        return values.reshape(1, -1, layer.kernel.shape[0])
     if layer.data_format == "channels_first":
         values = values.transpose(0, 2, 3, 1)
-    (height, width), (down, across), dilation = kernel[:2], layer.strides, layer.dilation_rate
-    spans = [(size - 1) * d + 1 for size, d in zip((height, width), dilation, strict=True)]
-    if layer.padding == "same":
-        totals = [
-            max((-(-size // stride) - 1) * stride + span - size, 0)
-            for size, stride, span in zip(values.shape[1:3], (down, across), spans, strict=True)
-        ]
-        values = np.pad(values, [(0, 0), *((total // 2, total - total // 2) for total in totals), (0, 0)])
-    windows = np.lib.stride_tricks.sliding_window_view(values, spans, axis=(1, 2))
-    windows = windows[:, ::down, ::across, :, :: dilation[0], :: dilation[1]]
-    places = np.unravel_index(random.integers(np.prod(windows.shape[:3]), size=count), windows.shape[:3])
-    rows = windows[places]  # [count, channels, height, width]
-    channels = kernel[2]
-    groups = rows.shape[1] // channels
+    height, width, channels, _ = layer.kernel.shape
     if type(layer).__name__ == "DepthwiseConv2D":
-        channels, groups = 1, rows.shape[1]
-    rows = rows.reshape(count, groups, channels, height * width)
-    return rows.transpose(1, 0, 3, 2).reshape(groups, count, -1)
+        channels = 1  # each channel is a group of its own
+    margins = None if layer.padding == "same" else ((0, 0), (0, 0))
+    window = Window((height, width), layer.strides, layer.dilation_rate, margins)
+    return window.sample(values, channels, count, random)

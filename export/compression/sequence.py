@@ -1,9 +1,9 @@
 """Share the weights of one layer after another, each on what the layers before it now make of the photos.
 
 A layer that is shared on the inputs of the original network knows nothing of the errors that reach it. Here its target
-is the output that it had in the original network, from the inputs that it gets in the compressed one: the weights that
-come nearest to that are found by least squares, and those are shared (Frantar et al. 2023, OPTQ, arXiv:2210.17323, take
-the inputs of the compressed network; Zhang, Zhou & Saab 2022, arXiv:2201.11113, the outputs of the original as well).
+is the output that it had in the original network, from the inputs that it gets in the compressed one: least squares
+finds the weights that come nearest to that, and those are shared. Frantar et al. 2023 (OPTQ, arXiv:2210.17323) take the
+inputs of the compressed network; Zhang, Zhou & Saab 2022 (arXiv:2201.11113) the outputs of the original as well.
 Weights that were pruned belong to the target, so that what is left of a layer makes up for them. SqueezeNet at 350 kB
 diverges about half as much as when all layers are shared on the original inputs.
 """
@@ -11,14 +11,15 @@ diverges about half as much as when all layers are shared on the original inputs
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from export.compression.clustering import bits_by_layer, round_to_half, share
-from export.compression.networks import kernel_layers
-from export.compression.sensitivity import SAMPLES, Sensitivity, damped, rows_of
-from kerascnn.keras_graph import inputs_of
+from export.compression.networks import copy, inputs_of, kernel_layers, path_of
+from export.compression.sensitivity import SAMPLES, Sensitivity, damped, measure, rows_of
+from export.quantization.optq import DAMPING
 from kerascnn.weights.container import half
 
 if TYPE_CHECKING:
@@ -26,46 +27,68 @@ if TYPE_CHECKING:
 
 STAGES = 24  # passes over the photos; the layers of one pass share their weights together
 TRUST = 0.5  # of the correction of a layer's weights, which is measured on few photos
-DAMPING = 0.01
+_LARGEST_HALF = 65504
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The network before any change, and what was measured of it.
+
+    Attributes:
+        model: with weights of its own.
+        images: photos, float32 [n, height, width, channels], as the model takes them.
+        sensitivities: of its kernels on the photos, by `layer/weight`.
+        seed: of the random places at which inputs are looked at.
+    """
+
+    model: keras.Model
+    images: np.ndarray
+    sensitivities: Mapping[str, Sensitivity]
+    seed: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        model: keras.Model,
+        images: np.ndarray,
+        sensitivities: Mapping[str, Sensitivity] | None,
+        seed: int,
+        step: Callable[[str], None],
+    ) -> Reference:
+        """Copy the model as it is now, and measure it unless it was measured before."""
+        return cls(copy(model), images, sensitivities or measure(model, images, seed=seed, step=step), seed)
 
 
 def cluster_in_sequence(
     model: keras.Model,
-    original: keras.Model,
-    images: np.ndarray,
+    reference: Reference,
     bits: int | Mapping[str, int],
     *,
     price: float,
-    sensitivities: Mapping[str, Sensitivity],
-    seed: int = 0,
     step: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Like `clustering.cluster`, in the order of the layers; biases make up for the mean error of their layer.
+    """Share weights like `clustering.cluster`, in the order of the layers; biases make up for their layer's mean error.
 
     Args:
         model: changed in place. Its zeros stay zeros, its other weights are replaced.
-        original: the network before any change.
-        images: photos, float32 [n, height, width, channels], as the model takes them.
-        bits, price, sensitivities: as for `cluster`.
-        seed: of the random places at which inputs are looked at.
-        step: told how far it is.
+        reference: the network before any change.
+        bits: as for `cluster`.
+        price: as for `cluster`.
+        step: called with a sentence on the progress.
 
     Raises:
         RequestError: bits are not 1 to 8, or there is no such layer.
     """
-    wanted = bits_by_layer(model, bits)
-    pairs = [
-        (ours, theirs)
-        for ours, theirs in zip(kernel_layers(model), kernel_layers(original), strict=True)
-        if f"{ours.name}/kernel" in wanted
-    ]
+    numbers = bits_by_layer(model, bits)
+    layers = zip(kernel_layers(model), kernel_layers(reference.model), strict=True)
+    pairs = [(ours, theirs) for ours, theirs in layers if path_of(ours) in numbers]
     stages = np.array_split(np.arange(len(pairs)), min(STAGES, len(pairs)))
     for number, stage in enumerate(stages):
         step(f"sharing weights in order, part {number + 1} of {len(stages)}")
         part = [pairs[i] for i in stage]
-        for (ours, theirs), inputs in zip(part, _inputs(model, original, part, images, seed), strict=True):
-            path = f"{ours.name}/kernel"
-            _share_one(ours, theirs, inputs, 2 ** wanted[path], price, sensitivities[path].scale)
+        for (ours, theirs), inputs in zip(part, _inputs(model, reference, part), strict=True):
+            scale = reference.sensitivities[path_of(ours)].scale
+            _share_layer(ours, theirs, inputs, 2 ** numbers[path_of(ours)], price, scale)
     round_to_half(model)
 
 
@@ -79,50 +102,51 @@ class _Inputs:
         self.original: Any = 0.0
 
     def add(self, now: np.ndarray, before: np.ndarray, photos: int) -> None:
-        share = 1 / (now.shape[1] * photos)
-        self.own = self.own + share * np.matmul(now.transpose(0, 2, 1), now)
-        self.cross = self.cross + share * np.matmul(now.transpose(0, 2, 1), before)
-        self.mean = self.mean + share * now.sum(axis=1)
-        self.original = self.original + share * before.sum(axis=1)
+        weight = 1 / (now.shape[1] * photos)
+        self.own = self.own + weight * np.matmul(now.transpose(0, 2, 1), now)
+        self.cross = self.cross + weight * np.matmul(now.transpose(0, 2, 1), before)
+        self.mean = self.mean + weight * now.sum(axis=1)
+        self.original = self.original + weight * before.sum(axis=1)
 
 
-def _inputs(model: Any, original: Any, part: list[tuple[Any, Any]], images: np.ndarray, seed: int) -> list[_Inputs]:
-    import keras
+def _inputs(model: keras.Model, reference: Reference, part: list[tuple[keras.Layer, keras.Layer]]) -> list[_Inputs]:
     import tensorflow as tf
 
-    taps = [
-        keras.Model(network.inputs, [inputs_of(layer)[0] for layer in layers])
-        for network, layers in zip((model, original), zip(*part, strict=True), strict=True)
-    ]
-    run = tf.function(lambda image: [keras.tree.flatten(tap(image, training=False)) for tap in taps], autograph=False)
-    count = max(1, SAMPLES // len(images))
-    found = [_Inputs() for _ in part]
-    for i, image in enumerate(images):
-        for j, (now, before) in enumerate(zip(*run(tf.constant(image[None])), strict=True)):
-            ours, theirs = (
+    taps = [inputs_of(*pair) for pair in zip(zip(*part, strict=True), (model, reference.model), strict=True)]
+    run = tf.function(lambda image: [tap(image) for tap in taps], autograph=False)
+    photos = reference.images
+    count = max(1, SAMPLES // len(photos))
+    sums = [_Inputs() for _ in part]
+    for i, image in enumerate(photos):
+        for j, both in enumerate(zip(*run(tf.constant(image[None])), strict=True)):
+            now, before = (
                 # the same places in both
-                rows_of(values.numpy(), part[j][0], count, np.random.default_rng((seed, i, j)))
-                for values in (now, before)
+                rows_of(values.numpy(), part[j][0], count, np.random.default_rng((reference.seed, i, j)))
+                for values in both
             )
-            found[j].add(ours, theirs, len(images))
-    return found
+            sums[j].add(now, before, len(photos))
+    return sums
 
 
-def _share_one(ours: Any, theirs: Any, inputs: _Inputs, values: int, price: float, scale: float) -> None:
-    kernel, shape = np.asarray(theirs.kernel, np.float32), tuple(theirs.kernel.shape)
+def _share_layer(
+    ours: keras.Layer, theirs: keras.Layer, inputs: _Inputs, values: int, price: float, scale: float
+) -> None:
+    kernel = np.asarray(theirs.kernel, np.float32)
     groups, rows, _ = inputs.own.shape
-    zero = np.asarray(ours.kernel) == 0
-    weights = np.stack(np.split(kernel.reshape(rows, -1), groups, axis=1))  # [groups, rows, outputs of a group]
-    moments = damped(inputs.own)
+
+    def by_group(array: np.ndarray) -> np.ndarray:
+        return np.stack(np.split(array.reshape(rows, -1), groups, axis=1))  # [groups, rows, outputs of a group]
+
+    weights, moments = by_group(kernel), damped(inputs.own)
     ridge = DAMPING * np.einsum("grr->g", moments)[:, None, None] / rows * np.eye(rows)
     missing = np.matmul(inputs.cross - inputs.own, weights)
     target = weights + TRUST * np.linalg.solve(moments + ridge + 1e-12 * np.eye(rows), missing)
-    joined = np.concatenate(list(target), axis=1).reshape(shape).astype(np.float32)
-    shared = share(joined, values, price, Sensitivity(moments, scale), zero=zero)
+    joined = np.concatenate(list(target), axis=1).reshape(kernel.shape).astype(np.float32)
+    shared = share(joined, values, price, Sensitivity(moments, scale), zero=np.asarray(ours.kernel) == 0)
     ours.kernel.assign(shared)
     if ours.bias is not None:
-        now = np.stack(np.split(shared.reshape(rows, -1), groups, axis=1))
-        error = np.einsum("gr,gro->go", inputs.original, weights) - np.einsum("gr,gro->go", inputs.mean, now)
+        wanted = np.einsum("gr,gro->go", inputs.original, weights)
+        error = wanted - np.einsum("gr,gro->go", inputs.mean, by_group(shared))
         bias = np.asarray(theirs.bias, np.float32)
         corrected = bias + error.reshape(bias.shape).astype(np.float32)
-        ours.bias.assign(half(corrected) if np.abs(corrected).max() < 65504 else corrected)
+        ours.bias.assign(half(corrected) if np.abs(corrected).max() < _LARGEST_HALF else corrected)

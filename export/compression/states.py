@@ -1,15 +1,15 @@
-"""What a network is at one moment of its compression, in numbers."""
+"""Describe in numbers what a network is at one moment of its compression."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.compression.networks import kernels
+from export.compression.networks import kernels, layer_of
 from kerascnn.weights import container
 
 if TYPE_CHECKING:
@@ -22,9 +22,13 @@ Score = Callable[["keras.Model"], "Accuracy"]
 
 @dataclass(frozen=True)
 class State:
-    """bytes: of the coded file. sparsity: the share of zeros in kernels. values: different ones, by layer.
+    """A network at one moment.
 
-    accuracy: on labelled photos, where there are any.
+    Attributes:
+        bytes: size of the coded file.
+        sparsity: share of zeros in the kernels.
+        values: how many different values each layer's kernel has.
+        accuracy: on labelled photos; None without any.
     """
 
     bytes: int
@@ -33,30 +37,30 @@ class State:
     accuracy: Accuracy | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Step:
-    """One step: its name, what it was asked for, and the network before and after."""
+    """One step of a compression: its name, its settings, and the network before and after."""
 
     name: str
+    options: Mapping[str, float | None]
     before: State
-    options: Mapping[str, object] = field(default_factory=dict)
-    after: State | None = None
+    after: State
 
 
 def state(model: keras.Model, score: Score | None = None) -> State:
     """Describe a network as it is now."""
-    found = {path: np.asarray(kernel, np.float32) for path, kernel in kernels(model).items()}
-    zeros = sum(int((kernel == 0).sum()) for kernel in found.values())
+    arrays = {path: np.asarray(kernel, np.float32) for path, kernel in kernels(model).items()}
+    zeros = sum(int((array == 0).sum()) for array in arrays.values())
     return State(
         bytes=coded_bytes(model),
-        sparsity=zeros / max(sum(kernel.size for kernel in found.values()), 1),
-        values={path.removesuffix("/kernel"): len(np.unique(kernel)) for path, kernel in found.items()},
+        sparsity=zeros / max(sum(array.size for array in arrays.values()), 1),
+        values={layer_of(path): len(np.unique(array)) for path, array in arrays.items()},
         accuracy=score(model) if score else None,
     )
 
 
 def coded_bytes(model: keras.Model) -> int:
-    """The size of the network's .kdc file; near it, for a network that such a file cannot describe."""
+    """Return the size of the network's .kdc file; for a network that such a file cannot describe, an estimate."""
     try:
         return len(container.encode(container.describe(model), container.arrays_of(model)))
     except ValueError:
@@ -73,16 +77,16 @@ def _entropy_bytes(array: np.ndarray) -> int:
 
 
 class Recorder:
-    """Collects steps; the state after one is the state before the next."""
+    """Collects the steps of a compression; the state after a step is the state before the next."""
 
     def __init__(self, model: keras.Model, score: Score | None = None):
         self._model, self._score = model, score
-        self.last = state(model, score)
+        self._last = state(model, score)
         self.steps: list[Step] = []
 
     @contextmanager
-    def step(self, name: str, **options: object) -> Iterator[None]:
-        step = Step(name, self.last, options)
+    def step(self, name: str, **options: float | None) -> Iterator[None]:
+        """Record what happens within the block as one step."""
         yield
-        self.last = step.after = state(self._model, self._score)
-        self.steps.append(step)
+        before, self._last = self._last, state(self._model, self._score)
+        self.steps.append(Step(name, options, before, self._last))

@@ -1,4 +1,4 @@
-"""What training must not undo: zeros stay zeros, and weights that share a value go on sharing it."""
+"""Train without undoing a compression: zeros stay zeros, and weights that share a value go on sharing it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from export.compression.networks import kernels, members
+from export.compression.networks import kernels, layer_of, members
 from export.compression.pruning import Pattern, check, gradually, prune
 
 if TYPE_CHECKING:
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 @keras.saving.register_keras_serializable("kerascnn")
 class KeepStructure(keras.optimizers.Optimizer):
-    """An optimiser around another one, under which zeros stay zero and weights that share a value go on sharing it.
+    """An optimizer around another one that keeps zeros zero and shared values shared.
 
         model.compile(KeepStructure(keras.optimizers.Adam(1e-4), model), "sparse_categorical_crossentropy")
         model.fit(...)
 
-    The gradient of a shared value is the sum of its members' (Han, Mao & Dally 2016, arXiv:1510.00149), so that
-    optimisers which do not depend on a gradient's scale, such as Adam, suit it. Kernels of more than 256 values only
-    keep their zeros. A model that is saved while it has this optimiser is loaded with the inner one.
+    The gradient of a shared value is the sum of its members' gradients (Han, Mao & Dally 2016, arXiv:1510.00149), so
+    optimizers that do not depend on a gradient's scale, such as Adam, suit it. A kernel of more than 256 values keeps
+    only its zeros. A model that is saved with this optimizer is loaded with the inner one.
 
     Args:
-        inner: what the weights are updated with.
-        model: as it is now; what it shares when training starts is what is kept.
+        inner: updates the weights.
+        model: its zeros and shared values as they are now are kept.
     """
 
     def __init__(self, inner: keras.optimizers.Optimizer, model: keras.Model):
@@ -88,7 +88,7 @@ class _Kept:
         self._indices = self._indices.ravel().astype(np.int32)
 
     def summed(self, gradient: Any) -> Any:
-        """For each weight the gradient of what it shares."""
+        """Return for each weight the gradient of its shared value."""
         gradient = gradient * self._mask
         if self._first is None:
             return gradient
@@ -96,7 +96,7 @@ class _Kept:
         return keras.ops.reshape(keras.ops.take(sums, self._indices), gradient.shape)
 
     def tied(self, kernel: Any) -> Any:
-        """The kernel with the value of one member for all: equal sums may still end a bit apart."""
+        """Return the kernel with one member's value for all: after equal sums they may still differ by a bit."""
         kernel = keras.ops.convert_to_tensor(kernel) * self._mask
         if self._first is None:
             return kernel
@@ -105,12 +105,15 @@ class _Kept:
 
 
 class PruningSchedule(keras.callbacks.Callback):
-    """For `model.fit`: prunes more and more from batch `begin` to batch `end`; what is zero then stays so.
+    """Prune more and more in `model.fit`, from batch `begin` to batch `end`; zeros then stay zero.
 
     Args:
-        sparsity, pattern, whole: as for `prune`, at the end. The pattern 2:4 is there from batch `begin` on.
-        begin, end: numbers of batches, over all epochs.
+        sparsity: at the end, as for `prune`.
+        begin: number of the first batch, over all epochs.
+        end: number of the last batch, over all epochs.
         every: batches between two steps of the schedule.
+        pattern: as for `prune`. 2:4 is complete from batch `begin` on.
+        whole: as for `prune`.
     """
 
     def __init__(
@@ -130,10 +133,8 @@ class PruningSchedule(keras.callbacks.Callback):
         self._masks: list[tuple[Any, np.ndarray]] = []
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._wanted = {
-            path.removesuffix("/kernel"): share
-            for path, share in check(self.model, self._sparsity, self._pattern).items()
-        }
+        shares = check(self.model, self._sparsity, self._pattern)
+        self._wanted = {layer_of(path): share for path, share in shares.items()}
         self._batch = 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:

@@ -85,7 +85,7 @@ def write_onnx(
     """
     import onnx
 
-    from export.quantization.preparation import check_calibration, prepare
+    from export.quantization.calibration import check_calibration, prepare
 
     Onnx().check_opset(opset, Onnx().precision(precision))
     frozen = traced.frozen

@@ -73,7 +73,7 @@ def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: n
             a simpler precision.
     """
     from export.formats import flatbuffers
-    from export.quantization.preparation import check_calibration
+    from export.quantization.calibration import check_calibration
 
     chosen = TFLite().precision(precision)
     if chosen.needs_photos or (chosen.weights == "int8" and calibration is not None):
@@ -97,7 +97,7 @@ def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: n
 
 def _rounded(traced: TracedModel, precision: Precision, calibration: np.ndarray) -> FrozenGraph:
     """Return the graph with kernels on the steps of the precision, chosen for the calibration images."""
-    from export.quantization.preparation import prepare
+    from export.quantization.calibration import prepare
     from export.quantization.rounding import round_kernels
 
     if precision.weights == "int4":

@@ -1,1 +1,1 @@
-"""Prepare a network for few bits: ranges, equalized channels, rounding."""
+"""Prepare a network for few bits: calibration, equalized channels, rounding."""

@@ -1,1 +1,1 @@
-"""From a Keras model to the TensorFlow graph that the formats are written from."""
+"""Trace a Keras model and freeze it into the TensorFlow graph that the formats are written from."""

@@ -1,21 +1,27 @@
-"""What the layers of a frozen graph see when it runs on calibration images."""
+"""Compute what the layers of a frozen graph see when it runs on calibration images."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from export.tracing.grappler import without_fusion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from export.tracing.graph import FrozenGraph
+    import tensorflow as tf
+
+    from export.tracing.freezing import FrozenGraph
+
+    Runner = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 BATCH = 4  # the activations of a VGG take 60 MB an image
 
 
-def runner(frozen: FrozenGraph, input_name: str, names: Sequence[str]) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """A function from float32 images [n, H, W, C] to the outputs of the nodes `names`, by name."""
+def runner(frozen: FrozenGraph, input_name: str, names: Sequence[str]) -> Runner:
+    """Return a function from float32 images [n, H, W, C] to the outputs of the nodes `names`, by name."""
     import tensorflow as tf
 
     def call(images: tf.Tensor) -> list[tf.Tensor]:
@@ -23,17 +29,24 @@ def runner(frozen: FrozenGraph, input_name: str, names: Sequence[str]) -> Callab
         return tf.import_graph_def(frozen.graph_def, fed, [f"{name}:0" for name in names], name="")
 
     function = tf.function(call, autograph=False, input_signature=[tf.TensorSpec(None, tf.float32)])
-    return lambda images: {
-        name: value.numpy() for name, value in zip(names, function(tf.constant(images)), strict=True)
-    }
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        try:
+            values = function(tf.constant(images))
+        except tf.errors.UnimplementedError:  # a grouped convolution that was fused with its bias
+            with without_fusion():
+                values = function(tf.constant(images))
+        return {name: value.numpy() for name, value in zip(names, values, strict=True)}
+
+    return run
 
 
 def batches(images: np.ndarray) -> Iterator[np.ndarray]:
-    """`images` in batches whose activations fit in memory."""
+    """Yield `images` in batches whose activations fit in memory."""
     for start in range(0, len(images), BATCH):
         yield images[start : start + BATCH]
 
 
-def transposed(node: Any) -> bool:
-    """Whether a layer is a matrix product that transposes one of its inputs."""
+def transposes(node: tf.compat.v1.NodeDef) -> bool:
+    """Say whether a layer is a matrix product that transposes one of its inputs."""
     return node.op == "MatMul" and (node.attr["transpose_a"].b or node.attr["transpose_b"].b)

@@ -1,85 +1,109 @@
-"""The one freeze that TFLite and ONNX share: constants for variables, batch normalisation folded away."""
+"""Freeze a traced function for TFLite and ONNX: constants for variables, batch normalization folded away."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from export.errors import ExportError
+from export.tracing.grappler import optimize
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-    from export.tracing.graph import TracedModel
+    from tensorflow.compat.v1 import GraphDef as Graph
+    from tensorflow.compat.v1 import NodeDef as Node
 
 KERNEL_OPS = ("Conv2D", "DepthwiseConv2dNative", "MatMul")
-SHARED_VALUES = 64  # that a kernel has at most, for int8 to keep weights equal that are: with more, little is gained
+SHARED_VALUES = 64  # at most so many values in a kernel are kept shared in int8: with more, little is gained
 _PROTOBUF_LIMIT = 2**31 - 2**20  # a protocol buffer ends at 2 GiB; the rest is room for the nodes
 
 
 @dataclass(frozen=True)
 class FrozenGraph:
-    """A graph of constants, with batch normalisation folded into the convolutions.
+    """A graph of constants, with batch normalization folded into the convolutions.
 
     The kernels of convolutions and dense layers are nearly all of its bytes and are kept beside the graph: every tool
     that rewrites a graph copies it, many times over.
 
     Attributes:
-        graph_def: GraphDef from the node `input_name` to the node `output_name`; a placeholder for each kernel.
+        graph_def: the graph from the node `input_name` to the node `output_name`; a placeholder for each kernel.
         kernels: float32 values by the name of the placeholder.
-        shared: names of the kernels whose weights share few values, before normalisation is folded into them and after
-            in each output channel.
+        shared: names of the kernels whose weights share few values before normalization is folded into them, and so
+            in each output channel after it.
     """
 
-    graph_def: Any
+    graph_def: Graph
     kernels: dict[str, np.ndarray]
     shared: frozenset[str] = frozenset()
 
-    def with_kernels(self) -> Any:
-        """The GraphDef with the kernels as constants, for tools that need all of it."""
-        complete = type(self.graph_def)()
-        complete.CopyFrom(self.graph_def)
+    @cached_property
+    def readers(self) -> dict[str, list[tuple[Node, int]]]:
+        """The nodes that read each tensor, with the position of the tensor among their inputs."""
+        readers: dict[str, list[tuple[Node, int]]] = {}
+        for node in self.graph_def.node:
+            for position, name in enumerate(node.input):
+                readers.setdefault(name, []).append((node, position))
+        return readers
+
+    def with_kernels(self) -> Graph:
+        """Return the graph with the kernels as constants, for tools that need all of it."""
+        complete = copy_of(self.graph_def)
         for node in complete.node:
             if node.name in self.kernels:
                 _make_constant(node, self.kernels[node.name])
         return complete
 
 
-def freeze(traced: TracedModel) -> FrozenGraph:
-    """Freeze a traced model.
+def copy_of(graph_def: Graph) -> Graph:
+    """Return a graph that can be changed without changing `graph_def`."""
+    copied = type(graph_def)()
+    copied.CopyFrom(graph_def)
+    return copied
+
+
+def freeze(function: tf.types.experimental.ConcreteFunction, ends: list[str], name: str) -> FrozenGraph:
+    """Freeze the traced function of a model.
+
+    Args:
+        function: with variables.
+        ends: names of the input and the output tensor.
+        name: of the model, for messages.
 
     Raises:
         ExportError: the weights exceed the 2 GiB of a protocol buffer.
     """
-    values = {id(variable.handle): variable.numpy() for variable in traced.variables}
-    weights = sum(value.nbytes for value in values.values())
-    if weights > _PROTOBUF_LIMIT:
+    values = {id(variable.handle): variable.numpy() for variable in function.variables}
+    size = sum(value.nbytes for value in values.values())
+    if size > _PROTOBUF_LIMIT:
         raise ExportError(
-            f"Model {traced.model.name!r} has {weights / 2**30:.2f} GiB of weights, and TFLite and ONNX files "
-            "end at 2 GiB. Export it as a SavedModel only."
+            f"Model {name!r} has {size / 2**30:.2f} GiB of weights, and TFLite and ONNX files end at 2 GiB. "
+            "Export it as a SavedModel only."
         )
-    graph = traced.function.graph
-    ends = [f"{traced.input_name}:0", f"{traced.output_name}:0"]
+    graph = function.graph
     graph_def = _with_constant_shapes(graph)
     if graph_def.library.function:  # a layer with a tf.function of its own, which may read variables
-        graph_def = _optimize(graph_def, ends, "function")
+        graph_def = optimize(graph_def, ends, "function")
     captured = {inner.op.name: values[id(outer)] for outer, inner in graph.captures if id(outer) in values}
     kernels = _replace_variables(graph_def, captured)
-    graph_def = _optimize(graph_def, ends, "constfold")  # makes each batch normalisation a constant scale and shift
+    graph_def = optimize(graph_def, ends, "constfold")  # makes each batch normalization a constant scale and shift
     shared = frozenset(name for name, kernel in kernels.items() if _shares(kernel))
     _fold_scales_and_shifts(graph_def, kernels)
-    return FrozenGraph(_optimize(graph_def, ends, "constfold"), kernels, shared)  # drops what is not used any more
+    return FrozenGraph(optimize(graph_def, ends, "constfold"), kernels, shared)  # drops what is not used any more
 
 
-def _replace_variables(graph_def: Any, captured: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Make a placeholder of each read of a kernel, and a constant of every other read; returns the kernels.
+def _replace_variables(graph_def: Graph, captured: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Make a placeholder of each read of a kernel, and a constant of every other read.
 
     TensorFlow's own freezing (convert_variables_to_constants_v2) does the second for all variables, copies the weights
     with every step and rebuilds the graph node by node: several times slower, and tens of seconds for a VGG.
+
+    Returns:
+        The kernels by the name of their placeholder.
     """
     elsewhere = {
         name
@@ -90,7 +114,7 @@ def _replace_variables(graph_def: Any, captured: dict[str, np.ndarray]) -> dict[
     sources = {node.name: node.input[0] for node in graph_def.node if node.op == "Identity"}
     kernels = {}
     for node in graph_def.node:
-        # Order of execution matters to state, and there is none left.
+        # Control inputs order the changes of state, and no state is left.
         node.input[:] = [name for name in node.input if not name.startswith("^")]
         if node.op != "ReadVariableOp":
             continue
@@ -112,13 +136,13 @@ def _replace_variables(graph_def: Any, captured: dict[str, np.ndarray]) -> dict[
 
 
 def _shares(kernel: np.ndarray) -> bool:
-    few = kernel.ravel()[:: max(kernel.size // 1024, 1)]  # tells most kernels at once
-    if len(np.unique(few)) > SHARED_VALUES:
+    sample = kernel.ravel()[:: max(kernel.size // 1024, 1)]  # enough to rule out most kernels at once
+    if len(np.unique(sample)) > SHARED_VALUES:
         return False
     return len(np.unique(kernel)) <= min(SHARED_VALUES, kernel.size // 2)
 
 
-def _make_constant(node: Any, value: np.ndarray) -> None:
+def _make_constant(node: Node, value: np.ndarray) -> None:
     import tensorflow as tf
 
     name = node.name
@@ -128,7 +152,7 @@ def _make_constant(node: Any, value: np.ndarray) -> None:
     node.attr["dtype"].type = node.attr["value"].tensor.dtype
 
 
-def _fold_scales_and_shifts(graph_def: Any, kernels: dict[str, np.ndarray]) -> None:
+def _fold_scales_and_shifts(graph_def: Graph, kernels: dict[str, np.ndarray]) -> None:
     """Turn (x * kernel [+ bias]) * scale + shift, constant for each channel, into x * kernel' [+ bias'] [+ shift].
 
     A shift with no bias to join stays; every converter makes it the bias. Grappler does the same for kernels that are
@@ -140,8 +164,8 @@ def _fold_scales_and_shifts(graph_def: Any, kernels: dict[str, np.ndarray]) -> N
     uses = Counter(name for node in graph_def.node for name in node.input)
     constants = {node.name: tf.make_ndarray(node.attr["value"].tensor) for node in nodes.values() if node.op == "Const"}
 
-    def producer(name: str) -> Any:
-        """The node behind `name` if nothing else uses it, past the nodes already folded away."""
+    def producer(name: str) -> Node | None:
+        """Return the node that makes `name`, past the nodes already folded away; None where it has other readers."""
         node = nodes.get(name) if uses[name] == 1 else None
         return producer(node.input[0]) if node is not None and node.op == "Identity" else node
 
@@ -175,24 +199,8 @@ def _fold_scales_and_shifts(graph_def: Any, kernels: dict[str, np.ndarray]) -> N
         node.input[:] = [source_name]
 
 
-def _optimize(graph_def: Any, ends: list[str], optimizer: str) -> Any:
-    """Run one of Grappler's optimizers, keep what the two `ends` need, and drop the rest."""
-    # TFLite's converter and tf2onnx each import these modules for the same purpose; there is no public way to them.
-    from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
-    from tensorflow.python.grappler import tf_optimizer
-
-    config = config_pb2.ConfigProto()
-    options = config.graph_options.rewrite_options
-    options.optimizers[:] = [optimizer]
-    options.meta_optimizer_iterations = options.ONE
-    options.min_graph_nodes = -1  # small graphs too
-    meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph_def)
-    meta_graph.collection_def["train_op"].node_list.value[:] = ends  # where Grappler looks for what must stay
-    return tf_optimizer.OptimizeGraph(config, meta_graph)
-
-
-def _with_constant_shapes(graph: tf.Graph) -> Any:
-    """The graph with -1 for the batch in every reshape.
+def _with_constant_shapes(graph: tf.Graph) -> Graph:
+    """Return the graph with -1 for the batch in every reshape.
 
     Keras computes the shape from the batch of the input, with four more operations that would end up in the files.
     """

@@ -1,4 +1,4 @@
-"""The one trace that every format shares."""
+"""Trace a Keras model once for every format."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ class TracedModel:
     Attributes:
         model: the traced model.
         function: concrete function over variables, `{input_name: [None, H, W, C]} -> {output_name: [None, ...]}`.
-        input_name, output_name: names in every artifact.
-        input_shape, output_shape: with None for the batch.
+        input_name: name of the input in every artifact.
+        output_name: name of the output in every artifact.
+        input_shape: with None for the batch.
+        output_shape: with None for the batch.
     """
 
     model: keras.Model
-    function: Any
+    function: tf.types.experimental.ConcreteFunction
     input_name: str
     output_name: str
     input_shape: tuple[int | None, ...]
@@ -43,7 +45,7 @@ class TracedModel:
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """What the function reads, and so what a SavedModel has to store."""
+        """The variables that the function reads, and that a SavedModel has to store."""
         return list(self.function.variables)
 
     @cached_property
@@ -53,17 +55,23 @@ class TracedModel:
         Raises:
             ExportError: the weights exceed the 2 GiB of a protocol buffer.
         """
-        return freeze(self)
+        return freeze(self.function, [f"{self.input_name}:0", f"{self.output_name}:0"], self.model.name)
 
 
 def trace(model: keras.Model, *, input_name: str = "images", output_name: str = "probabilities") -> TracedModel:
     """Trace `model` once for all formats.
 
-    A model in mixed precision is traced in float32, as are its variables: what an artifact computes in is the
-    format's choice. Compare it with the model inside `computing_in_float32`.
+    A model in mixed precision is traced in float32, as are its variables: the format decides what an artifact computes
+    in. Compare an artifact with the model inside `computing_in_float32`.
+
+    Args:
+        model: with one image input of a fixed size and one output.
+        input_name: name of the input in every artifact.
+        output_name: name of the output in every artifact.
 
     Raises:
-        RequestError: not the TensorFlow backend; more than one input or output; open image size; unusable names.
+        RequestError: the backend is not TensorFlow, the model has more than one input or output or an open image size,
+            or a name cannot be used.
     """
     import keras
 
@@ -94,7 +102,7 @@ def trace(model: keras.Model, *, input_name: str = "images", output_name: str = 
 
 @contextmanager
 def computing_in_float32(model: keras.Model) -> Iterator[None]:
-    """Run the layers of a model in mixed precision in float32 while the block lasts."""
+    """Let the layers of a model in mixed precision compute in float32 while the block lasts."""
     changed = [
         (layer, layer.dtype_policy)
         for layer in all_layers(model)
@@ -122,7 +130,7 @@ def _check_names(input_name: str, output_name: str) -> None:
 
 def _concrete_function(
     call: Callable[[tf.Tensor], tf.Tensor], input_name: str, output_name: str, shape: tuple[int | None, ...]
-) -> Any:
+) -> tf.types.experimental.ConcreteFunction:
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name=input_name)], autograph=False)

@@ -33,7 +33,8 @@ from export.compression import (  # noqa: E402  # noqa: E402
     state,
     sweep,
 )
-from export.compression.sequence import cluster_in_sequence  # noqa: E402
+from export.compression.sequence import Reference, cluster_in_sequence  # noqa: E402
+from export.quantization.calibration import check_photos  # noqa: E402
 from export.request import Compression, Request  # noqa: E402
 from kerascnn import create_model  # noqa: E402
 from kerascnn.build_info import build_info  # noqa: E402
@@ -179,7 +180,7 @@ def test_making_up_for_errors_beats_the_nearest_value() -> None:
     moments = (inputs.T @ inputs / len(inputs)).astype(np.float32)[None]
     kernel = random.normal(size=(3, 3, 8, 32)).astype(np.float32) * (random.random((3, 3, 8, 32)) < 0.5)
     ours = clustering.share(kernel, 8, 0.0, Sensitivity(moments, 1.0))
-    book = clustering._centres(kernel.reshape(72, 32), 8)
+    book = clustering._centers(kernel.reshape(72, 32), 8)
     nearest = book[np.abs(kernel[..., None] - book).argmin(axis=-1)]
     sensitive = Sensitivity(moments, 1.0)
     assert sensitive.divergence(kernel - ours) < 0.5 * sensitive.divergence(kernel - nearest)
@@ -197,7 +198,7 @@ def test_layers_make_up_for_what_came_before_them() -> None:
         prune(model, 0.5, whole=True, sensitivities=measured)
         zeros = {path: kernel == 0 for path, kernel in kernels(model).items()}
         if in_order:
-            cluster_in_sequence(model, teacher, images, 4, price=0.0, sensitivities=measured)
+            cluster_in_sequence(model, Reference(teacher, images, measured), 4, price=0.0)
         else:
             cluster(model, 4, sensitivities=measured)
         found.append(divergence(teacher, model, others))
@@ -319,7 +320,7 @@ def test_models_that_cannot_be_compressed(build: Any, says: str) -> None:
         ),
         (lambda model: cluster(model, 0), "1 to 8"),
         (lambda model: cluster(model, 9), "1 to 8"),
-        (lambda model: cluster(model, {"nothing": 4}), "no layer 'nothing'"),
+        (lambda model: cluster(model, {"nothing": 4}), "no convolution or dense layer 'nothing'"),
         (lambda model: fine_tune(model, smooth(4)), "teacher="),
         (lambda model: fine_tune(model, smooth(4), labels=[1]), "4 images but 1 labels"),
         (lambda model: compress(model, smooth(4)), "too few"),
@@ -346,8 +347,8 @@ def test_a_model_of_ones_own_is_refused_at_once(tmp_path: Path, photos: Path) ->
 
 def test_photos_of_one_colour_are_pointed_out() -> None:
     plain = np.ones((20, 8, 8, 3), np.float32) * np.arange(20)[:, None, None, None]
-    assert "20 of the 20" in (networks.check_photos(plain) or "")
-    assert networks.check_photos(smooth(8)) is None
+    assert "20 of the 20" in (check_photos(plain) or "")
+    assert check_photos(smooth(8)) is None
 
 
 def test_a_sweep_writes_the_frontier(tmp_path: Path) -> None:

@@ -216,7 +216,7 @@ def test_steps_refuse_what_they_would_leave_as_it_is() -> None:
 def test_calibration_photos_of_one_colour_are_pointed_out(tmp_path: Path) -> None:
     model = create_model("lenet5", classes=4)
     plain = np.ones((16, *model.input_shape[1:]), np.float32) * np.linspace(-1, 1, 16)[:, None, None, None]
-    with pytest.warns(UserWarning, match="16 of the 16 calibration photos have one single colour"):
+    with pytest.warns(UserWarning, match="16 of the 16 calibration photos have one single color"):
         export.export(
             model, tmp_path / "out", formats=["tflite"], precisions=["int8"], calibration=plain.astype(np.float32)
         )

@@ -12,11 +12,12 @@ pytest.importorskip("tensorflow")
 
 from export.formats.tflite import write_tflite  # noqa: E402
 from export.formats.tflite_runtime import open_tflite  # noqa: E402
-from export.quantization import preparation as quantization  # noqa: E402
+from export.quantization import calibration as quantization  # noqa: E402
 from export.quantization.equalization import equalize  # noqa: E402
 from export.quantization.rounding import LEVELS, round_kernels  # noqa: E402
 from export.tracing.activations import runner  # noqa: E402
-from export.tracing.graph import FrozenGraph, TracedModel, trace  # noqa: E402
+from export.tracing.freezing import FrozenGraph  # noqa: E402
+from export.tracing.graph import TracedModel, trace  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
