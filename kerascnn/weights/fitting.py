@@ -172,7 +172,7 @@ class _Fitting:
         if weight not in fields:
             self.fit.missing.append(self._key(prefix, weight))
             return
-        kernel, wanted = self._fit_kernel(layer, fields[weight]), tuple(layer.kernel.shape)
+        kernel, wanted = self._arranged(layer, fields[weight]), tuple(layer.kernel.shape)
         if kernel is None:
             order = (3, 2, 0, 1) if len(wanted) == 4 else (1, 0)
             form = tuple(wanted[i] for i in order) if self.torch else wanted
@@ -190,7 +190,7 @@ class _Fitting:
             if bias is not None:
                 self._move_bias(layer, key, bias)
 
-    def _fit_kernel(self, layer: Any, kernel: np.ndarray) -> np.ndarray | None:
+    def _arranged(self, layer: Any, kernel: np.ndarray) -> np.ndarray | None:
         """Return a kernel in the layer's form; None where it is of another size."""
         wanted = tuple(layer.kernel.shape)
         converted = _from_torch(kernel, wanted, layer) if self.torch else _reshaped(kernel, wanted)
