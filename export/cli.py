@@ -200,7 +200,7 @@ def _run(request: Request, jobs: list[_Job], options: Options) -> list[str]:
     """
     from export.report.progress import progress_on
 
-    # On processors where TensorFlow does not choose oneDNN by itself, it fails on grouped convolutions that it has fused.
+    # Where TensorFlow does not choose oneDNN by itself, it fails on grouped convolutions that it has fused.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # SavedModel, TFLite and ONNX all come from TensorFlow's graph
     failures, manifests = [], []
