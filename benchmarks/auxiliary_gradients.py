@@ -96,7 +96,7 @@ def load(name: str, size: int, count: int, random: np.random.Generator) -> tuple
     from kerascnn.training.networks import preprocessing_of
     from kerascnn.training.photos import Photos
 
-    photos = Photos.open(data(name))
+    photos = Photos.find(data(name))
     classes = sorted(set(photos.folders))
     rounds = -(-count // len(photos.names))
     order = np.concatenate([random.permutation(len(photos.names)) for _ in range(rounds)])[:count]

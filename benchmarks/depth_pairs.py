@@ -93,7 +93,7 @@ def judged_images(path: Path) -> tuple[np.ndarray, np.ndarray]:
     from kerascnn.training.networks import preprocessing_of
     from kerascnn.training.photos import Photos
 
-    photos = Photos.open(path)
+    photos = Photos.find(path)
     size = preprocessing_of(NETWORKS[0], 32).without_normalization
     chosen = balanced(photos.folders, min(JUDGED, len(photos.names)))
     classes = sorted(set(photos.folders))

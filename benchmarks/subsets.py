@@ -38,13 +38,13 @@ def zip_subset(source: Path, count: int, folder: Path) -> Path:
     """A zip of `count` photos of `source`, which has a folder a class; made in `folder` where it does not exist yet."""
     from kerascnn.training.photos import Photos
 
-    photos = Photos.open(source)
+    photos = Photos.find(source)
     chosen = [photos.names[i] for i in balanced(photos.folders, count)]
     path = folder / f"{source.stem}_{count}.zip"
     if not path.exists():
         partial = path.with_suffix(".partial")
         with zipfile.ZipFile(partial, "w") as archive:
             for name in chosen:
-                archive.writestr(name, photos.data(name))
+                archive.writestr(name, photos.open(name))
         os.replace(partial, path)
     return path

@@ -64,7 +64,7 @@ def main() -> None:
 
 def choose(path: Path, count: int, size: Preprocessing) -> Images:
     """As many photos of each class, together `count`, evenly spread over those that there are."""
-    photos = Photos.open(path)
+    photos = Photos.find(path)
     classes = tuple(sorted(set(photos.folders)))
     each = count // len(classes)
     pixels, labels = [], []

@@ -107,7 +107,7 @@ def run(request: Request, loaded: LoadedModel, target: Path, progress: Progress 
         RequestError: The request does not fit the model; nothing was written.
         ExportError: Something failed. Artifacts that passed are published nonetheless, and the message says so.
     """
-    from kerascnn.layers.auxiliary import inference_model
+    from kerascnn.surgery.parts import inference_model
 
     progress = progress or Silent()
     job = make_job(request, replace(loaded, model=inference_model(loaded.model)))  # others are for training

@@ -12,7 +12,7 @@ from export.errors import ExportError, RequestError
 
 if TYPE_CHECKING:
     from kerascnn.registry import WeightsRecord
-    from kerascnn.weights.headers import Header
+    from kerascnn.weights.container.header import Header
 
 
 def read_header(path: str | Path) -> Header:

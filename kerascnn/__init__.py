@@ -17,10 +17,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from kerascnn import analysis, applications, layers, photos, surgery, weights
     from kerascnn.factory import create_model
-    from kerascnn.layers.auxiliary import inference_model
     from kerascnn.photos import crops, detection
     from kerascnn.photos.preprocessing import decode_predictions, preprocess_input
     from kerascnn.registry import Variant, list_models, variant
+    from kerascnn.surgery.parts import inference_model
 
 __all__ = [
     "Variant",
@@ -43,9 +43,9 @@ __all__ = [
 __getattr__, __dir__ = lazy_attributes(
     __name__,
     {
-        "layers.auxiliary": ("inference_model",),
         "photos.preprocessing": ("decode_predictions", "preprocess_input"),
         "factory": ("create_model",),
+        "surgery.parts": ("inference_model",),
         "registry": ("Variant", "list_models", "variant"),
     },
     modules={

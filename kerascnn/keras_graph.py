@@ -149,6 +149,55 @@ def without_values() -> Iterator[None]:
         global_state.set_global_attribute(waiting, before)
 
 
+_POSTPONED = "kerascnn_postponed_values"
+
+
+def postpone_values() -> None:
+    """From here on, build weights that have shapes, but no values yet, and take no memory.
+
+    It ends with `give_values`, or with `drop_postponed` where building fails.
+    """
+    import keras
+    from keras.src.backend.common import global_state
+
+    waiting = list(global_state.get_global_attribute("uninitialized_variables", []))
+    scope = keras.StatelessScope(initialize_variables=False)
+    scope.__enter__()
+    global_state.set_global_attribute(_POSTPONED, (scope, waiting))
+
+
+def give_values() -> None:
+    """Give the weights that were built since `postpone_values` their initial values; nothing where none were."""
+    waiting = _end_postponing()
+    if waiting is not None:
+        from keras.src.backend.common.variables import initialize_all_variables
+
+        initialize_all_variables()
+
+
+def drop_postponed() -> bool:
+    """Forget the weights that were built since `postpone_values`; return whether any could have been."""
+    from keras.src.backend.common import global_state
+
+    waiting = _end_postponing()
+    if waiting is not None:
+        global_state.set_global_attribute("uninitialized_variables", waiting)
+    return waiting is not None
+
+
+def _end_postponing() -> list[Any] | None:
+    """Leave the scope of `postpone_values`; return what was waiting for values before it, None where it is not open."""
+    from keras.src.backend.common import global_state
+
+    postponed = global_state.get_global_attribute(_POSTPONED, None)
+    if postponed is None:
+        return None
+    global_state.set_global_attribute(_POSTPONED, None)
+    scope, waiting = postponed
+    scope.__exit__(None, None, None)
+    return list(waiting)
+
+
 def tensorflow_convolutions() -> Any:
     """Return the module with Keras's convolutions on TensorFlow, which it knows as `tf` there."""
     return importlib.import_module("keras.src.backend.tensorflow.nn")

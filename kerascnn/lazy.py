@@ -13,6 +13,8 @@ def lazy_attributes(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Make the functions `__getattr__` and `__dir__` of a package.
 
+    `dir()` lists what the package's `__all__` does, and not what the package itself imports.
+
     Args:
         package: The package's `__name__`.
         names: Module of the package -> the names that it defines.
@@ -32,6 +34,7 @@ def lazy_attributes(
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     def list_names() -> list[str]:
-        return sorted({*vars(sys.modules[package]), *homes, *modules})
+        own = vars(sys.modules[package])
+        return sorted({*own["__all__"], *(name for name in own if name.startswith("__"))})
 
     return get, list_names

@@ -27,7 +27,10 @@ from typing import Any
 class PublishedError:
     """Errors in percent on the ImageNet validation set, or on the test set of what a small network was made for.
 
-    `source` says who published them; `top5` is None where they did not.
+    Attributes:
+        top1: How often the most likely class is wrong.
+        source: Who published them.
+        top5: How often the right class is not among the five most likely; None where that was not published.
     """
 
     top1: float
@@ -87,13 +90,19 @@ class WeightsRecord:
 
     @property
     def full_name(self) -> str:
-        """The name that is unique over all variants, such as `squeezenet/imagenet`."""
+        """Return the name that is unique over all variants, such as `squeezenet/imagenet`."""
         return f"{self.variant}/{self.name}"
 
 
 @dataclass(frozen=True)
 class OptionCounts:
-    """Counts of a variant built with other options than the paper's; `gmacs` is rounded to four decimals."""
+    """Counts of a variant built with other options than the paper's.
+
+    Attributes:
+        options: The options.
+        parameters: Trainable weights.
+        gmacs: Multiply-accumulates in units of 1e9, rounded to four decimals; None where they were not counted.
+    """
 
     options: Mapping[str, Any]
     parameters: int
@@ -162,7 +171,7 @@ def read_toml(path: Path) -> Table:
 
 @cache
 def variants() -> Mapping[str, Variant]:
-    """Every variant by name, family by family."""
+    """Return every variant by name, family by family."""
     profiles = read_toml(HOME / "photos" / "profiles.toml")
     records = {}
     for family, tables in read_families().items():
@@ -213,10 +222,10 @@ def _weights(variant: str, name: str, row: Table, profiles: Table) -> WeightsRec
 
 
 def variant(name: str) -> Variant:
-    """The record of one variant.
+    """Return the record of one variant.
 
     Raises:
-        ValueError: no variant has that name; the message lists the nearest ones.
+        ValueError: No variant has that name; the message lists the nearest ones.
     """
     try:
         return variants()[name]
@@ -227,5 +236,5 @@ def variant(name: str) -> Variant:
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names of the variants that match a shell pattern such as `resnet*`, in alphabetical order."""
+    """Return the names of the variants that match a shell pattern such as `resnet*`, in alphabetical order."""
     return sorted(name for name in variants() if fnmatch.fnmatchcase(name, pattern))

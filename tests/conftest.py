@@ -22,8 +22,10 @@ SLOW = {"densenet190_bc_k40_cifar", "densenet250_bc_k24_cifar", "resnet1001_v2_c
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests over every variant take the largest graphs only with `-m slow`."""
+    """Tests over every variant take the largest graphs only with `-m slow`; what opens pages is marked so."""
     for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
         if getattr(item, "callspec", None) and item.callspec.params.get("name") in SLOW:
             item.add_marker(pytest.mark.slow)
 

@@ -15,8 +15,9 @@ from export.images import ImageSource
 from export.job import COMPRESSION_PHOTOS, Job
 from export.opening import LoadedModel, origin_of
 from export.report.progress import Progress
+from kerascnn.factory import create_model
 from kerascnn.weights import WeightsError, container
-from kerascnn.weights.headers import Header
+from kerascnn.weights.container.header import Header
 
 if TYPE_CHECKING:
     from export.compression.states import Score, State, Step
@@ -80,7 +81,7 @@ def compress_job(job: Job, folder: Path, images: np.ndarray, score: Score | None
     progress.step(f"{job.name}: writing {path.name}")
     size = container.write(path, describe(job.loaded), container.arrays_of(model))
     try:
-        container.check(path)
+        container.check(path, create_model)
     except WeightsError as error:
         raise ExportError(f"The .kdc file cannot be read back: {error}") from error
     first, last = steps[0].before.accuracy, _last(steps).accuracy

@@ -17,8 +17,7 @@ from keras import layers
 
 from kerascnn.analysis.calls import Call, Graph, Shape, read_calls
 from kerascnn.analysis.costs import is_known
-from kerascnn.layers.lenet import PartialConv2D, TrainableSubsampling
-from kerascnn.layers.normalization import AdaptiveAveragePooling2D
+from kerascnn.layers import AdaptiveAveragePooling2D, PartialConv2D, TrainableSubsampling
 
 _WINDOWS = (
     layers.Conv2D,

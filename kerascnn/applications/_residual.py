@@ -15,7 +15,7 @@ from keras import KerasTensor, layers
 from kerascnn.building.blocks import DATA_FORMAT, conv_bn_relu, max_pool
 from kerascnn.building.head import pooled
 from kerascnn.building.network import Network
-from kerascnn.layers.normalization import ChannelPadding
+from kerascnn.layers import ChannelPadding
 from kerascnn.layers.stochastic_depth import Join
 
 # residual units in conv2_x, conv3_x, conv4_x, conv5_x, by the network's depth

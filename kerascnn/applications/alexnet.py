@@ -10,7 +10,7 @@ from kerascnn.building.blocks import conv, max_pool
 from kerascnn.building.head import flattened
 from kerascnn.building.network import Network
 from kerascnn.building.options import Choice, ModelOptions, builder
-from kerascnn.layers.normalization import AdaptiveAveragePooling2D, LocalResponseNormalization
+from kerascnn.layers import AdaptiveAveragePooling2D, LocalResponseNormalization
 
 __all__ = ["alexnet", "alexnet_owt"]
 

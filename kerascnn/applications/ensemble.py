@@ -17,10 +17,10 @@ from keras import layers
 from kerascnn.build_info import BuildInfo, build_info, carry_over, set_build_info
 from kerascnn.building.head import head_dtype
 from kerascnn.keras_graph import deep_graphs
-from kerascnn.layers.auxiliary import inference_model
 from kerascnn.layers.ensembling import PhotoPreparation, WeightedMean
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.surgery.logits import ending, without_softmax
+from kerascnn.surgery.parts import inference_model
 
 __all__ = ["ensemble"]
 
@@ -33,7 +33,7 @@ def ensemble(
     average: Literal["probabilities", "logits"] = "probabilities",
     name: str | None = None,
 ) -> keras.Model:
-    """One functional model that answers with the mean of its members' answers.
+    """Build one functional model that answers with the mean of its members' answers.
 
     Members with the same input size and preprocessing share that input. Otherwise the ensemble takes photos, RGB from 0
     to 255 (gray if every member is), and prepares them for each member inside the graph as the member's preprocessing
@@ -45,15 +45,15 @@ def ensemble(
     in a softmax is the exception.
 
     Args:
-        members: classifiers of the same classes, one image in, ending in a softmax or in logits. One that is listed
-            twice counts twice.
-        weights: how much each member counts, relative to the others; the same by default.
+        members: Classifiers of the same classes that take one image and end in a softmax or in logits. One that is
+            listed twice counts twice.
+        weights: How much each member counts, relative to the others; the same by default.
         average: "probabilities" for their arithmetic mean; "logits" for the softmax of the mean logits, which is the
             geometric mean of the probabilities, scaled to one.
-        name: of the model, "ensemble" by default.
+        name: Name of the model, "ensemble" by default.
 
     Raises:
-        ValueError: there are no members; they differ in their classes, end in features or take more than one input; the
+        ValueError: There are no members; they differ in their classes, end in features or take more than one input; the
             preprocessing is needed and not known; `weights` or `average` are not as above.
     """
     if average not in ("probabilities", "logits"):
@@ -74,17 +74,22 @@ def ensemble(
         mean = layers.Activation("softmax", dtype=head_dtype(), name="predictions")(mean)
     with deep_graphs():
         model = keras.Model(image, mean, name=name or "ensemble")
-    known = {one.name: build_info(one.model) for one in columns}
-    records = {member: info.weights if info else None for member, info in known.items()}
+    infos = {column.name: build_info(column.model) for column in columns}
+    records = {member: info.weights if info else None for member, info in infos.items()}
     set_build_info(model, BuildInfo(preprocessing=preprocessing, members=records))
     return model
 
 
 @dataclass(frozen=True)
 class _Column:
-    """A member under the name that it has in the ensemble.
+    """A member of an ensemble.
 
-    network: without auxiliary classifiers; preprocessing: for its own input size.
+    Attributes:
+        model: The member.
+        network: The member without auxiliary classifiers.
+        name: Its name in the ensemble.
+        shape: Shape of its images.
+        preprocessing: How photos are prepared for its own input size; None where that is not known.
     """
 
     model: keras.Model
@@ -95,21 +100,21 @@ class _Column:
 
     @property
     def crop(self) -> Size:
-        """The size that the member takes."""
+        """Return the size that the member takes."""
         height, width = self.shape[:2]
         if height and width:
             return height, width
-        found = self.preprocessing and (self.preprocessing.crop or self.preprocessing.resize)
-        if not isinstance(found, tuple):
+        size = self.preprocessing and (self.preprocessing.crop or self.preprocessing.resize)
+        if not isinstance(size, tuple):
             raise ValueError(
-                f"{self.model.name} takes images of any size, and its members differ in their preprocessing, so the "
-                "ensemble needs a fixed size for it. Build it with an input_shape such as (224, 224, 3)."
+                f"{self.model.name} takes images of any size, and the members differ in their preprocessing, so that "
+                "the ensemble needs a fixed size for it. Build it with an input_shape such as (224, 224, 3)."
             )
-        return found
+        return size
 
     @property
     def frame(self) -> Size:
-        """The size of the picture that the member's crop is cut from."""
+        """Return the size of the picture that the member's crop is cut from."""
         resize = self.preprocessing.resize if self.preprocessing else None
         if isinstance(resize, tuple):
             return resize
@@ -141,8 +146,8 @@ def _checked(members: Sequence[keras.Model]) -> list[keras.Model]:
             )
         classes.append(outputs[0].shape[-1])
     if len(set(classes)) > 1:
-        found = ", ".join(f"{model.name} has {count}" for model, count in zip(members, classes, strict=True))
-        raise ValueError(f"The members of an ensemble must have the same classes: {found}.")
+        counts = ", ".join(f"{model.name} has {count}" for model, count in zip(members, classes, strict=True))
+        raise ValueError(f"The members of an ensemble must have the same classes: {counts}.")
     return list(members)
 
 
@@ -181,7 +186,7 @@ def _columns(models: list[keras.Model]) -> list[_Column]:
 
 
 def _check_sharing(models: list[keras.Model]) -> None:
-    """Keras saves the weights of a shared layer once, and loading would leave the other member's random."""
+    """Refuse shared weights: Keras saves them once, and loading would leave the other member's random."""
     owners: dict[int, keras.Model] = {}
     for model in models:
         for weight in model.weights:
@@ -194,40 +199,41 @@ def _check_sharing(models: list[keras.Model]) -> None:
 
 
 def _input(columns: list[_Column]) -> tuple[Any, list[Any], Preprocessing | None]:
-    """The ensemble's input, what each member gets of it, and how photos are prepared for it."""
+    """Return the ensemble's input, what each member gets of it, and how photos are prepared for it."""
     first = columns[0]
-    if all((one.shape, one.preprocessing) == (first.shape, first.preprocessing) for one in columns):
+    if all((column.shape, column.preprocessing) == (first.shape, first.preprocessing) for column in columns):
         image = keras.Input(first.shape, name="images")
         return image, [image] * len(columns), first.preprocessing
-    for one in columns:
-        if one.preprocessing is None:
+    for column in columns:
+        if column.preprocessing is None:
             raise ValueError(
-                f"The members take different inputs, and how photos are prepared for {one.model.name} is not known (a "
-                "saved file does not keep it). Note it with kerascnn.build_info.set_build_info(model, BuildInfo("
+                "The members take different inputs, and how photos are prepared for "
+                f"{column.model.name} is not known (a saved file does not keep it). Note it with "
+                "kerascnn.build_info.set_build_info(model, BuildInfo("
                 'preprocessing=kerascnn.photos.preprocessing.Preprocessing.named("torch", (224, 224, 3)))).'
             )
-        if one.shape[2] not in (1, 3):
+        if column.shape[2] not in (1, 3):
             raise ValueError(
-                f"The members take different inputs, and {one.model.name} takes {one.shape[2]} channels, which cannot "
-                "be made from an RGB photo."
+                f"The members take different inputs, and {column.model.name} takes {column.shape[2]} channels, which "
+                "cannot be made from an RGB photo."
             )
     source, frames = _source(columns)
-    channels = max(one.shape[2] for one in columns)
+    channels = max(column.shape[2] for column in columns)
     assert source.crop is not None
     image = keras.Input((*source.crop, channels), name="images")
     if channels == 1:
         source = replace(source, channel_order="gray")
     prepared = []
-    for one, frame in zip(columns, frames, strict=True):
-        assert one.preprocessing is not None
+    for column, frame in zip(columns, frames, strict=True):
+        assert column.preprocessing is not None
         prepare = PhotoPreparation(
             frame,
-            one.crop,
-            one.preprocessing.interpolation,
-            one.preprocessing.channel_order,
-            one.preprocessing.mean,
-            one.preprocessing.std,
-            name=f"{one.name}_preparation",
+            column.crop,
+            column.preprocessing.interpolation,
+            column.preprocessing.channel_order,
+            column.preprocessing.mean,
+            column.preprocessing.std,
+            name=f"{column.name}_preparation",
             dtype=head_dtype(),
         )
         prepared.append(prepare(image))
@@ -235,21 +241,21 @@ def _input(columns: list[_Column]) -> tuple[Any, list[Any], Preprocessing | None
 
 
 def _source(columns: list[_Column]) -> tuple[Preprocessing, list[Size | None]]:
-    """How a photo becomes the ensemble's input, and the size that each member resizes that to (None: as it is)."""
-    known = [(one, one.preprocessing) for one in columns if one.preprocessing is not None]
-    frames = [one.frame for one in columns]
+    """Return how a photo becomes the ensemble's input, and the size that each member resizes that to (None: as is)."""
+    known = [(column, column.preprocessing) for column in columns if column.preprocessing is not None]
+    frames = [column.frame for column in columns]
     frame = (max(height for height, _ in frames), max(width for _, width in frames))
     interpolation = max(known, key=lambda pair: pair[0].frame)[1].interpolation
     # Only where every member squeezes the whole photo into its input does the ensemble, too.
     squeezed = all(not isinstance(preprocessing.resize, int) for _, preprocessing in known)
     if len(set(frames)) == 1:
-        crop = (max(one.crop[0] for one in columns), max(one.crop[1] for one in columns))
+        crop = (max(column.crop[0] for column in columns), max(column.crop[1] for column in columns))
         return Preprocessing(frame if squeezed else max(frame), crop, interpolation), [None] * len(columns)
     return Preprocessing(frame if squeezed else max(frame), frame, interpolation), list(frames)
 
 
 def _answer(column: _Column, x: Any, average: str) -> Any:
-    """The member's probabilities, or its logits."""
+    """Return the member's probabilities, or its logits."""
     end, network = ending(column.network), column.network
     if average == "logits":
         if end == "probabilities":
@@ -265,6 +271,6 @@ def _answer(column: _Column, x: Any, average: str) -> Any:
 
 
 def _nested(column: _Column, network: keras.Model) -> keras.Model:
-    """The network as a layer with a name of its own; the caller's model keeps its name and its graph."""
+    """Return the network as a layer with a name of its own; the caller's model keeps its name and its graph."""
     with deep_graphs():
         return carry_over(column.model, keras.Model(network.inputs[0], network.outputs[0], name=column.name))

@@ -1,7 +1,7 @@
 """FractalNet: very deep networks without residuals (Larsson et al. 2016, arXiv:1605.07648).
 
 A block is a fractal of C columns: a convolution beside two fractals of C - 1 columns in a row, joined by means, so that
-column c is 2^(c - 1) convolutions deep. `kerascnn.layers.drop_path.single_column(model)` is the deepest column alone.
+column c is 2^(c - 1) convolutions deep. `kerascnn.surgery.parts.single_column(model)` is the deepest column alone.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from kerascnn.building.blocks import DATA_FORMAT, Norm, average_pool, concatenat
 from kerascnn.building.head import dense, flat, pooled, predictions, wants_auxiliary
 from kerascnn.building.network import Network
 from kerascnn.building.options import ModelOptions, builder
-from kerascnn.layers.normalization import LocalResponseNormalization
+from kerascnn.layers import LocalResponseNormalization
 
 __all__ = ["googlenet", "googlenet_bn"]
 

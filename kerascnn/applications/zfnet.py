@@ -11,7 +11,7 @@ from kerascnn.building.blocks import conv, max_pool
 from kerascnn.building.head import flattened
 from kerascnn.building.network import Network
 from kerascnn.building.options import Choice, ModelOptions, builder
-from kerascnn.layers.normalization import LocalResponseNormalization
+from kerascnn.layers import LocalResponseNormalization
 
 __all__ = ["zfnet", "zfnet_wide"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,17 +13,19 @@ from kerascnn.build_info import BuildInfo, carry_over, set_build_info
 from kerascnn.building.blocks import DATA_FORMAT
 from kerascnn.building.options import (
     Choice,
-    ModelOptions,
     SharedOptions,
     check_classes,
     check_shape,
     resolve_choices,
 )
-from kerascnn.keras_graph import deep_graphs
+from kerascnn.keras_graph import deep_graphs, postpone_values
 from kerascnn.layers.auxiliary import AuxiliaryModel
 from kerascnn.layers.stochastic_depth import Join
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.registry import Variant, WeightsRecord
+from kerascnn.weights import Resolved, WeightsError, load, resolve
+
+_TOP = ("include_top", "pooling", "classifier_activation")
 
 
 class Network:
@@ -48,15 +49,18 @@ class Network:
     def __init__(self, name: str, options: Mapping[str, Any], choices: Mapping[str, Choice] | None = None):
         self.variant: Variant = registry.variant(name)
         choices = choices or {}
-        self._weights: str | None = options.get("weights")
-        self.record: WeightsRecord | None = _weights_record(self.variant, self._weights)
-        options = {**_options_of_file(self.record, options), **options}
+        source = options.get("weights")
+        self._weights: Resolved | None = None if source is None else resolve(name, source)
+        self.record: WeightsRecord | None = self._weights.record if self._weights else None
+        options = {**_options_of_file(self._weights, options, choices), **options}
         self.options = SharedOptions.read(self.variant, options)
         self.choices: dict[str, Any] = resolve_choices(self.variant, choices, self.record)
         self._given = frozenset(option for option, choice in choices.items() if choice.given is not None)
         check_classes(self.options, self.record)
         self.input, self._inputs = _make_input(self.variant, options)
         self._stages: dict[str, KerasTensor] = {}
+        if self._weights and self._weights.container:
+            postpone_values()  # until the sizes that the file asks for are found to be those that it has
 
     def stage(self, name: str, x: KerasTensor) -> KerasTensor:
         """Note `x` as the output of a stage, which `features=` can ask for, and return it."""
@@ -89,7 +93,7 @@ class Network:
             model = self.options.survival.model()(self._inputs, outputs, name=name)
         set_build_info(model, self._info())
         if self._weights is not None:
-            self._load(model, x)
+            self._load(model, x, self._weights)
         return model
 
     def _preprocessing(self) -> Preprocessing | None:
@@ -111,16 +115,13 @@ class Network:
             weights=self.record,
         )
 
-    def _load(self, model: keras.Model, x: KerasTensor) -> None:
-        from kerascnn import weights
-
+    def _load(self, model: keras.Model, x: KerasTensor, weights: Resolved) -> None:
         whole = model
         if self.options.features:  # the model may end before the last stage; the weights belong to all of it
             whole = carry_over(model, keras.Model(self._inputs, x, name=self.options.name))
-        assert self._weights is not None
-        weights.load(
+        load(
             whole,
-            self._weights,
+            weights,
             variant=self.variant.name,
             head=self.options.head,
             input_channels=self.options.input_channels,
@@ -139,26 +140,28 @@ class Network:
         return {stage: self._stages[stage] for stage in wanted}
 
 
-def _weights_record(variant: Variant, weights: str | None) -> WeightsRecord | None:
-    if weights is None:
-        return None
-    from kerascnn.weights import find
+def _options_of_file(
+    weights: Resolved | None, options: Mapping[str, Any], choices: Mapping[str, Choice]
+) -> dict[str, Any]:
+    """Return what a .kdc file says of its network beside the family's options.
 
-    return find(variant.name, weights)
-
-
-def _options_of_file(record: WeightsRecord | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What a .kdc file says of its network beside the family's options, once it was found to be that network."""
-    if record is None or record.format != "kdc" or record.packaged:
+    Raises:
+        WeightsError: It has options that the network does not have, or with values that they cannot have.
+    """
+    if weights is None or weights.container is None:
         return {}
-    from kerascnn.weights import container
-
-    container.check(options["weights"])
-    found: dict[str, Any] = {"classes": record.classes}
-    found |= {name: value for name, value in record.options.items() if name in inspect.get_annotations(ModelOptions)}
-    if options.get("input_tensor") is None and options.get("input_shape") is None:
-        found["input_shape"] = record.input_shape
-    return found
+    header = weights.container.header
+    top = {option: value for option, value in header.options.items() if option in _TOP}
+    for option in header.options.keys() - top.keys():
+        allowed = choices[option].allowed if option in choices else ()
+        if allowed is not None and header.options[option] not in allowed:
+            raise WeightsError(
+                f"{weights.path}: {header.variant} cannot be built with {option}={header.options[option]!r}, as the "
+                "file says."
+            )
+    if options.get("input_tensor") is None:
+        top["input_shape"] = header.input_shape
+    return {"classes": header.classes, **top}
 
 
 def _make_input(variant: Variant, options: Mapping[str, Any]) -> tuple[KerasTensor, Any]:

@@ -13,8 +13,10 @@ from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, Unpack, cast, g
 import keras
 from keras import KerasTensor
 
+from kerascnn.keras_graph import drop_postponed
 from kerascnn.layers.stochastic_depth import Mode, Scaling, Survival
 from kerascnn.registry import Variant, WeightsRecord, variants
+from kerascnn.weights import WeightsError
 
 Build = TypeVar("Build", bound=Callable[..., keras.Model])
 Shape = tuple[int | None, int | None, int]
@@ -85,8 +87,13 @@ def builder(function: Build) -> Build:
         valid = option_names(function)
         if unknown := [option for option in options if option not in valid]:
             raise TypeError(f"{name}() has no option {unknown[0]!r}. Its options are: {', '.join(valid)}.")
-        with _no_collection():
-            return function(*arguments, **options)
+        try:
+            with _no_collection():
+                return function(*arguments, **options)
+        except Exception as error:
+            if not drop_postponed() or isinstance(error, ValueError):
+                raise
+            raise WeightsError(f"{options['weights']}: {name} cannot be built as the file says: {error}") from error
 
     return cast("Build", build)
 

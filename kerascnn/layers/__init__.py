@@ -7,7 +7,9 @@ from kerascnn.layers.auxiliary import AuxiliaryModel
 from kerascnn.layers.drop_path import FractalJoin, GlobalDropPath
 from kerascnn.layers.ensembling import PhotoPreparation, WeightedMean
 from kerascnn.layers.lenet import DistanceLoss, PartialConv2D, RadialBasis, TrainableSubsampling
-from kerascnn.layers.normalization import AdaptiveAveragePooling2D, ChannelPadding, LocalResponseNormalization
+from kerascnn.layers.normalization import LocalResponseNormalization
+from kerascnn.layers.padding import ChannelPadding
+from kerascnn.layers.pooling import AdaptiveAveragePooling2D
 from kerascnn.layers.stochastic_depth import StochasticDepth, StochasticDepthModel
 
 __all__ = [

@@ -6,8 +6,6 @@ from typing import Any
 
 import keras
 
-from kerascnn.build_info import carry_over
-
 
 @keras.saving.register_keras_serializable(package="kerascnn")
 class AuxiliaryModel(keras.Model):
@@ -46,11 +44,13 @@ class AuxiliaryModel(keras.Model):
         return self.outputs[self.output_names.index("predictions")]
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Apply it."""
         if training:
             return super().call(inputs, training=training, mask=mask)
         return self._predict(inputs, training=training, mask=mask)
 
     def compute_output_spec(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Return the shape and type of the output."""
         raise ValueError(
             f"{self.name!r} has auxiliary classifiers, so its output differs between training and inference, and it "
             "cannot be a layer of another model. Use kerascnn.inference_model(model), which shares its weights."
@@ -71,15 +71,10 @@ class AuxiliaryModel(keras.Model):
         return total
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Update the metrics with the predictions."""
         predictions = y_pred["predictions"] if isinstance(y_pred, dict) else y_pred
         return super().compute_metrics(x, y, predictions, sample_weight)
 
     def get_config(self) -> dict[str, Any]:
+        """Return what Keras saves of it."""
         return {**super().get_config(), "auxiliary_weight": self.auxiliary_weight}
-
-
-def inference_model(model: keras.Model) -> keras.Model:
-    """The network without its auxiliary classifiers, sharing its layers and weights; other models as they are."""
-    if not isinstance(model, AuxiliaryModel):
-        return model
-    return carry_over(model, keras.Model(model.input, model.predictions, name=model.name))

@@ -10,9 +10,6 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
-from kerascnn.build_info import carry_over
-from kerascnn.keras_graph import node_of
-
 Mode = Literal["batch", "row"]
 
 
@@ -40,6 +37,7 @@ class GlobalDropPath(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
+        """Apply it."""
         if not training:
             return ops.zeros((1, self.columns))
         # one number says both whether there is a single column, and which
@@ -49,9 +47,11 @@ class GlobalDropPath(keras.layers.Layer):
         return ops.cast(ops.equal(column, ops.arange(self.columns, dtype="float32")), "float32")
 
     def compute_output_spec(self, inputs: Any, training: bool = False) -> keras.KerasTensor:
+        """Return the shape and type of the output."""
         return keras.KerasTensor((None, self.columns), "float32")
 
     def get_config(self) -> dict[str, Any]:
+        """Return what Keras saves of it."""
         own = {"columns": self.columns, "rate": self.rate, "mode": self.mode, "seed": self.seed}
         return {**super().get_config(), **own}
 
@@ -83,6 +83,7 @@ class FractalJoin(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
+        """Apply it."""
         *maps, choice = inputs
         if not training:
             return _sum(maps) / len(maps)
@@ -105,9 +106,11 @@ class FractalJoin(keras.layers.Layer):
         return ops.where(single, ops.where(reached, here, 1.0), ops.cast(local, "float32"))
 
     def compute_output_spec(self, inputs: Any, training: bool = False) -> keras.KerasTensor:
+        """Return the shape and type of the output."""
         return keras.KerasTensor(inputs[0].shape, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
+        """Return what Keras saves of it."""
         return {**super().get_config(), "rate": self.rate, "mode": self.mode, "seed": self.seed}
 
 
@@ -116,44 +119,6 @@ def _sum(maps: list[Any]) -> Any:
     for x in maps[1:]:
         total = total + x
     return total
-
-
-def single_column(model: keras.Model, column: int | None = None) -> keras.Model:
-    """One column of a fractal network, as a network of its own that shares its layers and weights.
-
-    Args:
-        model: with one input and one output, such as `fractalnet20_cifar()`; also a loaded one.
-        column: 1 is the shallowest; None the deepest, which the paper takes.
-
-    Returns:
-        a plain network without joins, which trains and is exported like any other.
-
-    Raises:
-        ValueError: the model has no such column, or several outputs.
-    """
-    drawn = [layer for layer in model.layers if isinstance(layer, GlobalDropPath)]
-    if len(drawn) != 1 or len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ValueError(
-            f"{model.name!r} is not a fractal network with one output (drop-path layers: {len(drawn)}, outputs: "
-            f"{len(model.outputs)})."
-        )
-    columns = drawn[0].columns
-    column = columns if column is None else column
-    if column not in range(1, columns + 1):
-        raise ValueError(f"{model.name!r} has the columns 1 to {columns}, the deepest last; column is {column!r}.")
-    layers = []
-    tensor = model.outputs[0]
-    while tensor is not model.inputs[0]:
-        node = node_of(tensor)
-        layer, sources = node.operation, node.input_tensors
-        if isinstance(layer, FractalJoin):
-            tensor = sources[column - 1 - columns + len(sources) - 1]
-        else:
-            layers.append(layer)
-            (tensor,) = sources
-    for layer in reversed(layers):
-        tensor = layer(tensor)
-    return carry_over(model, keras.Model(model.inputs[0], tensor, name=f"{model.name}_column{column}"))
 
 
 def check(rate: Any, mode: Any, name: str, most: float | None = None) -> None:

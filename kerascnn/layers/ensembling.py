@@ -26,7 +26,7 @@ class PhotoPreparation(keras.layers.Layer):
 
     Args:
         resize: (height, width), or None to leave the size.
-        crop: (height, width) of the centre crop after it, with a black border where it is larger, or None.
+        crop: (height, width) of the center crop after it, with a black border where it is larger, or None.
         interpolation: "bilinear", "bicubic" or "nearest".
         channel_order: of the output: "rgb", "bgr" or "gray".
         mean, std: one value a channel in that order, or one for all, on the scale 0 to 255.
@@ -49,10 +49,11 @@ class PhotoPreparation(keras.layers.Layer):
         self.mean, self.std = tuple(mean), tuple(std)
 
     def call(self, inputs: Any) -> Any:
+        """Apply it."""
         x = inputs
         size = tuple(x.shape[1:3])
         resized = self.resize or size
-        (down, above), (across, aside) = map(_centre_window, resized, self.crop or resized)
+        (down, above), (across, aside) = map(_center_window, resized, self.crop or resized)
         if resized == size:
             x = x[:, down, across]
         else:
@@ -84,16 +85,18 @@ class PhotoPreparation(keras.layers.Layer):
         return (order / std)[None, None].astype(np.float32), bias.astype(np.float32)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of the output."""
         sides = self.crop or self.resize or input_shape[1:3]
         return (input_shape[0], *sides, 1 if self.channel_order == "gray" else input_shape[3])
 
     def get_config(self) -> dict[str, Any]:
+        """Return what Keras saves of it."""
         names = ("resize", "crop", "interpolation", "channel_order", "mean", "std")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-def _centre_window(size: int, crop: int) -> tuple[slice, tuple[int, int]]:
-    """What a centre crop keeps of one axis, and how much it adds before and after."""
+def _center_window(size: int, crop: int) -> tuple[slice, tuple[int, int]]:
+    """What a center crop keeps of one axis, and how much it adds before and after."""
     start = round((size - crop) / 2)
     first, last = max(start, 0), min(start + crop, size)
     return slice(first, last), (first - start, start + crop - last)
@@ -105,11 +108,11 @@ def resampling_matrix(size: int, target: int, interpolation: str = "bilinear") -
     Its filters widen with the reduction, so that every pixel counts.
     """
     scale = size / target
-    centres = (np.arange(target) + 0.5) * scale
+    centers = (np.arange(target) + 0.5) * scale
     if interpolation == "nearest":
-        return np.eye(size, dtype=np.float32)[centres.astype(int)]
+        return np.eye(size, dtype=np.float32)[centers.astype(int)]
     filters: dict[str, Callable[[np.ndarray], np.ndarray]] = {"bilinear": _triangle, "bicubic": _cubic}
-    distance = (np.arange(size) + 0.5 - centres[:, None]) / max(scale, 1.0)
+    distance = (np.arange(size) + 0.5 - centers[:, None]) / max(scale, 1.0)
     weights = filters[interpolation](np.abs(distance))
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
@@ -137,11 +140,14 @@ class WeightedMean(keras.layers.Layer):
         self.shares = tuple(shares)
 
     def call(self, inputs: Any) -> Any:
+        """Apply it."""
         terms = [share * x for share, x in zip(self.shares, inputs, strict=True)]
         return sum(terms[1:], terms[0])
 
     def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of the output."""
         return input_shape[0]
 
     def get_config(self) -> dict[str, Any]:
+        """Return what Keras saves of it."""
         return {**super().get_config(), "shares": self.shares}

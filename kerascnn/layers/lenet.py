@@ -63,16 +63,19 @@ class TrainableSubsampling(keras.layers.Layer):
         self.activation = keras.activations.get(activation)
 
     def build(self, input_shape: Any) -> None:
+        """Make the weights."""
         channels = input_shape[-1]
         self.coefficient = self.add_weight(shape=(channels,), initializer=fan_in_uniform(4), name="coefficient")
         self.bias = self.add_weight(shape=(channels,), initializer="zeros", name="bias")
 
     def call(self, inputs: Any) -> Any:
+        """Apply it."""
         means = ops.average_pool(inputs, 2, 2, padding="valid", data_format="channels_last")
         coefficient = ops.cast(self.coefficient, means.dtype)
         return self.activation(means * (4 * coefficient) + ops.cast(self.bias, means.dtype))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of the output."""
         height, width = (None if side is None else side // 2 for side in input_shape[1:3])
         return (input_shape[0], height, width, input_shape[3])
 
@@ -81,6 +84,7 @@ class TrainableSubsampling(keras.layers.Layer):
         return 5 * units(self)
 
     def get_config(self) -> dict[str, Any]:
+        """Return what Keras saves of it."""
         return {**super().get_config(), "activation": keras.activations.serialize(self.activation)}
 
 
@@ -109,6 +113,7 @@ class PartialConv2D(keras.layers.Layer):
         self.activation = keras.activations.get(activation)
 
     def build(self, input_shape: Any) -> None:
+        """Make the weights."""
         channels, size = input_shape[-1], self.kernel_size
         for output, sources in enumerate(self.table):
             if not sources or len(set(sources)) < len(sources) or not set(sources) <= set(range(channels)):
@@ -129,6 +134,7 @@ class PartialConv2D(keras.layers.Layer):
         self.bias = self.add_weight(shape=(len(self.table),), initializer="zeros", name="bias")
 
     def call(self, inputs: Any) -> Any:
+        """Apply it."""
         pairs, channels, outputs = self._layout.shape
         # A product with a constant is exact here, has the right gradient, and folds into one kernel in every export.
         weights = ops.reshape(ops.cast(self.kernel, inputs.dtype), (-1, pairs))
@@ -138,6 +144,7 @@ class PartialConv2D(keras.layers.Layer):
         return self.activation(sums + ops.cast(self.bias, sums.dtype))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of the output."""
         sides = (None if side is None else side - self.kernel_size + 1 for side in input_shape[1:3])
         return (input_shape[0], *sides, len(self.table))
 
@@ -150,6 +157,7 @@ class PartialConv2D(keras.layers.Layer):
         return self.multiply_accumulates() + units(self)
 
     def get_config(self) -> dict[str, Any]:
+        """Return what Keras saves of it."""
         own = {"table": [list(sources) for sources in self.table], "kernel_size": self.kernel_size}
         return {**super().get_config(), **own, "activation": keras.activations.serialize(self.activation)}
 
@@ -172,6 +180,7 @@ class RadialBasis(keras.layers.Layer):
         self.codes = np.asarray(codes, np.float32)
 
     def build(self, input_shape: Any) -> None:
+        """Make the weights."""
         self.prototypes = self.add_weight(
             shape=self.codes.T.shape,
             initializer=lambda shape, dtype: ops.convert_to_tensor(self.codes.T, dtype),
@@ -180,12 +189,14 @@ class RadialBasis(keras.layers.Layer):
         )
 
     def call(self, inputs: Any) -> Any:
+        """Apply it."""
         # -|x - w|^2 = 2 x.w - |x|^2 - |w|^2: a dense layer less one number an image
         prototypes = ops.cast(self.prototypes, inputs.dtype)
         products = ops.matmul(inputs, 2 * prototypes) - ops.sum(ops.square(prototypes), axis=0)
         return products - ops.sum(ops.square(inputs), axis=-1, keepdims=True)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of the output."""
         return (input_shape[0], len(self.codes))
 
     def multiply_accumulates(self) -> int:
@@ -197,6 +208,7 @@ class RadialBasis(keras.layers.Layer):
         return self.codes.size
 
     def get_config(self) -> dict[str, Any]:
+        """Return what Keras saves of it."""
         return {**super().get_config(), "codes": self.codes.tolist()}
 
 
@@ -225,6 +237,7 @@ class DistanceLoss(keras.losses.Loss):
         self.j = j
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Apply it."""
         labels = ops.one_hot(ops.cast(ops.reshape(y_true, (-1,)), "int32"), y_pred.shape[-1], dtype=y_pred.dtype)
         distances = -ops.sum(labels * y_pred, axis=-1)
         if self.j is None:
@@ -233,6 +246,7 @@ class DistanceLoss(keras.losses.Loss):
         return distances + others
 
     def get_config(self) -> dict[str, Any]:
+        """Return what Keras saves of it."""
         return {**super().get_config(), "j": self.j}
 
 

@@ -53,6 +53,7 @@ class StochasticDepth(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
+        """Apply it."""
         shortcut, branch = inputs
         if training:
             rows = (ops.shape(branch)[0], 1, 1, 1) if self.mode == "row" else ()
@@ -70,9 +71,11 @@ class StochasticDepth(keras.layers.Layer):
         return 1 / self.survival_probability if self.scaling == "training" else 1.0
 
     def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of the output."""
         return input_shape[0]
 
     def get_config(self) -> dict[str, Any]:
+        """Return what Keras saves of it."""
         own = {"survival_probability": self.survival_probability, "mode": self.mode, "scaling": self.scaling}
         return {**super().get_config(), **own, "seed": self.seed}
 
@@ -82,7 +85,7 @@ class StochasticDepthModel(keras.Model):
     """A network that does not compute the branches that a training step leaves out, which is where time is saved.
 
     It is an ordinary functional model, in which a branch that a `StochasticDepth` of mode "batch" adds, and that is
-    needed for nothing else, runs under a condition. A unit that is left out does not touch its batch normalisation's
+    needed for nothing else, runs under a condition. A unit that is left out does not touch its batch normalization's
     statistics, as in the paper; where Keras runs eagerly (always on torch), its weights have no gradient in that step,
     which Keras warns of. Parts of it (`keras.Model(model.input, model.get_layer(...).output)`) draw in the same
     way, but compute every branch.
@@ -94,6 +97,7 @@ class StochasticDepthModel(keras.Model):
         self._branches = MappingProxyType(_branches(self))
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Apply it."""
         if not training:
             return super().call(inputs, training=training, mask=mask)
         owner = {id(layer): join for join, branch in self._branches.items() for layer in branch}

@@ -24,17 +24,17 @@ RESNET_SIDES = (224, 256, 384, 480, 640)
 
 
 def ten_crops(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
-    """The four corners and the centre of an image, and the same five mirrored (Krizhevsky et al. 2012, section 4.1).
+    """Cut the four corners and the center of an image, and mirror these five (Krizhevsky et al. 2012, section 4.1).
 
     Args:
         image: (height, width, channels).
-        size: of the crops, (height, width) or one number for both.
+        size: Of the crops, (height, width) or one number for both.
 
     Returns:
-        (10, *size, channels): top left, top right, bottom left, bottom right, centre, then their mirror images.
+        (10, *size, channels): top left, top right, bottom left, bottom right, center, then their mirror images.
 
     Raises:
-        ValueError: the image is smaller than the crops.
+        ValueError: The image is smaller than the crops.
     """
     height, width = (size, size) if isinstance(size, int) else size
     down, right = image.shape[0] - height, image.shape[1] - width
@@ -50,13 +50,13 @@ def googlenet_crops(photo: Image.Image, size: int = 224, preprocessing: Preproce
     """GoogLeNet's 144 crops (section 7): 4 scales x 3 squares x 6 crops x 2 mirror images.
 
     The shorter side is resized to 256, 288, 320 and 352 (for other crops than 224, in proportion); of each the left,
-    centre and right square is taken (top, centre and bottom of an upright photo); of each square the four corners, the
-    centre and the whole square resized.
+    center and right square is taken (top, center and bottom of an upright photo); of each square the four corners, the
+    center and the whole square resized.
 
     Args:
-        photo: of any size.
-        size: side of the crops.
-        preprocessing: says how to interpolate, and whether in gray; bilinear in RGB by default.
+        photo: Of any size.
+        size: Side of the crops.
+        preprocessing: Says how to interpolate, and whether in gray; bilinear in RGB by default.
 
     Returns:
         (144, size, size, channels) from 0 to 255: by scale, then square, then the six crops and the six mirrored.
@@ -82,23 +82,23 @@ def predict_crops(
     preprocessing: Preprocessing | str | None = None,
     batch_size: int = 32,
 ) -> np.ndarray:
-    """The mean probabilities of a model over crops of each photo.
+    """Average the probabilities of a model over crops of each photo.
 
     Ten crops are cut from what the preprocessing cuts its one crop from; where it leaves no margin, from a photo whose
     shorter side is 256/224 of the crop's.
 
     Args:
-        model: a classifier with one image input, ending in a softmax or in logits.
-        photos: one, or several: Pillow images, or arrays (height, width, 3) of bytes; any size.
+        model: A classifier with one image input, ending in a softmax or in logits.
+        photos: One, or several: Pillow images, or arrays (height, width, 3) of bytes; any size.
         crops: "centre" for the usual single crop, "ten", or "144" (see `googlenet_crops`).
-        preprocessing: as `preprocess_input` takes it; what the model brings by default.
-        batch_size: how many crops the model answers at a time.
+        preprocessing: As `preprocess_input` takes it; what the model brings by default.
+        batch_size: How many crops the model answers at a time.
 
     Returns:
         (classes,) for one photo, (photos, classes) for several.
 
     Raises:
-        ValueError: `crops` is none of these; the preprocessing or the model's size is not known.
+        ValueError: `crops` is not one of these; the preprocessing or the model's size is not known.
     """
     known, size = _prepared(model, preprocessing)
     if crops not in ("centre", "ten", "144"):
@@ -116,12 +116,12 @@ def predict_crops(
     single, pictures = _pictures(photos)
     count = {"centre": 1, "ten": 10, "144": 144}[crops]
     at_once = max(1, batch_size // count)
-    found = []
+    means = []
     for start in range(0, len(pictures), at_once):
         views = np.concatenate([cut(photo) for photo in pictures[start : start + at_once]])
         answers = _probabilities(model, views, batch_size)
-        found.append(answers.reshape(-1, count, answers.shape[-1]).mean(axis=1))
-    return found[0][0] if single else np.concatenate(found)
+        means.append(answers.reshape(-1, count, answers.shape[-1]).mean(axis=1))
+    return means[0][0] if single else np.concatenate(means)
 
 
 def predict_scales(
@@ -132,24 +132,23 @@ def predict_scales(
     mirror: bool = True,
     preprocessing: Preprocessing | str | None = None,
 ) -> np.ndarray:
-    """The mean probabilities of a model over whole photos, uncropped, in several sizes.
+    """Average the probabilities of a model over whole photos, uncropped, in several sizes.
 
     This is the dense evaluation of VGG and ResNet: the model sees every place of the photo and averages its scores.
 
     Args:
-        model: a classifier whose sides are None: one that ends in global pooling, built with
-            input_shape=(None, None, 3), or what
-            `kerascnn.surgery.convolutional.fully_convolutional` makes.
-        photos: as for `predict_crops`.
-        sides: what the shorter side of the photo is resized to, one after another; VGG's are 256, 384 and 512.
-        mirror: answer each mirror image as well.
-        preprocessing: as for `predict_crops`.
+        model: A classifier whose sides are None: one that ends in global pooling, built with
+            input_shape=(None, None, 3), or what `kerascnn.surgery.convolutional.fully_convolutional` makes.
+        photos: As for `predict_crops`.
+        sides: What the shorter side of the photo is resized to, one after another; VGG's are 256, 384 and 512.
+        mirror: Answer each mirror image as well.
+        preprocessing: As for `predict_crops`.
 
     Returns:
         (classes,) for one photo, (photos, classes) for several.
 
     Raises:
-        ValueError: the model has a fixed size, there are no sides, or the preprocessing is not known.
+        ValueError: The model has a fixed size, there are no sides, or the preprocessing is not known.
     """
     known = find_preprocessing(model if preprocessing is None else preprocessing)
     shape = tuple(model.inputs[0].shape)
@@ -161,19 +160,19 @@ def predict_scales(
     if not sides:
         raise ValueError("sides must name at least one size for the shorter side of a photo.")
     single, pictures = _pictures(photos)
-    found = []
+    means = []
     for photo in pictures:
         answers = []
         for side in sides:
             pixels = replace(known, resize=side, crop=None).load(photo)
             views = _with_mirrored([pixels]) if mirror else pixels[None]
             answers.append(_probabilities(model, views, len(views)))
-        found.append(np.concatenate(answers).mean(axis=0))
-    return found[0] if single else np.stack(found)
+        means.append(np.concatenate(answers).mean(axis=0))
+    return means[0] if single else np.stack(means)
 
 
 def _prepared(model: keras.Model, given: Preprocessing | str | None) -> tuple[Preprocessing, tuple[int, int]]:
-    """The preprocessing for the model's own input size, and that size."""
+    """Return the preprocessing for the model's own input size, and that size."""
     known = find_preprocessing(model if given is None else given)
     height, width = model.inputs[0].shape[1:3]
     if height and width:
@@ -185,7 +184,7 @@ def _prepared(model: keras.Model, given: Preprocessing | str | None) -> tuple[Pr
 
 
 def _margin(known: Preprocessing, size: tuple[int, int]) -> int | tuple[int, int]:
-    """What ten crops of `size` resize the photo to."""
+    """Return what ten crops of `size` resize the photo to."""
     resize = known.resize
     short = min(resize) if isinstance(resize, tuple) else resize
     if resize is not None and known.crop is not None and short is not None and short > max(size):
@@ -194,16 +193,16 @@ def _margin(known: Preprocessing, size: tuple[int, int]) -> int | tuple[int, int
 
 
 def _pictures(photos: Any) -> tuple[bool, list[Image.Image]]:
-    """Whether it is a single photo, and the photos as Pillow images."""
+    """Return whether it is a single photo, and the photos as Pillow images."""
     from PIL import Image
 
     single = isinstance(photos, Image.Image) or (isinstance(photos, np.ndarray) and photos.ndim in (2, 3))
-    found = [
+    pictures = [
         photo if isinstance(photo, Image.Image) else _to_photo(photo) for photo in ([photos] if single else photos)
     ]
-    if not found:
+    if not pictures:
         raise ValueError("There are no photos.")
-    return single, found
+    return single, pictures
 
 
 def _to_photo(pixels: np.ndarray) -> Image.Image:

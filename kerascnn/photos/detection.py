@@ -193,7 +193,7 @@ def merge_boxes(boxes: Any, scores: Any, *, threshold: float = 0.5) -> tuple[np.
 def match_score(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """How badly boxes (..., 4) match: 0 for equal ones, above 1 for such as do not meet.
 
-    The paper sums the distance of the centres and the area of the intersection, and merges where the sum is small: it
+    The paper sums the distance of the centers and the area of the intersection, and merges where the sum is small: it
     gives no units, and its second term has the wrong sign. Here the distance is divided by the side of a square of the
     boxes' mean area, and the second term is the part of their union that they do not share.
     """
@@ -201,8 +201,8 @@ def match_score(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     overlap = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     shared = np.maximum(overlap, 0).prod(axis=-1)
     areas = size_a.prod(axis=-1) + size_b.prod(axis=-1)
-    centres = (a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]) / 2
-    distance = np.sqrt((centres**2).sum(axis=-1))
+    centers = (a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]) / 2
+    distance = np.sqrt((centers**2).sum(axis=-1))
     tiny = np.finfo(np.float64).tiny
     return distance / np.sqrt(np.maximum(areas / 2, tiny)) + 1 - shared / np.maximum(areas - shared, tiny)
 

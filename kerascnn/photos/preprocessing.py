@@ -29,13 +29,15 @@ NORMALIZATIONS = tuple(_NORMALIZATIONS)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From a photo to a network's input: resize, centre crop, channel order, then (x - mean) / std on 0 to 255.
+    """From a photo to a network's input: resize, center crop, channel order, then (x - mean) / std on 0 to 255.
 
-    resize: (height, width) in pixels, or one number for the shorter side, or None.
-    crop: (height, width) of the centre crop, or None.
-    interpolation: "bilinear", "bicubic" or "nearest", as Pillow does them (with antialiasing).
-    channel_order: of the network's input: "rgb", "bgr", or "gray" for one channel.
-    mean, std: one value a channel in that order, or one for all, on the scale 0 to 255.
+    Attributes:
+        resize: (height, width) in pixels, or one number for the shorter side, or None.
+        crop: (height, width) of the center crop, or None.
+        interpolation: "bilinear", "bicubic" or "nearest", as Pillow does them (with antialiasing).
+        channel_order: Of the network's input: "rgb", "bgr", or "gray" for one channel.
+        mean: One value a channel in that order, or one for all, on the scale 0 to 255.
+        std: As `mean`.
     """
 
     resize: tuple[int, int] | int | None = None
@@ -47,7 +49,7 @@ class Preprocessing:
 
     @classmethod
     def from_record(cls, record: WeightsRecord | Variant) -> Preprocessing:
-        """The preprocessing that trained weights were made with, or that a variant's paper describes."""
+        """Read the preprocessing that trained weights were made with, or that a variant's paper describes."""
         fields: dict[str, Any] = {
             name: tuple(v) if isinstance(v, list) else v for name, v in (record.preprocessing or {}).items()
         }
@@ -55,15 +57,15 @@ class Preprocessing:
 
     @classmethod
     def default(cls, input_shape: tuple[int | None, ...]) -> Preprocessing:
-        """For networks that nobody has trained yet: centred and scaled by ImageNet's statistics."""
+        """Make one for networks that nobody has trained yet: centered and scaled by ImageNet's statistics."""
         return cls.named("torch" if input_shape[-1] == 3 else "unit", input_shape)
 
     @classmethod
     def named(cls, name: str, input_shape: tuple[int | None, ...]) -> Preprocessing:
-        """A usual normalisation, after resizing the whole photo to the input: none, unit, tf, torch or caffe.
+        """Make one with a usual normalization after resizing the whole photo: none, unit, tf, torch or caffe.
 
         Raises:
-            ValueError: there is no normalisation of that name.
+            ValueError: There is no normalization of that name.
         """
         if name not in _NORMALIZATIONS:
             raise ValueError(f"There is no preprocessing named {name!r}. The names are: {', '.join(NORMALIZATIONS)}.")
@@ -79,9 +81,9 @@ class Preprocessing:
         return replace(self, channel_order=order, mean=(0.0,), std=(1.0,))
 
     def for_channels(self, channels: int) -> Preprocessing:
-        """The same for one channel instead of three: gray, with the average of the three means and deviations.
+        """Return the same for one channel instead of three: gray, with the average of the three means and deviations.
 
-        What is gray becomes RGB for three channels. Any other number is left as it is: only the caller knows what the
+        Gray becomes RGB for three channels. For any other number it stays as it is: only the caller knows what the
         other channels hold.
         """
         if channels == 3 and self.channel_order == "gray":
@@ -96,7 +98,7 @@ class Preprocessing:
         )
 
     def for_size(self, height: int, width: int) -> Preprocessing:
-        """The same for another input size, with the same part of the photo cropped away."""
+        """Return the same for another input size, with the same part of the photo cropped away."""
         if self.crop is None:
             return replace(self, resize=(height, width) if self.resize is not None else None)
         scale = (height / self.crop[0], width / self.crop[1])
@@ -108,12 +110,15 @@ class Preprocessing:
         return replace(self, resize=resize, crop=(height, width))
 
     def value_range(self, channels: int) -> tuple[float, float]:
-        """The least and the greatest value of a network's input."""
+        """Return the least and the greatest value of a network's input."""
         ends = [self.normalize(np.full((1, 1, channels), value, np.float32)) for value in (0.0, 255.0)]
         return float(np.min(ends)), float(np.max(ends))
 
     def normalize(self, images: Any) -> np.ndarray:
-        """Channel order, mean and scale, of RGB (or gray) images from 0 to 255, shape (..., height, width, channels).
+        """Bring RGB (or gray) images from 0 to 255 to channel order, mean and scale.
+
+        Args:
+            images: Shape (..., height, width, channels).
 
         Returns:
             float32 of the same shape.
@@ -124,7 +129,7 @@ class Preprocessing:
         return (x - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
 
     def load(self, image: Image.Image) -> np.ndarray:
-        """Everything, from an opened photo to the network's input, float32 of shape (height, width, channels)."""
+        """Turn an opened photo into the network's input, float32 of shape (height, width, channels)."""
         from PIL import Image, ImageOps
 
         image = ImageOps.exif_transpose(image)
@@ -150,13 +155,13 @@ def preprocess_input(images: Any, model_or_weights: keras.Model | str | WeightsR
 
     Args:
         images: RGB, 0 to 255, shape (height, width, 3) or (batch, height, width, 3), any size the model takes.
-        model_or_weights: a model that kerascnn built, or the name of weights such as "squeezenet/imagenet".
+        model_or_weights: A model that kerascnn built, or the name of weights such as "squeezenet/imagenet".
 
     Returns:
         float32 array of the same shape.
 
     Raises:
-        ValueError: the shape is not that of images, or the preprocessing of the model is not known.
+        ValueError: The shape is not that of images, or the preprocessing of the model is not known.
     """
     array = np.asarray(images)
     if array.ndim not in (3, 4) or array.shape[-1] not in (1, 3):
@@ -167,10 +172,10 @@ def preprocess_input(images: Any, model_or_weights: keras.Model | str | WeightsR
 
 
 def find_preprocessing(source: keras.Model | str | WeightsRecord | Preprocessing) -> Preprocessing:
-    """The preprocessing of a model that kerascnn built, of a weights record or of a weights name.
+    """Find the preprocessing of a model that kerascnn built, of a weights record or of a weights name.
 
     Raises:
-        ValueError: it is not known.
+        ValueError: It is not known.
     """
     if isinstance(source, Preprocessing):
         return source
@@ -196,17 +201,17 @@ def find_preprocessing(source: keras.Model | str | WeightsRecord | Preprocessing
 
 
 def decode_predictions(probabilities: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
-    """The most probable ImageNet classes of each image.
+    """Name the most probable ImageNet classes of each image.
 
     Args:
-        probabilities: shape (batch, 1000).
-        top: how many to return for each image.
+        probabilities: Shape (batch, 1000).
+        top: How many to return for each image.
 
     Returns:
         For each image a list of (WordNet id, class name, probability), most probable first.
 
     Raises:
-        ValueError: the shape is not (batch, 1000), or top is not between 1 and 1000.
+        ValueError: The shape is not (batch, 1000), or top is not between 1 and 1000.
     """
     array = np.asarray(probabilities)
     if array.ndim != 2 or array.shape[1] != 1000:

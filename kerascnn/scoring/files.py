@@ -19,7 +19,7 @@ def find_photos(photos: str) -> tuple[FileSystem, list[str]]:
     """
     from pyarrow import fs
 
-    from kerascnn.training.photos import SUFFIXES
+    from kerascnn.photos.files import SUFFIXES
 
     wild = [place for place in map(photos.find, "*?[") if place >= 0]
     base = photos[: min(wild)].rpartition("/")[0] or ("/" if photos.startswith("/") else ".") if wild else photos

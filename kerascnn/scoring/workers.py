@@ -109,10 +109,10 @@ def _loaded(data: bytes, preprocessing: Preprocessing) -> tuple[np.ndarray | Non
     """Return the network's input, or why there is none."""
     from PIL import Image
 
-    from kerascnn.training.photos import UNREADABLE, reason
+    from kerascnn.photos.files import reason, unreadable
 
     try:
         with Image.open(io.BytesIO(data)) as image:
             return preprocessing.load(image), None
-    except UNREADABLE as error:
+    except unreadable() as error:
         return None, reason(error)

@@ -12,15 +12,15 @@ from kerascnn.keras_graph import walk_back
 
 
 def fully_convolutional(model: keras.Model) -> keras.Model:
-    """The same network for images of any size: its fully connected layers as convolutions (Simonyan & Zisserman 2014,
-    arXiv:1409.1556, section 3.2).
+    """Make a network take images of any size: its fully connected layers become convolutions.
 
-    The first becomes a convolution as large as the map that it flattened, the others become 1x1; the scores of all
-    places are averaged before the softmax. An image of the model's own size has one place, and the same answer.
-    Convolutions are shared with `model`, the fully connected layers' weights are copied.
+    This is the dense evaluation of VGG (Simonyan & Zisserman 2014, arXiv:1409.1556, section 3.2). The first becomes a
+    convolution as large as the map that it flattened, the others become 1x1; the scores of all places are averaged
+    before the softmax. An image of the model's own size has one place, and the same answer. Convolutions are shared
+    with `model`, the fully connected layers' weights are copied.
 
     Raises:
-        ValueError: the model does not end in one Flatten layer and fully connected layers.
+        ValueError: The model does not end in one Flatten layer and fully connected layers.
     """
     tail, flatten = _tail(model)
     source = flatten.input
@@ -61,14 +61,14 @@ def fully_convolutional(model: keras.Model) -> keras.Model:
 
 
 def _tail(model: keras.Model) -> tuple[list[Any], Any]:
-    """The layers after the last Flatten, in their order, and that Flatten."""
+    """Return the layers after the last Flatten, in their order, and that Flatten."""
     tail: list[Any] = []
     for node in walk_back(model.outputs[0]):
         layer = node.operation
         if not isinstance(layer, layers.Dense | layers.Dropout | layers.Activation):
             break
         tail.insert(0, layer)
-    if not isinstance(layer, layers.Flatten) or not any(isinstance(one, layers.Dense) for one in tail):
+    if not isinstance(layer, layers.Flatten) or not any(isinstance(part, layers.Dense) for part in tail):
         raise ValueError(
             f"{model.name} does not end in a Flatten layer and fully connected layers, so there is nothing to convert. "
             "A network that ends in global pooling takes any size when built with input_shape=(None, None, 3)."

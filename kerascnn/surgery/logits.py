@@ -18,7 +18,7 @@ _POOLING = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)
 
 
 def without_softmax(model: keras.Model) -> keras.Model | None:
-    """A model that ends before the final softmax of `model`; None where it has none.
+    """Return a model that ends before the final softmax of `model`; None where it has none.
 
     It shares the layers and weights of `model`. Where the softmax is the activation of a layer with weights, that one
     layer is a copy, which later training does not reach.
@@ -48,10 +48,10 @@ def without_softmax(model: keras.Model) -> keras.Model | None:
 
 
 def ending(model: keras.Model) -> Ending:
-    """How `model` ends: "softmax"; "probabilities", the mean that ends an ensemble; or "logits".
+    """Tell how `model` ends: "softmax"; "probabilities", the mean that ends an ensemble; or "logits".
 
     Raises:
-        ValueError: it ends in something else, such as a sigmoid, or in pooled features without a classifier.
+        ValueError: It ends in something else, such as a sigmoid, or in pooled features without a classifier.
     """
     operation = _last_operation(model.outputs[0])
     if isinstance(operation, WeightedMean):

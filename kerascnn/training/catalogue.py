@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kerascnn.training.photos import PARTS, Photos, reason
+from kerascnn.photos.files import reason
+from kerascnn.training.photos import PARTS, Photos
 
 PREFIX = "tfds:"
 MISSING = "{name} needs tensorflow-datasets and TensorFlow: pip install 'kerascnn[tfds]' tensorflow"
@@ -22,7 +23,7 @@ class Held(Photos):
 
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
-    def data(self, name: str) -> bytes:
+    def open(self, name: str) -> bytes:
         """Return the bytes of a file."""
         return self.files[name]
 

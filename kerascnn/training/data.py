@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kerascnn.photos import files
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.training import catalogue, photos
 from kerascnn.training.photos import Photos
@@ -96,11 +97,11 @@ class LazyImages:
                 if random is not None and self.augmentation is not None:
                     return self.photos.cut(name, self.size, self.augmentation, random), int(self.labels[place])
                 return self.photos.read(name, self.size), int(self.labels[place])
-            except photos.UNREADABLE as error:
+            except files.unreadable() as error:
                 with self.lock:
                     if place not in self.broken:
                         self.broken.add(place)
-                        self.skipped.append((name, photos.reason(error)))
+                        self.skipped.append((name, files.reason(error)))
         raise RuntimeError(f"None of the {len(self):,} images in {self.photos.path} can be read any more.")
 
 
@@ -142,7 +143,7 @@ def open_data(
     if path.suffix == ".npz":
         train = _checked(path, _read_npz(path, "train", size))
         return train, _same_classes(_read_npz(validation or path, "test", size), train, validation or path)
-    everything = Photos.open(path)
+    everything = Photos.find(path)
     parts = everything.parts()
     train = _checked(path, _load(parts.get("train", everything), size, cuts, None))
     own = _load(parts["test"], size, None, train.classes) if "test" in parts and validation is None else None
@@ -154,7 +155,7 @@ def _with_validation(
 ) -> tuple[AnyImages, AnyImages]:
     """Add the images to validate with: those that were asked for, the data's own, or a part of `train`."""
     if validation is not None:
-        other = Photos.open(validation)
+        other = Photos.find(validation)
         return train, _load(other.parts().get("test", other), size, None, train.classes)
     return (train, own) if own is not None else _hold_out(train)
 
@@ -173,8 +174,8 @@ def _load(found: Photos, size: Preprocessing, cuts: Augmentation | None, classes
             try:
                 pixels.append(found.read(name, size))
                 kept.append(label)
-            except photos.UNREADABLE as error:
-                skipped.append((name, photos.reason(error)))
+            except files.unreadable() as error:
+                skipped.append((name, files.reason(error)))
         if pixels:
             return Images(np.array(kept, np.int32), classes, np.stack(pixels), skipped)
     else:
@@ -216,13 +217,13 @@ def _read_npz(path: Path, part: str, size: Preprocessing) -> Images:
 
     wanted = (f"x_{part}", f"y_{part}")
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:
             held = list(file)
             arrays = [file[name] for name in wanted if name in held]
     except (ValueError, TypeError):  # NumPy's own message advises to load pickles
         raise ValueError(f"{path} is not a readable .npz: it does not hold plain arrays.") from None
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is not a readable .npz: {photos.reason(error)}") from None
+        raise ValueError(f"{path} is not a readable .npz: {files.reason(error)}") from None
     if len(arrays) < len(wanted):
         raise ValueError(
             f"{path} lacks {' and '.join(name for name in wanted if name not in held)}. It needs x_train, y_train, "

@@ -4,80 +4,41 @@ from __future__ import annotations
 
 import io
 import math
-import struct
-import zipfile
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from kerascnn.photos.files import PhotoFiles, PhotosError, find_photos, reason, unreadable
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.training.recipes import Augmentation
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
 PARTS = {"train": ("train", "training"), "test": ("test", "val", "validation")}
 
-# What Pillow raises for damaged files of one kind or another, and zipfile for damaged or encrypted entries.
-UNREADABLE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    KeyError,
-    EOFError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-    Image.DecompressionBombError,
-)
 
-
-@dataclass(frozen=True)
-class Photos:
-    """Photos that are read whenever they are needed.
-
-    names: within `path`, a folder or a zip; folders: the one that each lies in, which is its class.
-    """
-
-    path: Path
-    names: tuple[str, ...]
-    archive: zipfile.ZipFile | None = field(repr=False)
+class Photos(PhotoFiles):
+    """Photos that each lie in a folder named after their class."""
 
     @classmethod
-    def open(cls, path: Path) -> Photos:
+    def find(cls, path: Path) -> Photos:
         """List the photos of a folder or zip, at any depth, in the order of their names.
 
         Raises:
-            ValueError: there is none, or one lies in no folder.
+            PhotosError: There is none, or one lies in no folder.
         """
-        archive = None
-        if path.is_dir():
-            found = [file.relative_to(path).as_posix() for file in path.rglob("*")]
-        elif zipfile.is_zipfile(path):
-            archive = zipfile.ZipFile(path)
-            found = archive.namelist()
-        else:
-            raise ValueError(f"{path} is no folder of photos, no zip and no .npz.")
-        names = sorted(
-            name
-            for name in found
-            if name.lower().endswith(SUFFIXES) and not _hidden(name) and (archive or not (path / name).is_dir())
-        )
-        if not names:
-            raise ValueError(f"{path} holds no images ({', '.join(SUFFIXES)}) among its {len(found):,} files.")
-        loose = [name for name in names if "/" not in name]
+        files = find_photos(path)
+        loose = [name for name in files.names if "/" not in name]
         if loose:
-            raise ValueError(
+            raise PhotosError(
                 f"{loose[0]!r} lies directly in {path}, so that its class is not known. Put each image into a folder "
                 "named after its class."
             )
-        return cls(path, tuple(names), archive)
+        return cls(path, files.names, files.archive)
 
     @property
     def folders(self) -> tuple[str, ...]:
+        """The folder that each photo lies in, which is its class."""
         return tuple(name.split("/")[-2] for name in self.names)
 
     def parts(self) -> dict[str, Photos]:
@@ -92,20 +53,16 @@ class Photos:
             return {}
         return {part: Photos(self.path, tuple(names), self.archive) for part, names in found.items()}
 
-    def data(self, name: str) -> bytes:
-        """The file's bytes."""
-        return self.archive.read(name) if self.archive else (self.path / name).read_bytes()
-
     def read(self, name: str, size: Preprocessing) -> np.ndarray:
-        """One photo as `size` says, uint8; see UNREADABLE for what a damaged file raises."""
-        with Image.open(io.BytesIO(self.data(name))) as image:
+        """One photo as `size` says, uint8; see `unreadable` for what a damaged file raises."""
+        with Image.open(io.BytesIO(self.open(name))) as image:
             return size.load(image).astype(np.uint8)
 
     def cut(
         self, name: str, size: Preprocessing, augmentation: Augmentation, random: np.random.Generator
     ) -> np.ndarray:
         """A part of a photo, drawn as the recipe says, uint8 of the network's size."""
-        with Image.open(io.BytesIO(self.data(name))) as image:
+        with Image.open(io.BytesIO(self.open(name))) as image:
             upright = ImageOps.exif_transpose(image).convert("L" if size.channel_order == "gray" else "RGB")
         pixels = np.asarray(_cut(upright, sides(size), size.interpolation, augmentation, random))
         return pixels[..., None] if pixels.ndim == 2 else pixels
@@ -161,25 +118,13 @@ def _random_shape(
     return left, top, left + side, top + side
 
 
-def _hidden(name: str) -> bool:
-    # macOS puts a resource fork named like the photo beside each one it zips.
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
-
-
 def check(photos: Photos, names: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """The names of files that begin as images do, and (name, reason) of the others."""
     good, bad = [], []
     for name in names:
         try:
-            with Image.open(io.BytesIO(photos.data(name))):
+            with Image.open(io.BytesIO(photos.open(name))):
                 good.append(name)
-        except UNREADABLE as error:
+        except unreadable() as error:
             bad.append((name, reason(error)))
     return good, bad
-
-
-def reason(error: BaseException) -> str:
-    """One line for what an image library says."""
-    if isinstance(error, UnidentifiedImageError):
-        return "no image of a known kind"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -20,12 +20,20 @@ Kind = Literal["constant", "step", "plateau", "exponential", "polynomial", "cosi
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the learning rate changes; all moments are shares of the run, so that a shorter run keeps its shape.
+    """How the learning rate changes. All moments are shares of the run, so that a shorter run keeps its shape.
 
-    kind: "constant"; "step" multiplies it with `factor` at each of `drops`; "plateau" does after `patience` epochs
-        without a better validation accuracy; "exponential" multiplies it with `factor` every 1 / `steps` of the run;
-        "polynomial" takes it to zero with `power`; "cosine" along half a cosine; "one_cycle" as cosine after a rise.
-    warmup: share of the run in which it rises from `warmup_from` times the rate to the rate, in a line.
+    Attributes:
+        kind: "constant"; "step" multiplies it by `factor` at each of `drops`; "plateau" does so after `patience` epochs
+            without a better validation accuracy, as papers do by hand; "exponential" multiplies it by `factor` every
+            1 / `steps` of the run; "polynomial" takes it to zero with `power`; "cosine" along half a cosine;
+            "one_cycle" likewise after a rise.
+        drops: Moments of the steps.
+        factor: What a step multiplies the rate by.
+        patience: Epochs without improvement before a step.
+        steps: Steps of an exponential schedule in the whole run.
+        power: Of a polynomial schedule.
+        warmup: Share of the run in which the rate rises in a line from `warmup_from` times itself.
+        warmup_from: Where the rise begins, as a share of the rate.
     """
 
     kind: Kind = "constant"
@@ -42,17 +50,18 @@ class Schedule:
 class Augmentation:
     """What happens to an image of the training set. Everything is off by default.
 
-    flip: left and right, in half of the cases.
-    crop_padding: pixels of zeros (the mean color) around the image, of which a window of its size is cut.
-    resize: (least, greatest) length in pixels of the shorter side, drawn for each image, before a crop of the input's
-        size is cut from it at random.
-    crop_area: (least, greatest) share of the image that a crop of random shape covers, in place of `resize`.
-    aspect: (narrowest, widest) shape of that crop, width by height.
-    pca_colour: standard deviation of AlexNet's color shift along the principal components of ImageNet's pixels.
-    colour_jitter: greatest change of brightness, contrast and saturation, as a share.
-    elastic: greatest `scale` of Keras's RandomElasticTransform, from 0 to 1.
-    rotation: greatest angle, in degrees, to both sides.
-    zoom: greatest change of size, as a share.
+    Attributes:
+        flip: Swap left and right in half of the cases.
+        crop_padding: Pixels of zeros (the mean color) around the image, from which a window of its size is cut.
+        resize: (least, greatest) length in pixels of the shorter side, drawn for each image before a crop of the
+            input's size is cut from it at random.
+        crop_area: (least, greatest) share of the image that a crop of random shape covers, in place of `resize`.
+        aspect: (narrowest, widest) shape of that crop, width by height.
+        pca_colour: Standard deviation of AlexNet's color shift along the principal components of ImageNet's pixels.
+        colour_jitter: Greatest change of brightness, contrast and saturation, as a share.
+        elastic: Greatest `scale` of Keras's RandomElasticTransform, from 0 to 1.
+        rotation: Greatest angle, in degrees, to both sides.
+        zoom: Greatest change of size, as a share.
     """
 
     flip: bool = False
@@ -71,20 +80,31 @@ class Augmentation:
 class Recipe:
     """How a paper trains its network.
 
-    source: the paper and the section.
-    models: patterns of the names of the networks that it is meant for.
-    input_size: side of the input in pixels.
-    optimizer: "sgd", "rmsprop" or "adam".
-    batch: images in a step; epochs: passes over the training set.
-    rate: the learning rate at the start, or the highest one of a schedule that rises.
-    weight_decay: added to the gradient of each weight as this times the weight (the papers' L2; half of it times the
-        squared weights in the loss), before momentum.
-    decay_kernels_only: leave out biases and what belongs to normalization.
-    options: of the network's builder, such as dropout.
-    auxiliary_weight: of the loss of each auxiliary classifier.
-    any_size: it says nothing that depends on the size of the input.
-    settled: False where a number was taken from memory or from another implementation than the authors'; `notes` says
-        which, and what the lectures print.
+    Attributes:
+        name: Its name among all recipes.
+        title: What people call it.
+        source: The paper and the section.
+        models: Patterns of the names of the networks that it is meant for.
+        input_size: Side of the input in pixels.
+        batch: Images in a step.
+        epochs: Passes over the training set.
+        rate: The learning rate at the start, or the highest one of a schedule that rises.
+        optimizer: "sgd", "rmsprop" or "adam".
+        momentum: Of the optimizer.
+        nesterov: Whether the momentum is Nesterov's.
+        schedule: How the learning rate changes.
+        weight_decay: This times each weight is added to its gradient before momentum. It is the papers' L2: half of it
+            times the squared weights in the loss.
+        decay_kernels_only: Leave out biases and what belongs to normalization.
+        label_smoothing: Share of the target that goes to all classes alike.
+        clip_norm: Greatest norm of the gradients; None for any.
+        augmentation: What happens to the images.
+        options: Those of the network's builder, such as dropout.
+        auxiliary_weight: That of the loss of each auxiliary classifier.
+        any_size: Whether nothing in it depends on the size of the input.
+        initialization: How the paper's weights begin, and ours where that differs.
+        settled: False where a number is not printed in the paper or was not looked up there again; `notes` say which.
+        notes: What else there is to know, such as what the lectures print.
     """
 
     name: str
@@ -112,13 +132,13 @@ class Recipe:
     notes: tuple[str, ...] = ()
 
     def fits(self, model: str) -> bool:
-        """Whether it is meant for the network of that name."""
+        """Return whether it is meant for the network of that name."""
         return any(fnmatch.fnmatchcase(model, pattern) for pattern in self.models)
 
 
 @cache
 def list_recipes() -> Mapping[str, Recipe]:
-    """Every recipe by name: those of the families, then those of no paper."""
+    """Return every recipe by name: those of the families, then those of no paper."""
     tables = [*read_families().values(), read_toml(HOME / "training" / "recipes.toml")]
     return {name: _recipe(name, row) for table in tables for name, row in table.get("recipes", {}).items()}
 
@@ -136,10 +156,10 @@ def _tuples(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of that name.
+    """Return the recipe of that name.
 
     Raises:
-        ValueError: there is none; the message lists the nearest ones.
+        ValueError: No recipe has that name; the message lists the nearest ones.
     """
     try:
         return list_recipes()[name]
@@ -150,10 +170,10 @@ def recipe(name: str) -> Recipe:
 
 
 def recipe_for(model: str) -> Recipe:
-    """The recipe of the paper that the network of that name is from.
+    """Return the recipe of the paper that the network of that name is from, or the first one that fits it.
 
     Raises:
-        ValueError: no recipe is meant for it.
+        ValueError: No recipe is meant for it.
     """
     for known in list_recipes().values():
         if known.fits(model):
@@ -162,5 +182,5 @@ def recipe_for(model: str) -> Recipe:
 
 
 def changed(base: Recipe, **changes: Any) -> Recipe:
-    """The recipe with other values, such as `epochs=30`, for those that are not None."""
+    """Return the recipe with other values, such as `epochs=30`, for those that are not None."""
     return replace(base, **{key: value for key, value in changes.items() if value is not None})

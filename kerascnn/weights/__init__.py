@@ -1,11 +1,13 @@
 """Trained weights: where they come from, how they are fetched, checked, decoded and put into a model."""
 
 from kerascnn.weights import container
-from kerascnn.weights.loading import Loaded, find, load
+from kerascnn.weights.loading import Loaded, load
+from kerascnn.weights.resolving import Resolved, find, resolve
 from kerascnn.weights.sources import WeightsError, WeightsUnavailable, cache_folder, fetch, list_weights
 
 __all__ = [
     "Loaded",
+    "Resolved",
     "WeightsError",
     "WeightsUnavailable",
     "cache_folder",
@@ -14,4 +16,5 @@ __all__ = [
     "find",
     "list_weights",
     "load",
+    "resolve",
 ]

@@ -1,4 +1,4 @@
-"""The file format of Deep Compression (Han, Mao & Dally 2016, arXiv:1510.00149), as published for SqueezeNet.
+"""The file of Deep Compression (Han, Mao & Dally 2016, arXiv:1510.00149) that was published for SqueezeNet v1.0.
 
     nz        uint32 for each convolution: how many of its weights are kept
     then for each convolution, in network order
@@ -14,27 +14,53 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from kerascnn.weights.sources import WeightsError
 
 CODEBOOK = 256
+SQUEEZES = {2: 16, 3: 16, 4: 32, 5: 32, 6: 48, 7: 48, 8: 64, 9: 64}  # a fire module expands to 4 times as many, twice
+
+
+def read_squeezenet(path: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Read the file: kernels (height, width, inputs, outputs) and biases by our own layer names.
+
+    The file does not say its shapes. They are those of the published network, whatever the model that it is loaded
+    into was built with.
+
+    Raises:
+        WeightsError: As for `decode`.
+    """
+    shapes = {"conv1": (96, 3, 7, 7)}
+    inputs = 96
+    for fire, squeeze in SQUEEZES.items():
+        shapes[f"fire{fire}_squeeze1x1"] = (squeeze, inputs, 1, 1)
+        shapes[f"fire{fire}_expand1x1"] = (4 * squeeze, squeeze, 1, 1)
+        shapes[f"fire{fire}_expand3x3"] = (4 * squeeze, squeeze, 3, 3)
+        inputs = 8 * squeeze
+    shapes["conv10"] = (1000, inputs, 1, 1)
+    decoded = decode(path.read_bytes(), list(shapes.values()), str(path))
+    return {
+        layer: {"kernel": kernel.transpose(2, 3, 1, 0), "bias": bias}
+        for layer, (kernel, bias) in zip(shapes, decoded, strict=True)
+    }
 
 
 def decode(data: bytes, shapes: Sequence[tuple[int, int, int, int]], name: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """Decode a file.
 
     Args:
-        data: the whole file.
+        data: The whole file.
         shapes: (outputs, inputs, height, width) of each convolution, in network order.
-        name: the file's name, for errors.
+        name: The file's name, for errors.
 
     Returns:
         For each convolution its kernel, float32 of that shape, and its bias, float32[outputs].
 
     Raises:
-        WeightsError: the file is shorter or longer than its contents say, or does not fit the shapes.
+        WeightsError: The file is shorter or longer than its contents say, or does not fit the shapes.
     """
     reader = _Reader(data, name)
     kept = reader.read("<u4", len(shapes), "the numbers of kept weights")

@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from kerascnn import registry
 from kerascnn.build_info import BuildInfo, build_info
+from kerascnn.keras_graph import give_values
 from kerascnn.registry import WeightsRecord
-from kerascnn.weights import readers, sources
-from kerascnn.weights.readers import SUFFIXES, Checkpoint
+from kerascnn.weights import reading
+from kerascnn.weights.naming.choosing import Family, Naming, best_naming, family
+from kerascnn.weights.reading import Checkpoint
+from kerascnn.weights.resolving import Resolved, resolve
 from kerascnn.weights.sources import WeightsError
 
 if TYPE_CHECKING:
     import keras
     from keras.layers import Layer
 
+    from kerascnn.weights.fitting import Fit
+
 logger = logging.getLogger("kerascnn")
 
-HEAD = ("predictions",)  # layers that include_top=False leaves out, where the family's mapping names no others
 SHOWN = 6  # names of each kind that an error lists
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What `load` did: the naming that the file follows, and the layers that kept their own weights."""
+    """What `load` did.
+
+    Attributes:
+        path: The file that was read.
+        naming: The naming that it follows.
+        layers: How many layers were set.
+        new_layers: Those that kept their own weights.
+        adapted_layers: Those whose RGB kernels were adapted to other channels.
+    """
 
     path: Path
     naming: str
@@ -42,57 +51,9 @@ class Loaded:
     adapted_layers: tuple[str, ...] = ()
 
 
-def find(variant: str, weights: str | os.PathLike[str]) -> WeightsRecord | None:
-    """The record of published weights that a name or a path stands for; None for a file of one's own.
-
-    Raises:
-        ValueError: the variant has no weights of that name.
-        FileNotFoundError: the path does not exist.
-        WeightsError: the file is of no kind that can be read, or is a damaged copy of published weights.
-    """
-    records = registry.variant(variant).weights
-    for record in records:
-        if weights == record.name or weights in record.aliases:
-            return record
-    names = ", ".join(repr(record.name) for record in records) or "none"
-    path = Path(weights)
-    if not (path.suffix or os.sep in str(weights) or path.exists()):
-        raise ValueError(
-            f"{variant} has no weights named {str(weights)!r}. Published weights of {variant}: {names}. "
-            "The path of a file, or None for random weights, is taken too."
-        )
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no weights file {path}. Published weights of {variant}: {names}.")
-    if path.suffix not in SUFFIXES:
-        raise WeightsError(f"{path} is not of a kind that can be read; weights files end in {', '.join(SUFFIXES)}.")
-    if path.suffix == ".kdc":
-        return _record_of_container(variant, path)
-    alike = [record for record in records if record.file.endswith(path.suffix)]
-    for record in alike:
-        if sources.matches(path, record):
-            return record
-    for record in alike:
-        # A file of that name is meant to be the published one. A .net has no checksum of its own: a single altered
-        # byte would load as a slightly wrong network.
-        if path.name == record.file or path.suffix == ".net":
-            sources.check(path, record)
-    if path.suffix == ".net":
-        raise WeightsError(f"{path} is not a published weights file of {variant}. Published weights: {names}.")
-    return None
-
-
-def _record_of_container(variant: str, path: Path) -> WeightsRecord:
-    from kerascnn.weights import container
-
-    record = container.record(path)
-    if record.variant != variant:
-        raise WeightsError(f"{path} holds {record.variant}, not {variant}. Build {record.variant} with it.")
-    return record
-
-
 def load(
     model: keras.Model,
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Resolved,
     *,
     variant: str | None = None,
     head: Literal["new"] | None = None,
@@ -107,44 +68,29 @@ def load(
     has. Nothing is changed unless everything fits.
 
     Args:
-        model: the model.
-        source: the name of published weights, or the path of a file.
-        variant: the variant that the model is; what the builder noted, else the model's name, by default.
+        model: The model.
+        source: The name of published weights, the path of a file, or what `resolve` found.
+        variant: The variant that the model is; what the builder noted, else the model's name, by default.
         head: "new" leaves the last layer as it is, for another number of classes.
         input_channels: "adapt" lets a model with one, four or more input channels take RGB weights: one channel takes
             the sum over RGB (a gray image then gives what it gave as RGB), channels beyond three start at zero.
-        by_order: for a Keras file whose layers have other names: take them in the file's order, as the model's.
+        by_order: For a Keras file whose layers have other names: take them in the file's order, as the model's.
 
     Raises:
-        ValueError, FileNotFoundError, WeightsError: see `find`; or the weights do not fit the model.
-        WeightsUnavailable: the weights could not be fetched.
-        ImportError: the package that reads such files is not installed.
+        ValueError: The variant has no weights of that name.
+        FileNotFoundError: The path does not exist.
+        WeightsError: The file cannot be read, is damaged, or does not fit the model.
+        WeightsUnavailable: The weights could not be fetched.
+        ImportError: The package that reads such files is not installed.
     """
     info = build_info(model)
     variant = variant or (info and info.variant) or model.name
-    record = find(variant, source)
-    _check_options(record, info)
-    own_file = record is not None and record.format == "kdc" and not record.packaged
-    named = record is not None and not own_file and (source == record.name or source in record.aliases)
-    path = sources.fetch(record) if named and record else Path(source)
-    if record is not None and record.format == "kdc":
-        from kerascnn.weights import container
-
-        container.check(path)
-    checkpoint = _read_deep_compression(path) if path.suffix == ".net" else readers.read(path)
-    mapping = _mapping(registry.variant(variant).family)
-    layers = _own_layers(model, info)
-    return _fit_and_set(model, layers, checkpoint, mapping, record, info, head, input_channels, by_order)
-
-
-def _own_layers(model: keras.Model, info: BuildInfo | None) -> list[Layer]:
-    preceding = info.preceding if info else ()
-    return [layer for layer in model.layers if layer.weights and layer.name not in preceding]
-
-
-def _mapping(family: str) -> ModuleType | None:
-    name = f"kerascnn.weights.mappings.{family}"
-    return importlib.import_module(name) if importlib.util.find_spec(name) else None
+    resolved = source if isinstance(source, Resolved) else resolve(variant, source)
+    _check_options(resolved.record, info)
+    opened = resolved.opened()
+    checkpoint = reading.of_arrays(opened.path, opened.arrays()) if opened else reading.read(resolved.fetched())
+    loading = _Loading(model, checkpoint, family(registry.variant(variant).family), resolved.record, info)
+    return loading.run(head, input_channels, by_order)
 
 
 def _check_options(record: WeightsRecord | None, info: BuildInfo | None) -> None:
@@ -157,136 +103,120 @@ def _check_options(record: WeightsRecord | None, info: BuildInfo | None) -> None
             )
 
 
-def _fit_and_set(
-    model: keras.Model,
-    layers: list[Layer],
-    checkpoint: Checkpoint,
-    mapping: ModuleType | None,
-    record: WeightsRecord | None,
-    info: BuildInfo | None,
-    head: str | None,
-    input_channels: str | None,
-    by_order: bool,
-) -> Loaded:
-    from kerascnn.weights import conversion
+@dataclass(frozen=True)
+class _Loading:
+    model: keras.Model
+    checkpoint: Checkpoint
+    family: Family
+    record: WeightsRecord | None
+    info: BuildInfo | None
 
-    own = [layer.name for layer in layers]
-    candidates = conversion.namings(mapping, checkpoint.layout)
-    if record and record.format == "kdc":
-        candidates = {"own": candidates["own"]}
-    if record and record.format == "keras" and "keras_applications" in candidates:
-        # Where names are equal, only this says that the file's normalisations have Keras's epsilon.
-        candidates = {"keras_applications": candidates["keras_applications"]}
-    if by_order:
-        candidates = {"order": _ordered(checkpoint, own, model)}
-    naming = conversion.best_naming(checkpoint, own, candidates)
-    if naming is None:
-        raise WeightsError(
-            f"{checkpoint.path} holds no layer of the model {model.name!r} under any known naming "
-            f"({', '.join(candidates) or 'none for such files'}); it has {_some(list(checkpoint.layers))}. "
-            "Nothing was loaded."
+    def run(self, head: str | None, input_channels: str | None, by_order: bool) -> Loaded:
+        from kerascnn.weights.fitting import Matching, fit
+
+        layers = self._own_layers()
+        own = [layer.name for layer in layers]
+        candidates = {"order": self._ordered(own)} if by_order else self._candidates()
+        naming = self._naming(own, candidates)
+        new = self._last_layers() if head == "new" else ()
+        matching = Matching(
+            names=candidates[naming](own),
+            epsilon=self.family.epsilon(naming, self.checkpoint.layout),
+            kept=new,
+            may_be_left=self._may_be_left(naming, candidates[naming], own),
+            adapt_stem=input_channels == "adapt",
         )
-    if record is None:
-        _check_usual_options(mapping, naming, info, checkpoint.path)
-    lacking = [name for name in _constant(mapping, "HEAD", HEAD) if name not in own]
-    may_be_left = [f"{prefix}." for prefix in candidates[naming](lacking).values() if prefix]
-    new = _last_layers(model) if head == "new" else ()
-    fitted = conversion.fit(
-        model,
-        layers,
-        checkpoint,
-        candidates[naming](own),
-        epsilon=_constant(mapping, "EPSILON", {}).get(
-            naming, conversion.TORCH_EPSILON if checkpoint.layout == "torch" else None
-        ),
-        skip=new,
-        may_be_left=[*may_be_left, *_constant(mapping, "LEFT_OUT", {}).get(naming, ())],
-        adapt_stem=input_channels == "adapt",
-    )
-    _raise_misfit(fitted, checkpoint.path, model, new)
-    by_name = {layer.name: layer for layer in layers}
-    for name, arrays in fitted.arrays.items():
-        by_name[name].set_weights(arrays)
-    if new:
-        logger.warning("%s: the head (%s) is new, it keeps its random weights: train it.", model.name, ", ".join(new))
-    return Loaded(checkpoint.path, naming, len(fitted.arrays), tuple(new), tuple(fitted.adaptable))
+        fitted = fit(self.model, layers, self.checkpoint, matching)
+        self._refuse_misfit(fitted, new)
+        give_values()  # only now, when the sizes are known to be those of the file
+        by_name = {layer.name: layer for layer in layers}
+        for name, arrays in fitted.arrays.items():
+            by_name[name].set_weights(arrays)
+        if new:
+            names = ", ".join(new)
+            logger.warning("%s: the head (%s) is new, it keeps its random weights: train it.", self.model.name, names)
+        return Loaded(self.checkpoint.path, naming, len(fitted.arrays), new, tuple(fitted.adaptable))
 
+    def _own_layers(self) -> list[Layer]:
+        preceding = self.info.preceding if self.info else ()
+        return [layer for layer in self.model.layers if layer.weights and layer.name not in preceding]
 
-def _raise_misfit(fitted: Any, path: Path, model: keras.Model, new: Sequence[str]) -> None:
-    broken = [name for name, arrays in fitted.arrays.items() if not all(np.isfinite(a).all() for a in arrays)]
-    adaptable = any(name not in fitted.arrays for name in fitted.adaptable)
-    reasons = {
-        "missing": fitted.missing,
-        "unexpected": fitted.unexpected,
-        "of the wrong shape": fitted.misshapen,
-        "not finite": broken,
-    }
-    if not any(reasons.values()):
-        return
-    found = "; ".join(f"{len(names)} {reason}: {_some(names)}" for reason, names in reasons.items() if names)
-    hints = []
-    if adaptable:
-        hints.append(' input_channels="adapt" adapts RGB weights to other input channels.')
-    last = _last_layers(model)
-    wrong = [*fitted.missing, *fitted.misshapen, *broken]
-    if not new and wrong and not fitted.unexpected and all(any(name in w for name in last) for w in wrong):
-        hints.append(' head="new" leaves the last layer untrained, for other classes; include_top=False leaves it out.')
-    raise WeightsError(f"{path} does not fit the model {model.name!r}: {found}. Nothing was loaded.{''.join(hints)}")
+    def _candidates(self) -> Mapping[str, Naming]:
+        candidates = self.family.candidates(self.checkpoint.layout)
+        if self.record and self.record.format == "kdc":
+            return {"own": candidates["own"]}
+        if self.record and self.record.format == "keras" and "keras_applications" in candidates:
+            # Where names are equal, only this says that the file's normalizations have Keras's epsilon.
+            return {"keras_applications": candidates["keras_applications"]}
+        return candidates
+
+    def _ordered(self, own: Sequence[str]) -> Naming:
+        found = list(self.checkpoint.layers)
+        if self.checkpoint.layout != "keras" or len(found) != len(own):
+            raise WeightsError(
+                f"by_order takes a Keras file with as many layers with weights as the model {self.model.name!r} has, "
+                f"{len(own)}; {self.checkpoint.path} has {len(found)}. Nothing was loaded."
+            )
+        pairs = dict(zip(own, found, strict=True))
+        return lambda layers: {layer: pairs[layer] for layer in layers if layer in pairs}
+
+    def _naming(self, own: Sequence[str], candidates: Mapping[str, Naming]) -> str:
+        naming = best_naming(self.checkpoint, own, candidates)
+        if naming is None:
+            raise WeightsError(
+                f"{self.checkpoint.path} holds no layer of the model {self.model.name!r} under any known naming "
+                f"({', '.join(candidates) or 'none for such files'}); it has {_some(list(self.checkpoint.layers))}. "
+                "Nothing was loaded."
+            )
+        if self.record is None:
+            self._check_usual_options(naming)
+        return naming
+
+    def _check_usual_options(self, naming: str) -> None:
+        """Refuse a file of one's own whose naming tells that it was trained in another form than the model's."""
+        for option, usual in self.family.options.get(naming, {}).items():
+            built = self.info.options.get(option, usual) if self.info and option not in self.info.given else usual
+            if built != usual:
+                raise WeightsError(
+                    f"{self.checkpoint.path} follows the naming of {naming}, whose networks have {option}={usual!r}; "
+                    f"the model was built with {option}={built!r}. Give {option}={usual!r} to the builder, or "
+                    f"{option}={built!r} if the weights were trained so. Nothing was loaded."
+                )
+
+    def _may_be_left(self, naming: str, names: Naming, own: Sequence[str]) -> list[str]:
+        """Return the prefixes of what the model need not use: a head that it was built without, and auxiliary ones."""
+        if self.record and self.record.options.get("include_top", True) is False:
+            return []
+        lacking = [layer for layer in self.family.head if layer not in own]
+        return [*(f"{prefix}." for prefix in names(lacking).values() if prefix), *self.family.left_out.get(naming, ())]
+
+    def _last_layers(self) -> tuple[str, ...]:
+        from kerascnn.surgery.heads import last_layers
+
+        return tuple(dict.fromkeys(layer.name for layer in last_layers(self.model)))
+
+    def _refuse_misfit(self, fitted: Fit, new: Sequence[str]) -> None:
+        broken = [name for name, arrays in fitted.arrays.items() if not all(np.isfinite(a).all() for a in arrays)]
+        reasons = {
+            "missing": fitted.missing,
+            "unexpected": fitted.unexpected,
+            "of the wrong shape": fitted.misshapen,
+            "not finite": broken,
+        }
+        if not any(reasons.values()):
+            return
+        listed = "; ".join(f"{len(names)} {reason}: {_some(names)}" for reason, names in reasons.items() if names)
+        hint = ""
+        if any(name not in fitted.arrays for name in fitted.adaptable):
+            hint += ' input_channels="adapt" adapts RGB weights to other input channels.'
+        last, wrong = self._last_layers(), [*fitted.missing, *fitted.misshapen, *broken]
+        if not new and wrong and not fitted.unexpected and all(any(name in w for name in last) for w in wrong):
+            hint += ' head="new" leaves the last layer untrained, for other classes; include_top=False leaves it out.'
+        raise WeightsError(
+            f"{self.checkpoint.path} does not fit the model {self.model.name!r}: {listed}. Nothing was loaded.{hint}"
+        )
 
 
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
-
-
-def _constant(mapping: ModuleType | None, name: str, default: Any) -> Any:
-    return getattr(mapping, name, default)
-
-
-def _check_usual_options(mapping: ModuleType | None, naming: str, info: BuildInfo | None, path: Path) -> None:
-    """Refuse a file of one's own whose naming tells that it was trained in another form than the model's."""
-    for option, usual in _constant(mapping, "OPTIONS", {}).get(naming, {}).items():
-        if info and option not in info.given and info.options.get(option, usual) != usual:
-            raise WeightsError(
-                f"{path} follows the naming of {naming}, whose networks have {option}={usual!r}; the model was built "
-                f"with {option}={info.options[option]!r}. Give {option}={usual!r} to the builder, or "
-                f"{option}={info.options[option]!r} if the weights were trained so. Nothing was loaded."
-            )
-
-
-def _last_layers(model: keras.Model) -> tuple[str, ...]:
-    """The last layer with weights before each output."""
-    from kerascnn.surgery.heads import last_layers
-
-    return tuple(dict.fromkeys(layer.name for layer in last_layers(model)))
-
-
-def _ordered(checkpoint: Checkpoint, own: Sequence[str], model: keras.Model) -> Any:
-    if checkpoint.layout != "keras" or len(checkpoint.layers) != len(own):
-        raise WeightsError(
-            f"by_order takes a Keras file with as many layers with weights as the model {model.name!r} has, "
-            f"{len(own)}; {checkpoint.path} has {len(checkpoint.layers)}. Nothing was loaded."
-        )
-    pairs = dict(zip(own, checkpoint.layers, strict=True))
-    return lambda layers: {layer: pairs[layer] for layer in layers if layer in pairs}
-
-
-def _read_deep_compression(path: Path) -> Checkpoint:
-    """Kernels (height, width, inputs, outputs) and biases by our own layer names."""
-    from kerascnn.applications.squeezenet import FIRES
-    from kerascnn.weights.deep_compression import decode
-
-    shapes = {"conv1": (96, 3, 7, 7)}
-    inputs = 96
-    for fire, (squeeze, expand) in FIRES.items():
-        shapes[f"fire{fire}_squeeze1x1"] = (squeeze, inputs, 1, 1)
-        shapes[f"fire{fire}_expand1x1"] = (expand, squeeze, 1, 1)
-        shapes[f"fire{fire}_expand3x3"] = (expand, squeeze, 3, 3)
-        inputs = 2 * expand
-    shapes["conv10"] = (1000, inputs, 1, 1)
-    decoded = decode(path.read_bytes(), list(shapes.values()), str(path))
-    layers = {
-        name: {"kernel": kernel.transpose(2, 3, 1, 0), "bias": bias}
-        for name, (kernel, bias) in zip(shapes, decoded, strict=True)
-    }
-    return Checkpoint(path, "keras", layers)

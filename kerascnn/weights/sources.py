@@ -25,42 +25,47 @@ class WeightsError(ValueError):
 
 
 class WeightsUnavailable(OSError):
-    """Published weights are neither in the cache nor to be had from their address."""
+    """Published weights are not in the cache, and their address does not give them."""
 
 
 def list_weights(variant: str = "*") -> list[WeightsRecord]:
-    """The published weights of the variants that match a name or pattern.
+    """Return the published weights of the variants that match a name or pattern.
 
     Raises:
-        ValueError: no variant has that name.
+        ValueError: No variant has that name.
     """
     names = registry.list_models(variant) or [registry.variant(variant).name]
     return [record for name in names for record in registry.variant(name).weights]
 
 
 def cache_folder() -> Path:
-    """Where fetched weights are kept: `weights/` in KERASCNN_HOME, which is ~/.cache/kerascnn where it is not set."""
+    """Return where fetched weights are kept: `weights/` in KERASCNN_HOME, which is ~/.cache/kerascnn by default."""
     home = os.environ.get("KERASCNN_HOME")
     return (Path(home) if home else Path.home() / ".cache" / "kerascnn").expanduser() / "weights"
 
 
 def location(record: WeightsRecord) -> Path:
-    """Where the file of published weights is, or will be once it was fetched."""
+    """Return where the file of published weights is, or will be once it was fetched."""
     if record.packaged:
         return Path(__file__).parents[1] / "data" / "weights" / record.file
     return cache_folder() / record.file
 
 
-def fetch(record: WeightsRecord) -> Path:
-    """The verified file of published weights, from the package or the cache, or fetched with Keras's download helper.
+def fetch(record: WeightsRecord, *, verify: bool = True) -> Path:
+    """Return the verified file of published weights, from the package or the cache, or else fetch it.
+
+    Args:
+        record: Of the weights.
+        verify: Check a file that is there already; leave that to the caller otherwise.
 
     Raises:
-        WeightsUnavailable: it is not in the cache and could not be fetched.
-        WeightsError: the file in the cache, or what was fetched, is not the published one.
+        WeightsUnavailable: It is not in the cache and could not be fetched.
+        WeightsError: The file in the cache, or what was fetched, is not the published one.
     """
     target = location(record)
     if target.exists():
-        check(target, record)
+        if verify:
+            check(target, record)
         return target
     if record.packaged:
         raise WeightsUnavailable(f"{target}, which comes with kerascnn, is not there. Install kerascnn again.")
@@ -114,33 +119,38 @@ def _timeout(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def check(path: Path, record: WeightsRecord) -> None:
+def check(path: Path, record: WeightsRecord, known: str | None = None) -> None:
     """Refuse a file that is not the published one: by SHA-256 (or its published first digits), MD5 or size.
 
+    Args:
+        path: Of the file.
+        record: Of the published weights.
+        known: The file's SHA-256 where it was computed before.
+
     Raises:
-        WeightsError: one of them differs.
+        WeightsError: One of them differs.
     """
     size = path.stat().st_size
-    digest = _digest(path, record)
+    digest = ("SHA-256", known, record.sha256) if known and record.sha256 else _digest(path, record)
     if digest is None and record.bytes in (None, size):
         return  # nothing is published to check against; reading the file shows whether it is complete
-    kind, found, published = digest or ("size", str(size), str(record.bytes))
-    if not found.startswith(published):
+    kind, own, published = digest or ("size", str(size), str(record.bytes))
+    if not own.startswith(published):
         state = f"has {size:,} bytes instead of {record.bytes:,}" if record.bytes not in (None, size) else "was altered"
         raise WeightsError(
-            f"{path} is not the published file of {record.full_name!r}: it {state} ({kind} {found}, published "
+            f"{path} is not the published file of {record.full_name!r}: it {state} ({kind} {own}, published "
             f"{published}). Delete it and fetch it again from {record.url}."
         )
 
 
 def matches(path: Path, record: WeightsRecord) -> bool:
-    """True where a file is the published one by its SHA-256 or MD5."""
+    """Return whether a file is the published one by its SHA-256 or MD5."""
     digest = _digest(path, record)
     return digest is not None and digest[1].startswith(digest[2])
 
 
 def _digest(path: Path, record: WeightsRecord) -> tuple[str, str, str] | None:
-    """Kind, the file's digest, the published one."""
+    """Return the kind, the file's digest, and the published one."""
     if record.sha256:
         return "SHA-256", sha256(path), record.sha256
     if record.md5:
@@ -150,6 +160,6 @@ def _digest(path: Path, record: WeightsRecord) -> tuple[str, str, str] | None:
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """Return the hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -50,6 +50,7 @@ print([name for name in {heavy!r} if name in sys.modules])
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
 
+@pytest.mark.smoke
 def test_list(call):
     code, printed = call("list")
     assert code == 0

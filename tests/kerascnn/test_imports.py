@@ -53,3 +53,10 @@ def test_saved_models_load_after_importing_the_package(tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=with_path())
     code = "import keras, kerascnn; keras.saving.load_model('m.keras')"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=with_path())
+
+
+def test_dir_lists_the_public_names_alone():
+    import kerascnn
+
+    assert {name for name in dir(kerascnn) if not name.startswith("__")} == set(kerascnn.__all__)
+    assert all(hasattr(kerascnn, name) for name in kerascnn.__all__)

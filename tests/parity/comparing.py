@@ -90,7 +90,7 @@ def count_macs(model: Any, side: int) -> int:
 def naming_of(reference: Reference) -> Any:
     """The function of the family's mapping."""
     family = variant(reference.variant).family
-    return getattr(importlib.import_module(f"kerascnn.weights.mappings.{family}"), reference.naming)
+    return getattr(importlib.import_module(f"kerascnn.weights.naming.{family}"), reference.naming)
 
 
 def compare(reference: Reference, folder: Path, *, write_golden: bool = False) -> Row:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kerascnn.weights.conversion import following_normalization
+from kerascnn.weights.fitting import following_normalization
 
 
 def values(key: str, shape: Sequence[int]) -> np.ndarray:

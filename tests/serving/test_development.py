@@ -225,6 +225,7 @@ def test_batching_files_are_the_servers(tmp_path: Path) -> None:
 # --- photos, and the graph ---
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 def test_all_paths_agree(photo_server: Any, scheme: str) -> None:
     """Floats, pixels and files of the same photo are the same answer, over both interfaces."""

@@ -59,6 +59,7 @@ WHOLE = pytest.mark.parametrize(("format", "precision"), ARTIFACTS)
 EVERY_FORMAT = pytest.mark.parametrize("format", FORMATS)
 
 
+@pytest.mark.smoke
 @WHOLE
 def test_healthy_artifacts_pass(tmp_path, reference, format, precision):
     parity = check(write(network(), format, precision, tmp_path / "a"), format, precision, reference, real_images=True)

@@ -201,6 +201,7 @@ def test_tracing_leaves_keras_as_it_was() -> None:
     assert tensorflow_convolutions().tf.function is tf.function
 
 
+@pytest.mark.smoke
 def test_saved_model(case: Case, tmp_path: Path) -> None:
     """A server needs the signature, variables rather than constants, and any batch size."""
     folder = tmp_path / "saved_model" / "1"
@@ -215,6 +216,7 @@ def test_saved_model(case: Case, tmp_path: Path) -> None:
         assert relative_error(outputs["probabilities"].numpy(), case.expected[:count]) < 1e-5
 
 
+@pytest.mark.smoke
 def test_onnx(case: Case, tmp_path: Path) -> None:
     """Names, an open batch, standard operations, one layout change, and the right numbers."""
     import onnx
@@ -341,6 +343,7 @@ def test_int16_activations_keep_the_probabilities_of_many_classes(tmp_path: Path
     np.testing.assert_allclose(outputs[:, 0], np.asarray(model(images))[:, 0], atol=2e-3)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("precision", "tolerance"),
     [("float32", 1e-5), ("float16", 1e-2), ("dynamic", 5e-2), ("int8", 0.1), ("int8-io", 0.1), ("int16x8", 5e-2)],

@@ -28,6 +28,7 @@ def small():
     return keras.Model(image, layers.Dense(10, activation="softmax", name="classes")(x), name="small")
 
 
+@pytest.mark.smoke
 def test_layers_by_hand():
     table = profile(small())
     stem, norm, first, classes = (table[name] for name in ("stem", "norm", "first", "classes"))

@@ -1,45 +1,50 @@
-"""TensorFlow and JAX give the same output from the same weights, and both can train every kind of network."""
+"""Every backend of Keras gives the same logits from the same weights, and trains every kind of layer.
 
-import os
-import subprocess
-import sys
+The default run takes a few networks that hold, together, every kind of layer; `-m slow` all others.
+"""
+
+import importlib.util
 
 import keras
 import numpy as np
 import pytest
 
-import kerascnn
+from tests.kerascnn.applications.test_variants import FAMILIES, images, relative_error, seeded, small
+from tests.processes import start
 
-# every kind of layer: batch norm, groups and LRN, flattening, global pooling, bypass
-NETWORKS = {
-    "squeezenet": {"input_shape": (48, 48, 3), "bypass": "complex"},
-    "resnet18": {"input_shape": (32, 32, 3)},
-    "resnet50": {"input_shape": (32, 32, 3), "stride_in_1x1": False},
-    "alexnet": {"input_shape": (67, 67, 3)},
-    "alexnet_owt": {"input_shape": (80, 80, 3)},
-    "vgg11": {"input_shape": (32, 32, 3)},
-}
+TRAINED = ["lenet5_1998", "squeezenet", "resnet20_cifar"]  # the layers of 1998; joins; normalization and sums
+QUICK = [*TRAINED, "alexnet", "seresnet18"]  # groups and LRN; squeeze and excitation
 
-JAX = """
+BACKENDS = ("jax", "torch")
+SCRIPT = """
 import sys
-import numpy as np
 import keras
-import kerascnn
-from tests.kerascnn.applications.test_backends import NETWORKS, one_step
-assert keras.backend.backend() == "jax"
-arrays = np.load(sys.argv[1])
-results = {}
-for name, options in NETWORKS.items():
-    model = kerascnn.create_model(name, classes=5, classifier_activation=None, **options)
-    model.set_weights([arrays[f"{name}/{i}"] for i in range(len(model.weights))])
-    results[name] = np.asarray(model(arrays[f"{name}/x"], training=False))
-    one_step(model, arrays[f"{name}/x"])
-np.savez(sys.argv[2], **results)
+import numpy as np
+from kerascnn.building import blocks, head
+# Seeded weights follow, and JAX compiles random numbers anew for each shape.
+blocks.INITIALIZER = head.INITIALIZER = "zeros"
+from tests.kerascnn.applications.test_backends import logits
+assert keras.backend.backend() == sys.argv[1]
+_, file, trained, *names = sys.argv[1:]
+np.savez(file, **{name: logits(name, trained=name in trained.split()) for name in names})
 """
 
 
-def one_step(model, x):
-    """One step of SGD on two labels; every trained weight must change, by a finite amount."""
+def logits(name, trained=False):
+    """Of seeded weights, under the present backend; afterwards, train a step."""
+    model = seeded(small(name))
+    x = images(model)
+    # Called layer by layer, JAX would compile each operation for each shape; the others need no compilation.
+    result = model.predict_on_batch(x) if keras.backend.backend() == "jax" else model(x, training=False)
+    result = keras.ops.convert_to_numpy(result)
+    if trained:
+        train_one_step(model, x)
+    keras.backend.clear_session()
+    return result
+
+
+def train_one_step(model, x):
+    """Take one step of SGD on two labels; every trained weight must change, by a finite amount."""
     before = [np.array(weight) for weight in model.trainable_weights]
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     # A large rate, so that a small gradient still moves a weight by more than float32 rounds away.
@@ -51,29 +56,32 @@ def one_step(model, x):
         assert (new != old).any(), weight.path
 
 
-def test_same_output_and_one_training_step(tmp_path):
-    arrays, expected = {}, {}
-    random = np.random.default_rng(0)
-    for name, options in NETWORKS.items():
-        model = kerascnn.create_model(name, classes=5, classifier_activation=None, **options)
-        for weight in model.weights:
-            # Moving statistics and biases that are not 0 and 1, so that a wrong order shows.
-            if weight.name in ("moving_variance", "gamma"):
-                weight.assign(random.uniform(0.5, 1.5, weight.shape))
-            elif weight.name in ("moving_mean", "beta", "bias"):
-                weight.assign(random.normal(0, 0.1, weight.shape))
-        x = random.normal(size=(2, *options["input_shape"])).astype("float32")
-        arrays |= {f"{name}/{i}": np.array(weight) for i, weight in enumerate(model.weights)} | {f"{name}/x": x}
-        expected[name] = np.asarray(model(x, training=False))
-        one_step(model, x)
-        keras.backend.clear_session()
-    np.savez(tmp_path / "weights.npz", **arrays)
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", JAX, str(tmp_path / "weights.npz"), str(tmp_path / "results.npz")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        pytest.fail(done.stderr[-3000:])
-    found = np.load(tmp_path / "results.npz")
-    for name, logits in expected.items():
-        error = np.abs(found[name] - logits).max() / np.abs(logits).max()
-        assert error <= 1e-4, (name, error)
+@pytest.mark.parametrize(
+    ("names", "trained"),
+    [
+        pytest.param(QUICK, TRAINED, id="quick"),
+        *(pytest.param(names, names[:1], id=family, marks=pytest.mark.slow) for family, names in FAMILIES.items()),
+    ],
+)
+def test_other_backends_give_the_same_logits(names, trained, tmp_path):
+    installed = [backend for backend in BACKENDS if importlib.util.find_spec(backend)]
+    if not installed:
+        pytest.skip(f"none of {', '.join(BACKENDS)} is installed")
+    arguments = {backend: [backend, tmp_path / f"{backend}.npz", " ".join(trained), *names] for backend in installed}
+    processes = {
+        backend: start(
+            *("-c", SCRIPT, *arguments[backend]),
+            KERAS_BACKEND=backend,
+            XLA_FLAGS="--xla_backend_optimization_level=0",  # compiles in a third of the time
+        )
+        for backend in installed
+    }
+    expected = {name: logits(name) for name in names}
+    errors = {}
+    for backend, process in processes.items():
+        _, messages = process.communicate()
+        assert process.returncode == 0, f"{backend}: {messages[-3000:]}"
+        found = np.load(tmp_path / f"{backend}.npz")
+        errors |= {(backend, name): relative_error(found[name], expected[name]) for name in names}
+    print("backends", {key: float(value) for key, value in errors.items()})
+    assert max(errors.values()) <= 1e-4, errors

@@ -11,7 +11,7 @@ import pytest
 import kerascnn
 from kerascnn import applications
 from kerascnn.keras_graph import producer
-from kerascnn.layers.normalization import ChannelPadding
+from kerascnn.layers import ChannelPadding
 from kerascnn.registry import variants
 from tests.networks import structure
 
@@ -202,7 +202,7 @@ def test_resnet18_without_projections_has_the_plain_networks_weights():
     ],
 )
 def test_each_layer_has_a_name_of_its_own_in_pytorchcv(name, options, expected):
-    mapping = importlib.import_module(f"kerascnn.weights.mappings.{kerascnn.variant(name).family}")
+    mapping = importlib.import_module(f"kerascnn.weights.naming.{kerascnn.variant(name).family}")
     layers = [layer.name for layer in structure(name, **options).layers if layer.weights]
     names = mapping.pytorchcv(layers)
     assert set(names) == set(layers)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from kerascnn import applications
-from kerascnn.layers.drop_path import FractalJoin, GlobalDropPath, single_column
+from kerascnn.layers.drop_path import FractalJoin, GlobalDropPath
+from kerascnn.surgery.parts import single_column
 
 
 @pytest.fixture(autouse=True)

@@ -31,7 +31,7 @@ def test_output_is_the_references(path: Path, tmp_path: Path) -> None:
     facts = golden.read(path)
     side = facts["side"]
     model = create_model(facts["variant"], input_shape=(side, side, 3), classifier_activation=None, **facts["options"])
-    mapping = importlib.import_module(f"kerascnn.weights.mappings.{variant(facts['variant']).family}")
+    mapping = importlib.import_module(f"kerascnn.weights.naming.{variant(facts['variant']).family}")
     names = getattr(mapping, facts["naming"])([layer.name for layer in model.layers if layer.weights])
     shapes = seeding.shapes(model, names, conv_biases=facts["conv_biases"])
     save_file(seeding.state_dict(shapes), tmp_path / "seeded.safetensors")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from keras import layers
 
-from kerascnn.layers.normalization import LocalResponseNormalization
+from kerascnn.layers import LocalResponseNormalization
 from tests.networks import structure
 
 onnx = pytest.importorskip("onnx", reason="the ONNX zoo's graphs come with the onnx package")

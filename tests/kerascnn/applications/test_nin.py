@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from kerascnn import applications, weights
 from kerascnn.data import CIFAR10_CLASSES
 from kerascnn.weights import WeightsError
-from kerascnn.weights.mappings import nin
+from kerascnn.weights.naming import nin
 from tests.parity import seeding
 
 

@@ -206,7 +206,7 @@ def test_vgg_bn_keeps_the_biases():
     ],
 )
 def test_each_layer_has_a_name_of_its_own_in_other_packages(name, options, naming, expected):
-    module = importlib.import_module(f"kerascnn.weights.mappings.{kerascnn.variant(name).family}")
+    module = importlib.import_module(f"kerascnn.weights.naming.{kerascnn.variant(name).family}")
     layers = [layer.name for layer in build(name, **options).layers if layer.weights] + ["predictions"]
     names = getattr(module, naming)(layers)
     assert set(names) == set(layers)

@@ -17,9 +17,9 @@ from kerascnn import applications, weights
 from kerascnn.build_info import build_info
 from kerascnn.data import CIFAR10_CLASSES
 from kerascnn.keras_graph import deep_graphs
-from kerascnn.layers.normalization import ChannelPadding
+from kerascnn.layers import ChannelPadding
 from kerascnn.weights import WeightsError
-from kerascnn.weights.mappings import resnet_cifar
+from kerascnn.weights.naming import resnet_cifar
 from tests.parity import seeding
 
 

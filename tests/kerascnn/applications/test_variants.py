@@ -1,12 +1,8 @@
-"""What every variant must be able to do: train, be saved and copied, run in float16 and on every backend of Keras.
+"""What every variant must be able to do: train, be saved and copied, run in float16, and give feature maps.
 
 The default run takes the smallest variant of each family where that is cheap, `-m slow` all others.
 """
 
-import importlib.util
-import os
-import subprocess
-import sys
 import zlib
 
 import keras
@@ -16,8 +12,7 @@ import pytest
 import kerascnn
 from kerascnn.keras_graph import deep_graphs
 from kerascnn.registry import variants
-from kerascnn.weights.conversion import following_normalization
-from tests import ROOT
+from kerascnn.weights.fitting import following_normalization
 from tests.parity.seeding import values
 
 FAMILIES: dict[str, list[str]] = {}
@@ -27,7 +22,6 @@ for _row in sorted(variants().values(), key=lambda row: row.parameters):
 COSTLY_FAMILIES = {"wide_resnet", "resnext", "inception_v4", "inception_resnet", "plain"}
 COSTLY_FAMILIES |= {"resnet_v2_cifar", "resnext_cifar", "densenet_cifar", "stochastic_depth", "fractalnet"}
 QUICK = [names[0] for family, names in FAMILIES.items() if family not in COSTLY_FAMILIES]
-OTHERS = {family: [name for name in names if name not in QUICK] for family, names in FAMILIES.items()}
 
 # The last unit of Inception-ResNet v2 is not rectified, so its bias too goes unchanged into a batch normalisation.
 REDUNDANT_BIASES = {"inception_resnet_v2": {"block8_10_conv/bias"}}
@@ -146,58 +140,3 @@ def test_feature_maps(model):
         assert array.ndim == 4, stage
         assert np.isfinite(array).all(), stage
         assert array.std() > 0, stage
-
-
-BACKENDS = ("jax", "torch")
-LOGITS = """
-import sys
-import keras
-import numpy as np
-from kerascnn.building import blocks
-blocks.INITIALIZER = "zeros"  # seeded weights follow, and JAX compiles random numbers anew for each shape
-from tests.kerascnn.applications.test_variants import logits
-assert keras.backend.backend() == sys.argv[1]
-np.savez(sys.argv[2], **{name: logits(name) for name in sys.argv[3:]})
-"""
-
-
-def logits(name):
-    """Of seeded weights, under the present backend."""
-    model = seeded(small(name))
-    x = images(model)
-    # Called layer by layer, JAX would compile each operation for each shape; the others need no compilation.
-    result = model.predict_on_batch(x) if keras.backend.backend() == "jax" else model(x, training=False)
-    keras.backend.clear_session()
-    return keras.ops.convert_to_numpy(result)
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        pytest.param(QUICK, id="quick"),
-        *(pytest.param(names, id=family, marks=pytest.mark.slow) for family, names in OTHERS.items() if names),
-    ],
-)
-def test_other_backends_give_the_same_logits(names, tmp_path):
-    installed = [backend for backend in BACKENDS if importlib.util.find_spec(backend)]
-    if not installed:
-        pytest.skip(f"none of {', '.join(BACKENDS)} is installed")
-    processes = {}
-    for backend in installed:
-        environment = {
-            **os.environ,
-            "KERAS_BACKEND": backend,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiles in a third of the time
-        }
-        command = [sys.executable, "-c", LOGITS, backend, str(tmp_path / f"{backend}.npz"), *names]
-        processes[backend] = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    expected = {name: logits(name) for name in names}
-    errors = {}
-    for backend, process in processes.items():
-        _, messages = process.communicate()
-        assert process.returncode == 0, f"{backend}: {messages[-3000:]}"
-        found = np.load(tmp_path / f"{backend}.npz")
-        errors |= {(backend, name): relative_error(found[name], expected[name]) for name in names}
-    print("backends", {key: float(value) for key, value in errors.items()})
-    assert max(errors.values()) <= 1e-4, errors

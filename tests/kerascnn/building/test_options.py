@@ -21,6 +21,7 @@ def images(shape, count=2, seed=0):
     return np.random.default_rng(seed).normal(size=(count, *shape)).astype("float32")
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", TYPICAL)
 def test_classes_and_activation(name):
     model = kerascnn.create_model(name, input_shape=small(name), classes=7)

@@ -43,6 +43,7 @@ def test_keras_applications(name: str) -> None:
     np.testing.assert_allclose(kerascnn.preprocess_input(images, f"{name}/keras"), expected, rtol=1e-6, atol=1e-5)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
 def test_keras_load_img(interpolation: Any, tmp_path: Any) -> None:
     """Resizing the whole photo is what keras.utils.load_img does."""

@@ -78,9 +78,9 @@ def test_files_that_are_no_data(refused, tmp_path):
     (tmp_path / "folder.npz").mkdir()
     assert "is not a readable .npz" in refused(2, "--data", tmp_path / "folder.npz")
     (tmp_path / "text.txt").write_text("no photos")
-    assert "is no folder of photos, no zip and no .npz" in refused(2, "--data", tmp_path / "text.txt")
+    assert "is neither a folder nor a zip" in refused(2, "--data", tmp_path / "text.txt")
     (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 cut short")
-    assert "is no folder of photos, no zip and no .npz" in refused(2, "--data", tmp_path / "broken.zip")
+    assert "is neither a folder nor a zip" in refused(2, "--data", tmp_path / "broken.zip")
     assert "There is no" in refused(2, "--data", npz(tmp_path), "--validation", tmp_path / "nowhere")
 
 

@@ -88,6 +88,7 @@ def test_time_that_is_over_ends_a_run_in_good_order(digits, tmp_path):
     assert [row["epoch"] for row in whole.history] == [0, 1, 2]
 
 
+@pytest.mark.smoke
 def test_a_finished_run_is_not_trained_again(digits, tmp_path):
     run = Run("lenet5", changed(RECIPE, epochs=1), digits, tmp_path)
     first = train(run)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import struct
+import sys
 import time
 import tracemalloc
 import zlib
@@ -23,7 +24,9 @@ from kerascnn.build_info import build_info
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.registry import variant
 from kerascnn.weights import WeightsError, container, load
-from kerascnn.weights.container import DIGEST, Header
+from kerascnn.weights.container import Header
+from kerascnn.weights.container.coding import DIGEST
+from kerascnn.weights.sources import location
 
 Arrays = dict[str, np.ndarray]
 
@@ -198,6 +201,43 @@ def test_a_file_says_by_itself_what_it_is(small: keras.Model, file: Path) -> Non
     assert build_info(read).preprocessing == Preprocessing(std=(2.0,))
     assert build_info(read).weights.labels == ("cat", "dog", "Köter")
     assert container.describe(read) == container.read_header(file)
+
+
+@pytest.fixture
+def opened() -> Iterator[list[str]]:
+    """The paths of the files that are opened while the test runs."""
+    paths: list[str] = []
+    recording = [True]
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:  # a hook stays until the process ends
+        if event == "open" and recording:
+            paths.append(str(arguments[0]))
+
+    sys.addaudithook(note)
+    yield paths
+    recording.clear()
+
+
+@pytest.mark.parametrize("packaged", [False, True])
+def test_a_file_is_read_once_and_one_network_is_built(
+    packaged: bool, file: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = next(record for record in variant("resnet20_cifar").weights if record.packaged)
+    path = location(record) if packaged else file
+    assert path.suffix == ".kdc"
+    convolutions: list[str] = []
+    made = keras.layers.Conv2D.__init__
+
+    def count(self: keras.layers.Conv2D, *args: Any, **kwargs: Any) -> None:
+        made(self, *args, **kwargs)
+        convolutions.append(self.name)
+
+    monkeypatch.setattr(keras.layers.Conv2D, "__init__", count)
+    opened.clear()
+    model = kerascnn.create_model("resnet20_cifar", weights=record.name if packaged else str(file))
+    assert opened.count(str(path)) == 1
+    once = [layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert sorted(convolutions) == sorted(once)
 
 
 def test_load_puts_it_into_a_model_or_leaves_that_alone(small: keras.Model, file: Path) -> None:
@@ -438,7 +478,7 @@ def test_forged_squeezenets(filled_cache: Path) -> None:
 
 def test_bounds_leave_room_for_every_variant() -> None:
     """The largest published network would be written and read: bounds on headers are for attackers."""
-    from kerascnn.weights.headers import CLASSES, SIDE
+    from kerascnn.weights.container.header import CLASSES, SIDE
 
     for name in kerascnn.list_models():
         row = variant(name)

@@ -18,10 +18,10 @@ from safetensors.numpy import save_file
 import kerascnn
 from kerascnn import applications, weights
 from kerascnn.factory import builders
-from kerascnn.weights import WeightsError, readers
-from kerascnn.weights.conversion import adapt_channels, namings
-from kerascnn.weights.loading import _mapping
-from kerascnn.weights.mappings import googlenet, squeezenet
+from kerascnn.weights import WeightsError, reading
+from kerascnn.weights.fitting import adapt_channels
+from kerascnn.weights.naming import googlenet, squeezenet
+from kerascnn.weights.naming.choosing import family
 from tests.parity import seeding
 
 SHAPE = (64, 64, 3)
@@ -79,6 +79,7 @@ def refusal(model: keras.Model, path: Path, **options: Any) -> str:
 # Keras files
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("suffix", [".weights.h5", ".h5", ".keras"])
 def test_our_own_files_round_trip(tmp_path: Path, suffix: str) -> None:
     """What a user trains and saves must come back, also into a model with another name and layers in front."""
@@ -157,7 +158,7 @@ def test_torch_checkpoints(state: Arrays, file: Path, tmp_path: Path, wrapper: s
 def test_published_checkpoint_is_read(data: Path) -> None:
     """A real file: the suffix .th, a state dict beside other entries, `module.` before every key."""
     pytest.importorskip("torch")
-    checkpoint = readers.read(data / "resnet20_cifar10.th")
+    checkpoint = reading.read(data / "resnet20_cifar10.th")
     assert checkpoint.layers["linear"]["weight"].shape == (10, 64)
     assert set(checkpoint.layers["layer3.2.bn2"]) == {"weight", "bias", "running_mean", "running_var"}
 
@@ -213,8 +214,8 @@ def test_conv_bias_and_epsilon_are_folded(tmp_path: Path) -> None:
 @pytest.mark.parametrize("theirs", [1e-5, 1e-3, 0.5])
 def test_other_epsilons_are_exact(theirs: float) -> None:
     """Also where their epsilon is so much smaller than ours that the variance would become negative."""
-    from kerascnn.weights.conversion import fit
-    from kerascnn.weights.readers import Checkpoint
+    from kerascnn.weights.fitting import Matching, fit
+    from kerascnn.weights.reading import Checkpoint
 
     inputs = keras.Input((1, 1, 8))
     layer = keras.layers.BatchNormalization(epsilon=1e-2, name="bn")
@@ -223,7 +224,7 @@ def test_other_epsilons_are_exact(theirs: float) -> None:
     gamma, beta, mean = (stream.normal(size=8).astype("float32") for _ in range(3))
     variance = np.geomspace(1e-9, 1, 8).astype("float32")
     fields = {"weight": gamma, "bias": beta, "running_mean": mean, "running_var": variance}
-    fitted = fit(model, [layer], Checkpoint(Path("x"), "torch", {"b": fields}), {"bn": "b"}, epsilon=theirs)
+    fitted = fit(model, [layer], Checkpoint(Path("x"), "torch", {"b": fields}), Matching({"bn": "b"}, theirs))
     layer.set_weights(fitted.arrays["bn"])
     x = stream.normal(size=(4, 1, 1, 8)).astype("float32")
     expected = (x - mean) / np.sqrt(variance.astype("float64") + theirs) * gamma + beta
@@ -364,7 +365,7 @@ def test_sources_table() -> None:
         assert record.preprocessing["crop"], record
         assert record.options.keys() <= inspect.signature(builders()[record.variant]).parameters.keys(), record
         if record.format in ("torch", "safetensors"):
-            assert namings(_mapping(kerascnn.variant(record.variant).family), "torch"), record
+            assert family(kerascnn.variant(record.variant).family).candidates("torch"), record
     files = [record.file for record in records]
     assert len(set(files)) == len(files), "two records would share one file of the cache"
     assert {record.name for record in weights.list_weights("resnet50")} >= {"keras", "torchvision_v1", "timm_a1"}

@@ -1,1 +1,0 @@
-"""How the layers of each family are named in the checkpoints of other packages."""

@@ -1,3 +1,0 @@
-"""OverFeat: no public weights have other layer names than ours."""
-
-HEAD = ("fc6", "fc7", "fc8", "fc9")
