@@ -35,29 +35,22 @@ class Pictures:
         return [path for path in (self.png, self.svg) if path is not None]
 
 
-def _check_picture(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+def _check_file(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse before any work a picture or page that cannot be written."""
     if path is None:
         return None
-    if path.suffix.lower() != f".{param.name}":
+    if path.suffix.lower() != f".{param.name}" and (param.name, path.suffix.lower()) != ("html", ".htm"):
         raise ValueError(f"{param.opts[0]} writes a file whose name ends in .{param.name}; it is {str(path)!r}.")
-    from kerascnn.analysis import plots
-
-    plots.check_path(path)
-    plots.figure(1, 1)  # a missing matplotlib is found now and not after the work
-    return path
-
-
-def _check_page(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
-    if path is None:
-        return None
-    from kerascnn.analysis.pages.rendering import MISSING, available
-
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"--html writes a file whose name ends in .html; it is {str(path)!r}.")
     if not path.parent.is_dir():
         raise ValueError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into.")
-    if not available():
-        raise ModuleNotFoundError(MISSING)
+    if param.name == "html":
+        from kerascnn.analysis.pages import rendering
+
+        rendering.check_installed()
+    else:
+        from kerascnn.analysis import plots
+
+        plots.figure(1, 1)  # which fails without matplotlib
     return path
 
 
@@ -90,14 +83,14 @@ def _style_options(command: Command) -> Command:
 def _picture_options(command: Command) -> Command:
     for kind in ("svg", "png"):
         text = f"Draw a {kind.upper()}."
-        command = click.option(f"--{kind}", type=_FILE, metavar="FILE", callback=_check_picture, help=text)(command)
+        command = click.option(f"--{kind}", type=_FILE, metavar="FILE", callback=_check_file, help=text)(command)
     return command
 
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _MODEL = click.argument("model", metavar="NAME|FILE.keras", callback=_check_model)
 _INPUT_SIZE = input_size_option("Input size in pixels; the network's own by default.")
-_HTML = click.option("--html", type=_FILE, metavar="FILE", callback=_check_page, help="Write a page with charts.")
+_HTML = click.option("--html", type=_FILE, metavar="FILE", callback=_check_file, help="Write a page with charts.")
 
 
 @click.command("list")

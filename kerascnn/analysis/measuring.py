@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kerascnn.files import replacing
+
 BATCH_SIZES = (1, 2, 4, 8, 16)
 RUNS = (3, 20)  # at least, at most
 SECONDS = 2.0  # after which no further run begins
@@ -73,9 +75,8 @@ def measure(name: str, batch_sizes: Sequence[int] = BATCH_SIZES) -> tuple[Measur
     if missing:
         known |= {row["batch"]: row for row in _run(name, missing)}
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".partial-{os.getpid()}")
-        partial.write_text(json.dumps(sorted(known.values(), key=lambda row: row["batch"])), encoding="utf-8")
-        partial.replace(file)
+        with replacing(file) as partial:
+            partial.write_text(json.dumps(sorted(known.values(), key=lambda row: row["batch"])), encoding="utf-8")
     return tuple(Measured(**known[size]) for size in sizes)
 
 

@@ -142,18 +142,10 @@ class Profile:
     def totals(self) -> dict[str, Any]:
         """Return the totals as plain values, for JSON."""
         return {
-            "name": self.name,
-            "dtype": self.dtype,
-            "parameters": self.parameters,
-            "untrained": self.untrained,
-            "macs": self.macs,
-            "flops_2x": self.flops("2x"),
-            "flops_lecture": self.flops("lecture"),
+            **{name: getattr(self, name) for name in ("name", "dtype", "parameters", "untrained", "macs")},
+            **{f"flops_{counting}": self.flops(counting) for counting in ("2x", "lecture")},
             "unknown": list(self.unknown),
-            "weights_kib": self.weights_kib,
-            "forward_kib": self.forward_kib,
-            "training_kib": self.training_kib,
-            "peak_kib": self.peak_kib,
+            **{f"{kind}_kib": getattr(self, f"{kind}_kib") for kind in ("weights", "forward", "training", "peak")},
             "peak_at": self.peak.at,
             "peak_optimal": self.peak.optimal,
         }

@@ -75,6 +75,7 @@ class Scorer:
         return self.network.build()
 
     def __call__(self, files: pa.Table) -> pa.Table:
+        """Score a batch of files."""
         import pyarrow as pa
 
         model, preprocessing = self.built

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from kerascnn.files import replacing
 from kerascnn.training import checkpoints, distribution
 from kerascnn.training.distribution import ALONE, Cluster
 from kerascnn.training.runs import Run
@@ -172,13 +173,11 @@ class History(keras.callbacks.CSVLogger):
         first = keeper.step // keeper.steps
         if first and path.exists():
             rows = [row for row in read_history(path) if row["epoch"] < first]
-            partial = path.with_name(f".{path.name}")
-            with partial.open("w", newline="") as file:
+            with replacing(path) as partial, partial.open("w", newline="") as file:
                 if rows:
                     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
                     writer.writeheader()
                     writer.writerows(rows)
-            partial.replace(path)
         super().__init__(str(path), append=first > 0)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from kerascnn.files import replacing
 
 if TYPE_CHECKING:
     import keras
@@ -31,15 +32,10 @@ def save(path: Path, model: keras.Model, state: dict[str, Any]) -> None:
     import keras
 
     arrays = {f"v{i}": keras.ops.convert_to_numpy(variable) for i, variable in enumerate(_variables(model))}
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_state(path: Path) -> dict[str, Any]:

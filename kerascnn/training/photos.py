@@ -1,4 +1,4 @@
-"""Photos in a folder or a zip, one folder a class."""
+"""Photos in a folder or a zip, each in a folder named after its class, and what a recipe cuts from them."""
 
 from __future__ import annotations
 
@@ -18,50 +18,49 @@ PARTS = {"train": ("train", "training"), "test": ("test", "val", "validation")}
 
 
 class Photos(PhotoFiles):
-    """Photos that each lie in a folder named after their class."""
+    """Photos, each in a folder named after its class."""
 
     @classmethod
     def find(cls, path: Path) -> Photos:
         """List the photos of a folder or zip, at any depth, in the order of their names.
 
         Raises:
-            PhotosError: There is none, or one lies in no folder.
+            PhotosError: There is none, or one is not in a folder.
         """
         files = find_photos(path)
         loose = [name for name in files.names if "/" not in name]
         if loose:
             raise PhotosError(
-                f"{loose[0]!r} lies directly in {path}, so that its class is not known. Put each image into a folder "
+                f"{loose[0]!r} lies directly in {path}, so its class is not known. Put each image into a folder "
                 "named after its class."
             )
         return cls(path, files.names, files.archive)
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """The folder that each photo lies in, which is its class."""
+        """The folder of each photo, which is its class."""
         return tuple(name.split("/")[-2] for name in self.names)
 
     def parts(self) -> dict[str, Photos]:
-        """Those to train on and to test with, where folders named so hold the classes' folders; else none."""
-        found: dict[str, list[str]] = {}
+        """Divide the photos by folders named train and test above those of the classes; empty without a train part."""
+        names: dict[str, list[str]] = {}
         for name in self.names:
-            folders = [folder.lower() for folder in name.split("/")[:-2]]
-            for part, known in PARTS.items():
-                if any(folder in known for folder in folders):
-                    found.setdefault(part, []).append(name)
-        if "train" not in found:
+            folders = {folder.lower() for folder in name.split("/")[:-2]}
+            for part in (part for part, known in PARTS.items() if folders.intersection(known)):
+                names.setdefault(part, []).append(name)
+        if "train" not in names:
             return {}
-        return {part: Photos(self.path, tuple(names), self.archive) for part, names in found.items()}
+        return {part: Photos(self.path, tuple(chosen), self.archive) for part, chosen in names.items()}
 
     def read(self, name: str, size: Preprocessing) -> np.ndarray:
-        """One photo as `size` says, uint8; see `unreadable` for what a damaged file raises."""
+        """Read a photo as `size` says, as uint8; see `unreadable` for what a damaged file raises."""
         with Image.open(io.BytesIO(self.open(name))) as image:
             return size.load(image).astype(np.uint8)
 
     def cut(
         self, name: str, size: Preprocessing, augmentation: Augmentation, random: np.random.Generator
     ) -> np.ndarray:
-        """A part of a photo, drawn as the recipe says, uint8 of the network's size."""
+        """Read a part of a photo, drawn as the recipe says, as uint8 of the network's size."""
         with Image.open(io.BytesIO(self.open(name))) as image:
             upright = ImageOps.exif_transpose(image).convert("L" if size.channel_order == "gray" else "RGB")
         pixels = np.asarray(_cut(upright, sides(size), size.interpolation, augmentation, random))
@@ -69,10 +68,10 @@ class Photos(PhotoFiles):
 
 
 def sides(size: Preprocessing) -> tuple[int, int]:
-    """(height, width) of what a preprocessing makes.
+    """Return the (height, width) that a preprocessing gives photos.
 
     Raises:
-        ValueError: it leaves photos as large as they are.
+        ValueError: It does not change their size.
     """
     if size.crop is not None:
         return size.crop
@@ -104,7 +103,7 @@ def _cut(
 def _random_shape(
     size: tuple[int, int], area: tuple[float, float], aspect: tuple[float, float], random: np.random.Generator
 ) -> tuple[float, float, float, float]:
-    """A box of random area and shape within the image (Szegedy et al. 2014, section 6); its middle where none fits."""
+    """Draw a box of random area and shape in the image (Szegedy et al. 2014, section 6); its middle if none fits."""
     for _ in range(10):
         share = random.uniform(*area) * size[0] * size[1]
         ratio = math.exp(random.uniform(math.log(aspect[0]), math.log(aspect[1])))
@@ -119,12 +118,16 @@ def _random_shape(
 
 
 def check(photos: Photos, names: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """The names of files that begin as images do, and (name, reason) of the others."""
-    good, bad = [], []
+    """Find the files that begin like an image.
+
+    Returns:
+        Their names, and (name, reason) of the others.
+    """
+    readable, skipped = [], []
     for name in names:
         try:
             with Image.open(io.BytesIO(photos.open(name))):
-                good.append(name)
+                readable.append(name)
         except unreadable() as error:
-            bad.append((name, reason(error)))
-    return good, bad
+            skipped.append((name, reason(error)))
+    return readable, skipped

@@ -12,6 +12,7 @@ from typing import Any
 
 import kerascnn
 from kerascnn.data import CIFAR10_CLASSES
+from kerascnn.files import replacing
 from kerascnn.training.recipes import Recipe
 from kerascnn.training.runs import Result, Run
 from kerascnn.weights import container
@@ -35,14 +36,10 @@ def write(run: Run, result: Result, command: Sequence[str]) -> tuple[Path, Path]
     )
     size = container.write(path, described, container.arrays_of(result.model))
     stored = {"file": path.name, "bytes": size, "stored": "float16" if run.half else "float32"}
-    manifest_path, partial = run.output / "training.json", run.output / ".training.json.partial"
-    try:
-        facts = manifest(run, result, command) | stored
+    facts = manifest(run, result, command) | stored
+    with replacing(run.output / "training.json") as partial:
         partial.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(partial, manifest_path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path, manifest_path
+    return path, run.output / "training.json"
 
 
 def manifest(run: Run, result: Result, command: Sequence[str]) -> dict[str, Any]:

@@ -16,14 +16,23 @@ def available() -> bool:
     return find_spec("jinja2") is not None and find_spec("vl_convert") is not None
 
 
-def render(page: Page) -> str:
-    """Write the HTML of a page.
+def check_installed() -> None:
+    """Refuse to write pages without the packages that this needs.
 
     Raises:
         ModuleNotFoundError: The extra `report` is not installed; the message says how to get it.
     """
     if not available():
         raise ModuleNotFoundError(MISSING)
+
+
+def render(page: Page) -> str:
+    """Write the HTML of a page.
+
+    Raises:
+        ModuleNotFoundError: The extra `report` is not installed; the message says how to get it.
+    """
+    check_installed()
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

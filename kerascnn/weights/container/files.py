@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kerascnn.files import replacing
 from kerascnn.keras_graph import without_values
 from kerascnn.registry import WeightsRecord
 from kerascnn.weights.container.coding import decode_arrays, encode, equal, open_data
@@ -167,14 +167,6 @@ def write(
     decoded = decode_arrays(rows, body, path.name)
     if not all(equal(decoded[name], array) for name, array in arrays.items()):
         raise AssertionError(f"{path.name} does not decode to what was encoded.")
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(partial, 0o666 & ~mask)
-        os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+    with replacing(path) as partial:
+        partial.write_bytes(data)
     return len(data)
