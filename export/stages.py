@@ -123,9 +123,7 @@ def read_images(context: Context) -> Inputs:
         calibration, skipped = job.read(calibration, CALIBRATION_PHOTOS)
     coarse = any(item.precision.needs_photos for item in job.request.items)
     if calibration is not None and coarse and job.request.compression is None:
-        from export.quantization.calibration import (
-            check_photos,  # a compression warns of the photos that it reads itself
-        )
+        from export.quantization.calibration import check_photos
 
         # A compression warns of the photos that it reads itself.
         warning = check_photos(calibration)
@@ -174,7 +172,7 @@ def trace_network(context: Context, inputs: Inputs, reference: Prediction) -> So
 
     job = context.job
     context.step("tracing")
-    traced = trace(with_preprocessing(job), output_name=_output_name(reference))
+    traced = trace(with_preprocessing(job), output_name=reference.kind)
     return Source(traced, inputs.calibration, job.reading, job.loaded.labels, job.request.opset, job.metadata)
 
 
@@ -283,18 +281,6 @@ def write_reports(context: Context, manifest: dict[str, Any]) -> None:
             raise
         except Exception as error:  # a chart must not cost the artifacts
             context.progress.warn(f"report.html of {context.job.name} could not be written: {first_line(error)}")
-
-
-def _output_name(reference: Prediction) -> str:
-    # An ensemble may end in the mean of several softmaxes.
-    output = reference.output
-    if reference.has_softmax or (output.ndim == 2 and _sums_to_one(output)):
-        return "probabilities"
-    return "scores" if output.ndim == 2 else "features"
-
-
-def _sums_to_one(rows: np.ndarray) -> bool:
-    return bool((rows >= 0).all() and np.allclose(rows.sum(axis=1), 1, atol=1e-4))
 
 
 def reasons(failures: Iterable[Failure]) -> str:

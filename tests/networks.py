@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import keras
+import numpy as np
 
 import kerascnn
 
@@ -30,6 +31,18 @@ def structure(name: str, **options: Any) -> keras.Model:
         **options: Of its builder.
     """
     return _structure(name, _key(options))
+
+
+def randomized(model: keras.Model, seed: int = 0) -> keras.Model:
+    """Give a model biases and moving statistics that are not 0 and 1, so that what they do shows; return it."""
+    random = np.random.default_rng(seed)
+    for weight in model.weights:
+        if weight.path.endswith("kernel"):
+            weight.assign(random.normal(size=weight.shape) * np.sqrt(2 / np.prod(weight.shape[:-1])))
+        else:
+            spread = (0.5, 1.5) if weight.path.endswith(("variance", "gamma")) else (-0.3, 0.3)
+            weight.assign(random.uniform(*spread, size=weight.shape))
+    return model
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from export.errors import ExportError
 
@@ -46,6 +46,17 @@ class Prediction:
     logits: np.ndarray
     has_softmax: bool = True
     output_step: float = 0.0
+
+    @property
+    def kind(self) -> Literal["probabilities", "scores", "features"]:
+        """What the output is, by which artifacts name it."""
+        import numpy as np
+
+        if self.output.ndim != 2:
+            return "probabilities" if self.has_softmax else "features"
+        # An ensemble may end in the mean of several softmaxes.
+        sums_to_one = (self.output >= 0).all() and np.allclose(self.output.sum(axis=1), 1, atol=1e-4)
+        return "probabilities" if self.has_softmax or sums_to_one else "scores"
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,8 @@ def builder(function: Build) -> Build:
             if not drop_postponed() or isinstance(error, ValueError):
                 raise
             raise WeightsError(f"{options['weights']}: {name} cannot be built as the file says: {error}") from error
+        finally:
+            drop_postponed()  # Ctrl-C must not leave the next model without values
 
     return cast("Build", build)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from serving.artifacts import (
     read_manifest,
 )
 from serving.contract import EXTRA, MANIFEST_FILE
+from serving.contract.checksums import digest_of
 from serving.findings import Finding
 
 
@@ -74,17 +74,11 @@ def check_manifest(model: ServedModel) -> Iterator[Finding]:
 
 
 def digest(folder: Path) -> str:
-    """Return the checksum of a version as its manifest has it: SHA-256 of the lines `SHA-256  path` of its files.
+    """Return the checksum of a version as its manifest has it.
 
     The manifest that `promote` puts into the folder is left out: it cannot hold its own checksum.
     """
-    lines = []
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = file.relative_to(folder).as_posix()
-        if name != f"{EXTRA}/{MANIFEST_FILE}":
-            with file.open("rb") as opened:
-                lines.append(f"{hashlib.file_digest(opened, 'sha256').hexdigest()}  {name}\n")
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return digest_of(folder, without=f"{EXTRA}/{MANIFEST_FILE}")
 
 
 def _described(model: ServedModel, version: int) -> dict[str, Any] | None:

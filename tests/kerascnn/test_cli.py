@@ -3,9 +3,6 @@
 import csv
 import io
 import json
-import os
-import subprocess
-import sys
 
 import keras
 import pytest
@@ -13,17 +10,12 @@ from keras import layers
 
 from kerascnn.analysis import compare
 from kerascnn.registry import variants
+from tests import processes
 
 
 def run(*arguments, cwd=None):
     """The command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "kerascnn", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    return processes.run("-m", "kerascnn", *arguments, cwd=cwd)
 
 
 @pytest.mark.parametrize(
@@ -41,12 +33,7 @@ except SystemExit:
     pass
 print([name for name in {heavy!r} if name in sys.modules])
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    done = processes.run("-c", code)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
 

@@ -1,21 +1,14 @@
 """Importing and listing stay instant: nothing heavy is imported before it is needed."""
 
-import os
-import subprocess
-import sys
+from tests import processes
 
 HEAVY = ("keras", "tensorflow", "jax", "torch", "onnx", "tf2onnx", "onnxruntime", "matplotlib", "PIL")
 
 
-def with_path():
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-
-
 def imported_by(code):
     check = f"import sys; print([name for name in {HEAVY!r} if name in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}\n{check}"], capture_output=True, text=True, check=True, env=with_path()
-    )
+    done = processes.run("-c", f"{code}\n{check}")
+    assert done.returncode == 0, done.stderr
     return done.stdout.strip().splitlines()[-1]
 
 
@@ -50,9 +43,9 @@ kerascnn.applications.alexnet(input_shape=(67, 67, 3), classes=2)
 def test_saved_models_load_after_importing_the_package(tmp_path):
     """In a fresh process, where nothing but the import can have registered the package's layers."""
     code = "import keras, kerascnn; kerascnn.applications.alexnet(input_shape=(67, 67, 3), classes=2).save('m.keras')"
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=with_path())
+    assert processes.run("-c", code, cwd=tmp_path).returncode == 0
     code = "import keras, kerascnn; keras.saving.load_model('m.keras')"
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=with_path())
+    assert processes.run("-c", code, cwd=tmp_path).returncode == 0
 
 
 def test_dir_lists_the_public_names_alone():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,18 +11,13 @@ from click.testing import CliRunner
 
 from serving import cli
 from serving.errors import RequestError, ServingError
+from tests import processes
 
 HEAVY = ("tensorflow", "tensorflow_serving", "keras", "export", "grpc", "rich", "numpy")
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "serving", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-    )
+    return processes.run("-m", "serving", *arguments, cwd=cwd)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in ("doctor", "promote", "rollback"))])
@@ -38,7 +32,8 @@ except SystemExit:
     pass
 print([name for name in {HEAVY!r} if name in sys.modules])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = processes.run("-c", code)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.strip().splitlines()[-1] == "[]"
 
 

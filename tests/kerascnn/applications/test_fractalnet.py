@@ -9,6 +9,7 @@ import pytest
 from kerascnn import applications
 from kerascnn.layers.drop_path import FractalJoin, GlobalDropPath
 from kerascnn.surgery.parts import single_column
+from tests.networks import randomized
 
 
 @pytest.fixture(autouse=True)
@@ -18,18 +19,6 @@ def seeded():
 
 def images(count=2, shape=(32, 32, 3)):
     return np.random.default_rng(0).normal(size=(count, *shape)).astype("float32")
-
-
-def randomized(model, seed=0):
-    """Weights with biases and moving statistics that are not 0 and 1, so that every layer shows."""
-    random = np.random.default_rng(seed)
-    for weight in model.weights:
-        if weight.path.endswith("kernel"):
-            weight.assign(random.normal(size=weight.shape) * np.sqrt(2 / np.prod(weight.shape[:-1])))
-        else:
-            spread = (0.5, 1.5) if weight.path.endswith(("variance", "gamma")) else (-0.3, 0.3)
-            weight.assign(random.uniform(*spread, size=weight.shape))
-    return model
 
 
 @pytest.fixture(scope="module")

@@ -10,22 +10,11 @@ import kerascnn
 from kerascnn import applications
 from kerascnn.build_info import build_info
 from kerascnn.layers.auxiliary import AuxiliaryModel
+from tests.networks import randomized
 
 
 def images(side, count=4, seed=0):
     return np.random.default_rng(seed).normal(size=(count, side, side, 3)).astype("float32")
-
-
-def randomized(model, seed=0):
-    """Weights with biases and moving statistics that are not 0 and 1, so that what they do shows."""
-    random = np.random.default_rng(seed)
-    for weight in model.weights:
-        if weight.path.endswith("kernel"):
-            weight.assign(random.normal(size=weight.shape) * np.sqrt(2 / np.prod(weight.shape[:-1])))
-        else:
-            spread = (0.5, 1.5) if weight.path.endswith(("variance", "gamma")) else (-0.3, 0.3)
-            weight.assign(random.uniform(*spread, size=weight.shape))
-    return model
 
 
 @pytest.fixture
