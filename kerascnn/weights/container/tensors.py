@@ -141,7 +141,7 @@ def _code_part(
     zero_rows, sign_rows = contexts
     part = np.zeros(len(zero_rows), np.int16)
     kept = coder.code(models.zeros, zero_rows, None if wanted is None else (wanted != 0).astype(np.int64))
-    places = np.flatnonzero(kept)
+    (places,) = kept.nonzero()
     values = None if wanted is None else wanted[places]
     if models.sides[0] and models.sides[1]:
         signed = sign_rows[places]
@@ -163,15 +163,12 @@ def _contexts(planes: np.ndarray, kept: np.ndarray, tap: int, width: int, inputs
     left = planes[tap - 1] if x else none
     above = planes[tap - width] if y else none
     corner = planes[tap - width - 1] if x and y else none
-    density = np.zeros(area, np.int64)
-    for bound in _KERNEL_ZEROS:
-        density += 20 * kept > bound * tap
+    # Counts of bounds below a number, as np.searchsorted gives them; the comparisons stay whole numbers.
+    density = np.searchsorted(np.multiply(_KERNEL_ZEROS, tap), 20 * kept)
     by_channel = kept.reshape(inputs, -1).astype(np.int64)
     product = np.multiply.outer(by_channel.sum(axis=1), by_channel.sum(axis=0)).ravel()
     square = int(kept.sum()) ** 2
-    channels = np.zeros(area, np.int64)
-    for bound in _CHANNEL_ZEROS:
-        channels += 20 * area * product > bound * square
+    channels = np.searchsorted(np.multiply(_CHANNEL_ZEROS, square), 20 * area * product)
     neighbors = 2 * (left != 0) + (above != 0)
     zero_rows = 1 + (4 * density + neighbors) * (len(_CHANNEL_ZEROS) + 1) + channels
     sign_rows = 9 * (np.sign(corner) + 1) + 3 * (np.sign(left) + 1) + np.sign(above) + 1
