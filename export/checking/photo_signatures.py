@@ -117,7 +117,7 @@ def _check_answer(name: str, answer: dict[str, np.ndarray], outputs: np.ndarray,
         expected = [labels[i] for i in ids]
         found = [label.decode() for label in answer["top_labels"][0]]
         if found != expected:
-            raise ExportError(f"{name}: the classes {ids} are labelled {found} and should be {expected}.")
+            raise ExportError(f"{name}: the classes {ids} are labeled {found} and should be {expected}.")
 
 
 def _check_bad_files(loaded: Any, shape: tuple[int | None, ...], preprocessing: Preprocessing) -> None:

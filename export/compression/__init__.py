@@ -8,7 +8,7 @@ The steps compose, and each changes the model in place:
     fine_tune(model, images, teacher=original)
 
 `compress` runs them all, to a file size or to a divergence from the original, and records what each costs. In training
-of your own, the callback `PruningSchedule` prunes, and the optimiser `KeepStructure` keeps what was pruned and shared.
+of your own, the callback `PruningSchedule` prunes, and the optimizer `KeepStructure` keeps what was pruned and shared.
 `count` says what is left of both in a file.
 """
 

@@ -35,7 +35,7 @@ class Evidence:
     Attributes:
         photos: to measure with which weights matter.
         images: to compare the network's answers on, before and after.
-        score: gives the accuracy of a model; None without labelled photos.
+        score: gives the accuracy of a model; None without labeled photos.
     """
 
     photos: np.ndarray

@@ -37,8 +37,8 @@ class Row:
         zeros: the share of zeros that came out.
         divergence: from the original network, in nats a photo.
         agreement: share of photos with the best class of the original network.
-        top1: accuracy; None without labelled photos.
-        top5: accuracy; None without labelled photos.
+        top1: accuracy; None without labeled photos.
+        top5: accuracy; None without labeled photos.
     """
 
     sparsity: float
@@ -131,9 +131,9 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         axes.plot([row.bytes / 1000 for row in line], quality, marker="o", label=f"{100 * sparsity:.0f} % pruned")
         for row, value in zip(line, quality, strict=True):
             axes.annotate(f"{row.bits}", (row.bytes / 1000, value), textcoords="offset points", xytext=(3, 3))
-    labelled = rows[0].top1 is not None
+    labeled = rows[0].top1 is not None
     axes.set_xlabel("coded kB (the number at each point: bits a weight)")
-    axes.set_ylabel("top-1 %" if labelled else "same best class as the original, %")
+    axes.set_ylabel("top-1 %" if labeled else "same best class as the original, %")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path)

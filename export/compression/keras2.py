@@ -1,11 +1,11 @@
-"""The bridge to tensorflow-model-optimization: pruning, clustering and quantisation-aware training on arrays.
+"""The bridge to tensorflow-model-optimization: pruning, clustering and quantization-aware training on arrays.
 
 It knows only the older Keras of tf_keras, and importing it turns `tf.keras` into that for the whole process. So a
 Keras 3 model is described as plain data, rebuilt layer by layer in a process of its own, trained there, and its weights
 come back by name. Both directions are checked: the rebuilt model has to answer like the first one, and the first one,
 with the weights that come back, like the trained one.
 
-What it keeps is not what one may expect: its quantisation-aware training that preserves sparsity or clusters forgets
+What it keeps is not what one may expect: its quantization-aware training that preserves sparsity or clusters forgets
 them for layers that feed a Concatenate, which are all expand layers of a SqueezeNet, and says nothing. `pruning`,
 `clustering` and `structure` work on Keras 3 and keep zeros and shared values.
 """
@@ -69,7 +69,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "ZeroPadding2D": ("padding", "data_format"),
 }
 ACTIVATIONS = ("linear", "relu", "relu6", "softmax", "sigmoid", "tanh", "elu", "selu", "softplus", "silu", "gelu")
-# tensorflow-model-optimization has no quantised form of them.
+# tensorflow-model-optimization has no quantized form of them.
 UNQUANTIZED = ("Average", "Multiply", "Rescaling", "SeparableConv2D")
 _DROPPED = ("seed_generator_state",)  # variables that tf_keras has not, and that say nothing of the network
 
@@ -89,7 +89,7 @@ def run(
     """Train a rebuilt copy of `model` with tensorflow-model-optimization; `model` stays as it is.
 
     Args:
-        operation: "prune", "cluster", "quantize" (quantisation-aware training), or "none" (there and back only).
+        operation: "prune", "cluster", "quantize" (quantization-aware training), or "none" (there and back only).
         images: float32 [n, H, W, C], as the model takes them.
         labels: n class indices.
         options: prune: `sparsity`, `start` (0: at once), and `end`, the step at which a polynomial schedule reaches it
@@ -162,7 +162,7 @@ def _check_quantized(described: dict[str, Any]) -> None:
         if step["class"] in UNQUANTIZED:
             raise RequestError(
                 f"The layer {step['layer']!r} is a {step['class']}, for which tensorflow-model-optimization has no "
-                "quantisation-aware training."
+                "quantization-aware training."
             )
 
 

@@ -28,7 +28,7 @@ class State:
         bytes: size of the coded file.
         sparsity: share of zeros in the kernels.
         values: how many different values each layer's kernel has.
-        accuracy: on labelled photos; None without any.
+        accuracy: on labeled photos; None without any.
     """
 
     bytes: int

@@ -145,7 +145,7 @@ def title(artifact: Mapping[str, Any]) -> str:
     return f"{FORMATS[artifact['format']]} {artifact['precision']}"
 
 
-def _colours(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _colors(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     by_title = {title: _COLOURS[name] for name, title in FORMATS.items()}
     return [by_title[row["format"]] for row in rows]
 
@@ -155,8 +155,8 @@ def _bars(rows: Sequence[Mapping[str, Any]], key: str, words: str, form: str, fa
     if not shown:
         return None
     tick = ("p90_ms", "90th percentile, ms") if key == "median_ms" else None
-    names, colours = [row["name"] for row in shown], _colours(shown)
-    specification = charts.bars(charts.Measure(key, words, form, factor), names, tick=tick, colors=colours)
+    names, colors = [row["name"] for row in shown], _colors(shown)
+    specification = charts.bars(charts.Measure(key, words, form, factor), names, tick=tick, colors=colors)
     words += " (the mark: 90th percentile)" if tick else ""
     return Chart("artifacts", words, f"A bar for each of {len(shown)} artifacts.", specification)
 
@@ -167,7 +167,7 @@ def _scatter(rows: Sequence[Mapping[str, Any]]) -> Chart:
         charts.Measure("bytes", "MB", _THREE, 1e-6, "MB (log scale)"),
         charts.Measure("top1", "top-1, %", ".1f", 100.0),
         {"name": "artifact"},
-        dict(zip((row["name"] for row in shown), _colours(shown), strict=True)),
+        dict(zip((row["name"] for row in shown), _colors(shown), strict=True)),
     )
     summary = f"{len(shown)} artifacts as points by size and top-1 accuracy."
     return Chart("artifacts", "Accuracy against size", summary, specification, labels="name")

@@ -84,8 +84,8 @@ def frontier(points: Sequence[Mapping[str, Any]], title: str = "Compression") ->
         {**row, "name": f"{row['bits']} bits", "pruned": f"{100 * row['sparsity']:.0f} % pruned"}
         for row in sorted(points, key=lambda row: (row["sparsity"], row["bytes"]))
     ]
-    labelled = rows[0]["top1"] is not None
-    quality, measure = ("top1", "top-1") if labelled else ("agreement", "same best class as the original")
+    labeled = rows[0]["top1"] is not None
+    quality, measure = ("top1", "top-1") if labeled else ("agreement", "same best class as the original")
     words = f"{measure}, %"
     specification = charts.points(
         charts.Measure("bytes", "kB", ",.1f", 1e-3, "coded kB (log scale)"),

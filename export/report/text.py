@@ -63,7 +63,7 @@ def notes(manifest: dict[str, Any]) -> list[str]:
     check = manifest["verification"]
     lines.append(
         f"Parity: logits against the Keras model on {check['images']} {check['source']}; largest relative error for "
-        "float32, signal to quantisation noise for the others."
+        "float32, signal to quantization noise for the others."
     )
     if manifest["compression"]:
         lines += _compression_notes(manifest["compression"], check)
@@ -201,7 +201,7 @@ def _input_text(manifest: dict[str, Any]) -> str:
         size = f"{resize[0]}x{resize[1]}" if isinstance(resize, list | tuple) else f"a shorter side of {resize}"
         steps.append(f"resize to {size} ({preprocessing['interpolation']})")
     if preprocessing["crop"]:
-        steps.append("crop the centre {}x{}".format(*preprocessing["crop"]))
+        steps.append("crop the center {}x{}".format(*preprocessing["crop"]))
     if preprocessing["included"]:
         return "; ".join([*steps, "RGB, 0 to 255 (the rest is in the artifacts)"])
     mean, std = list(preprocessing["mean"]), list(preprocessing["std"])

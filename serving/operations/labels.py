@@ -116,7 +116,7 @@ def move(file: LabelFile, model: ServedModel, label: str, version: int) -> None:
     if label == STABLE and file.labels.get(CANARY) == version:
         del file.entry.version_labels[CANARY]
         file.before.pop(CANARY, None)
-    _load_labelled(file)
+    _load_labeled(file)
 
 
 def move_back(file: LabelFile, model: ServedModel, label: str) -> int | None:
@@ -143,7 +143,7 @@ def move_back(file: LabelFile, model: ServedModel, label: str) -> int | None:
         del file.entry.version_labels[label]
     else:
         file.entry.version_labels[label] = old
-    _load_labelled(file)
+    _load_labeled(file)
     return old
 
 
@@ -166,7 +166,7 @@ def save(file: LabelFile, model: ServedModel) -> None:
         raise ServingError(f"{file.path} cannot be written: {error}. It is as it was.") from error
 
 
-def _load_labelled(file: LabelFile) -> None:
+def _load_labeled(file: LabelFile) -> None:
     """Have the server load the versions with a label, and those that the labels named before."""
     before = [version for label in file.labels for version in file.before.get(label, [])[-1:] if version is not None]
     file.entry.model_version_policy.specific.versions[:] = sorted({*file.labels.values(), *before})

@@ -42,7 +42,7 @@ def container_path(model: ServedModel) -> str:
 
 
 def build(models: Iterable[ServedModel], existing: ModelServerConfig | None = None) -> ModelServerConfig:
-    """Build the model config for `models`: the newest version of each, labelled stable.
+    """Build the model config for `models`: the newest version of each, labeled stable.
 
     A model that `existing` serves from the same place keeps what it has there, if all its labels name versions that
     still exist. `promote` and a second `init` therefore do not undo each other.
