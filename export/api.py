@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from export.formats.registry import FORMATS
 from export.images import find_images
 from export.job import find_preprocessing, make_job
 from export.manifest import Failure
-from export.opening import LoadedModel, origin_of
+from export.opening import LoadedModel, exportable, origin_of
 from export.report.progress import Progress, Silent
 from export.request import Compression, Request, read_labels
 
@@ -79,6 +78,7 @@ def export(
         preprocessing=preprocessing,
         include_preprocessing=include_preprocessing,
     )
+    model = exportable(model)
     origin, known_labels = origin_of(model)
     return run(request, LoadedModel(model, origin, find_preprocessing(model, None), known_labels), Path(output))
 
@@ -107,10 +107,8 @@ def run(request: Request, loaded: LoadedModel, target: Path, progress: Progress 
         RequestError: The request does not fit the model; nothing was written.
         ExportError: Something failed. Artifacts that passed are published nonetheless, and the message says so.
     """
-    from kerascnn.surgery.parts import inference_model
-
     progress = progress or Silent()
-    job = make_job(request, replace(loaded, model=inference_model(loaded.model)))  # others are for training
+    job = make_job(request, loaded)
     model, original = job.loaded.model, None
     if request.compression is not None:
         from export.compression import coding

@@ -244,7 +244,39 @@ def open_file(path: Path) -> LoadedModel:
             "layers of your own need keras.saving.register_keras_serializable."
         ) from error
     origin = Origin(path.stem, weights={"file": path.name, "sha256": sha256(path)})
-    return LoadedModel(model, origin, None, None)
+    return LoadedModel(exportable(model), origin, None, None)
+
+
+def exportable(model: keras.Model) -> keras.Model:
+    """Return a model as it is exported: without auxiliary classifiers, which are for training.
+
+    Raises:
+        RequestError: It is not a functional model with one image input of a fixed size and one output.
+    """
+    from kerascnn.keras_graph import has_graph
+    from kerascnn.surgery.parts import inference_model
+
+    if not has_graph(model):
+        raise RequestError(
+            f"A {type(model).__name__} cannot be exported. Give a functional or Sequential Keras model that is built; "
+            "a model of a class of your own becomes one by keras.Model(image, model(image)), where image is a "
+            "keras.Input."
+        )
+    model = inference_model(model)
+    inputs, outputs = len(model.inputs), len(model.outputs)
+    if (inputs, outputs) != (1, 1) or isinstance(model.output, dict):
+        named = " by name" if isinstance(model.output, dict) else ""
+        raise RequestError(
+            f"{model.name} has {inputs} input(s) and {outputs} output(s){named}; an export takes one of each, without "
+            "names. Export a part: keras.Model(model.inputs[0], model.outputs[0])."
+        )
+    shape = model.inputs[0].shape[1:]
+    if len(shape) != 3 or None in shape:
+        raise RequestError(
+            f"{model.name} takes an input of shape {tuple(shape)}; an export takes images of a fixed (height, width, "
+            "channels)."
+        )
+    return model
 
 
 def first_line(error: BaseException) -> str:
