@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from export import cli
-from tests.processors import needs_exact_int8
 
 
 def run(*arguments, cwd=None, **environment):
@@ -179,7 +178,6 @@ def test_offline_and_with_an_empty_cache(tmp_path, cache):
         assert word in done.stderr
 
 
-@needs_exact_int8
 def test_a_finetuned_model_of_ones_own(call, tmp_path, photos):
     """Ten classes, saved by Keras, exported with its labels, calibrated and evaluated; bad files are counted."""
     import keras
@@ -233,7 +231,6 @@ def test_real_weights_on_real_photos(call, tmp_path, data, filled_cache):
     assert manifest["weights"]["source"]["sha256"].startswith("e4ab6960")
 
 
-@needs_exact_int8
 @pytest.mark.slow
 @pytest.mark.data
 def test_the_main_job_on_real_weights(tmp_path, data, filled_cache):
