@@ -10,6 +10,7 @@ pytest.importorskip("tensorflow")
 import export  # noqa: E402
 from export.errors import RequestError  # noqa: E402
 from export.opening import exportable, open_file  # noqa: E402
+from export.request import Request  # noqa: E402
 from kerascnn import applications  # noqa: E402
 
 
@@ -61,3 +62,8 @@ def test_a_file_with_two_inputs_is_refused(tmp_path: Path) -> None:
 def test_auxiliary_classifiers_are_left_behind() -> None:
     network = applications.googlenet(aux_logits=True, input_shape=(96, 96, 3), classes=3)
     assert exportable(network).outputs == [network.predictions]
+
+
+def test_an_unknown_format_is_refused() -> None:
+    with pytest.raises(RequestError, match="no format 'coreml'. Choose from saved_model, tflite, onnx"):
+        Request(formats=["coreml"])

@@ -149,10 +149,10 @@ def test_totals_equal_the_table_of_facts(name):
 
 def test_time_of_a_deep_network():
     model = structure("resnet152")
-    start = time.process_time()
+    start = time.perf_counter()
     table = profile(model)
     assert table.peak.optimal
-    assert time.process_time() - start < 0.5
+    assert time.perf_counter() - start < 0.5
     assert table["conv5_block3_out"].field.size == (1507, 1507)  # Araujo et al. 2019, resnet_v1_152
 
 
