@@ -43,7 +43,7 @@ def export(
     Args:
         model: The model; one that kerascnn built brings its preprocessing and class names.
         output: The folder to make or, where an earlier export made it, to replace.
-        formats: Of "saved_model", "tflite" and "onnx".
+        formats: Any of "saved_model", "tflite" and "onnx".
         precisions: More files, beside the float32 ones: of "float16", "dynamic", "int8", "int8-io", "int16x8",
             "int4", "sparse-float16", "sparse-dynamic" and "sparse-int8" for TFLite, "int8" for ONNX.
         calibration: For int8: a folder or .zip of photos, or float32 inputs [n, height, width, channels] as the

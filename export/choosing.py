@@ -35,7 +35,7 @@ class ChosenWeights:
 
     Attributes:
         source: What the builder is given; None for random weights.
-        record: Of published weights; None for random weights and for a file of the user's own.
+        record: The record of published weights; None for random weights and for a file of the user's own.
         demanded: Whether they were asked for by name: without them there is no export.
     """
 

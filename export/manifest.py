@@ -113,7 +113,7 @@ class Artifact:
         bytes: The bytes of its files.
         sizes: Other sizes in bytes, by name.
         packed: The copy for transport that lies beside it.
-        sha256: Of the file; of a folder, see `files.digest_of`.
+        sha256: The SHA-256 of the file; of a folder, see `files.digest_of`.
         input: What it declares as its input.
         output: What it declares as its output.
         parity: How close it is to the Keras model.

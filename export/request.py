@@ -73,9 +73,9 @@ class Request:
     """What to make of a model. Whatever can be refused without the model is refused when a request is made.
 
     Attributes:
-        formats: Of FORMATS. They may be empty where the model is compressed, which writes a .kdc file.
-        precisions: Of PRECISIONS, for each format that has them, beside float32. float32 is always made: its gate sees
-            damage that is smaller than the noise of the coarser precisions.
+        formats: Any of FORMATS. They may be empty where the model is compressed, which writes a .kdc file.
+        precisions: Any of PRECISIONS, for each format that has them. float32 is always made too: its gate sees damage
+            that is smaller than the noise of the coarser precisions.
         compression: Make the model smaller first. TFLite then gets the sparse precisions too, as optional ones.
         opset: ONNX operator set.
         calibration: Photos, or float32 [n, height, width, channels] as the artifacts take them, to choose quantization

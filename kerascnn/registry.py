@@ -47,7 +47,7 @@ class WeightsRecord:
         name: Their name among the weights of that network.
         url: Where they are; "" for packaged ones.
         source: Where these facts were read.
-        licence: Of the weights, where their publisher states it.
+        licence: The license of the weights, where their publisher states it.
         preprocessing: The fields of `kerascnn.photos.preprocessing.Preprocessing`. A record may name a profile of
             photos/profiles.toml instead. None where a file does not know it.
         file: Its name in the cache; the last part of the URL where a record leaves it out.
@@ -62,7 +62,7 @@ class WeightsRecord:
         labels: The name of a set of classes, or the classes' names.
         options: The builder options that these weights were trained with, where they differ from the paper's.
         errors: As their publisher measured them, for one crop, or None.
-        input_shape: Of the network, where a file says it.
+        input_shape: The input shape of the network, where a file says it.
         trained: False for random weights that were put into a file, None where nobody knows.
         packaged: The file comes with kerascnn, in `kerascnn/data/weights`, with a manifest of the same name beside it
             that says how they were trained.

@@ -19,9 +19,9 @@ def disagreements(
     An artifact that gives several classes its highest score, as int8 does, agrees if Keras's best class is among them.
 
     Args:
-        names: Of the n photos.
-        labels: Of the n photos.
-        scores: Of "keras" and of each artifact by its path, [n, ..., classes].
+        names: The names of the n photos.
+        labels: The labels of the n photos.
+        scores: The scores of "keras" and of each artifact by its path, [n, ..., classes].
     """
     flat = {name: np.reshape(answers, (len(names), -1)) for name, answers in scores.items()}
     rows = np.arange(len(names))

@@ -141,7 +141,7 @@ def synthetic_images(
     Args:
         shape: (height, width, channels), or (None, height, width, channels) as a model states it.
         count: How many images.
-        seed: Of the random numbers.
+        seed: The seed of the random numbers.
         low: The least value of a prepared pixel.
         high: The greatest value of a prepared pixel.
 

@@ -51,13 +51,13 @@ def pack(folder: Path, path: str) -> Packed:
 
 
 def memory(path: Path, threads: int) -> int | None:
-    """What loading a .tflite file in LiteRT and answering one image adds to a process, at its highest.
+    """Measure the memory that LiteRT needs to load a .tflite file and answer one image.
 
-    The resident memory of a process of its own, that LiteRT was imported into before: the pages of the file that were
-    read, unpacked weights, and activations.
+    A process of its own imports LiteRT, and then counts what is added to its resident memory: the pages of the file
+    that are read, unpacked weights, and activations.
 
     Returns:
-        Bytes; None where the system does not tell (it is Linux that does), or the process failed.
+        The greatest number of bytes; None where the system does not count them (Linux does), or the process fails.
     """
     worker = Path(__file__).with_name("sizes_worker.py")
     try:

@@ -15,7 +15,7 @@ class Cost:
     """What a block costs.
 
     Attributes:
-        weights: Of its convolutions, without biases.
+        weights: The number of weights of its convolutions, without biases.
         macs: Multiply-accumulates.
         outputs: Elements of its output.
     """
@@ -48,8 +48,8 @@ def bottleneck_block(height: int, width: int, channels: int, *, groups: int = 1,
     """Compute ResNet's bottleneck 4C -> C -> C -> 4C: 17 H W C^2.
 
     Args:
-        height: Of the maps.
-        width: Of the maps.
+        height: The height of the maps.
+        width: The width of the maps.
         channels: C.
         groups: Paths of ResNeXt's block.
         width_of_group: Channels of each path; 0 for ResNet's block.
@@ -104,10 +104,10 @@ def inception_module(
     """Compute an Inception module: 1x1, 3x3 and 5x5 convolutions and 3x3 pooling side by side.
 
     Args:
-        height: Of the maps.
-        width: Of the maps.
+        height: The height of the maps.
+        width: The width of the maps.
         inputs: Channels that it reads.
-        filters: Of the 1x1, the 3x3 and the 5x5 convolution.
+        filters: How many filters the 1x1, the 3x3 and the 5x5 convolution have.
         reduce: None for the naive module; else the filters of the 1x1 convolutions before the 3x3, before the 5x5 and
             after the pooling.
 

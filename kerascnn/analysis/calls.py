@@ -37,8 +37,8 @@ class Graph:
 
     Attributes:
         calls: The calls.
-        shapes: Of each tensor, without the batch.
-        dtypes: Of each tensor.
+        shapes: The shapes of each tensor, without the batch.
+        dtypes: The dtypes of each tensor.
         inputs: Numbers of the model's inputs.
         outputs: Numbers of the model's outputs.
     """
@@ -59,7 +59,7 @@ def read_calls(model: keras.Model, input_shape: Sequence[int] | None = None) -> 
 
     Args:
         model: The model.
-        input_shape: Of its one input, without the batch, if that may be of any size.
+        input_shape: The input shape of its one input, without the batch, if that may be of any size.
 
     Returns:
         The graph.

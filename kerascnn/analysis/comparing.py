@@ -20,10 +20,10 @@ class Compared:
     """The facts of one network.
 
     Attributes:
-        name: Of the variant.
+        name: The name of the variant.
         title: Its full name.
         family: The family it belongs to.
-        year: Of the paper.
+        year: The year of the paper.
         data: The test data of the errors.
         side: Side of the input in pixels.
         parameters: Trained weights.
@@ -77,7 +77,7 @@ def compare(
     Args:
         names: Names or shell patterns, such as `resnet*`.
         measure: Also run them on this machine, except for what is on record: see `kerascnn.analysis.measuring`.
-        batch_sizes: Of the passes that are measured.
+        batch_sizes: The batch sizes to measure.
         step: Called before each network is measured, with its name, how many are done, and how many there are.
 
     Returns:

@@ -219,7 +219,7 @@ def effective_receptive_field(
         model: A functional model.
         layer: Name of a layer that makes a map; by default that of the last feature map.
         images: How many normally distributed random images; they are run one at a time.
-        seed: Of the images.
+        seed: The seed of the images.
 
     Returns:
         Array of shape (height, width), float32, whose largest value is 1.

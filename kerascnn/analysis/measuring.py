@@ -39,7 +39,7 @@ class Measured:
         memory_mib: The most memory of the process above what it had with the weights before the first pass:
             activations, scratch space and rearranged weights. None if the system does not tell, and on an accelerator,
             whose memory is not the process's.
-        joules: Of the processor, whatever else it did; None if the machine does not tell.
+        joules: The energy that the processor used, for other work too; None if the machine does not count it.
         day: When, as YYYY-MM-DD.
     """
 

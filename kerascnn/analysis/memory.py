@@ -21,7 +21,7 @@ class Peak:
     """The most elements that are in memory at once during a forward pass for one image.
 
     Attributes:
-        elements: Of activations, including the image.
+        elements: The number of elements of activations, including the image.
         at: Name of the call during which it is reached.
         order: Names of the calls in the order in which they run.
         optimal: Whether no other order needs less.

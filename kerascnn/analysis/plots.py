@@ -144,7 +144,7 @@ def plot_receptive_field(effective: np.ndarray, field: Field, place: tuple[int, 
         effective: Array of shape (height, width), as `effective_receptive_field` returns it.
         field: The theoretical field of the map.
         place: Row and column of the map.
-        title: Of the picture.
+        title: The title of the picture.
     """
     from matplotlib.colors import PowerNorm
     from matplotlib.patches import Rectangle

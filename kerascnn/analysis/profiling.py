@@ -31,7 +31,7 @@ class LayerProfile:
         untrained: Moving statistics, and codes that nothing changes.
         macs: Multiply-accumulates; None if the layer is not known.
         pooling: The lectures' operations of a pooling layer.
-        share: Of the model's known multiply-accumulates, 0 to 1.
+        share: The share of the model's known multiply-accumulates, 0 to 1.
         field: What an output sees of the image; None if that is not known.
     """
 
@@ -59,7 +59,7 @@ class Profile:
 
     Attributes:
         name: The model's.
-        dtype: Of the numbers in memory.
+        dtype: The type of the numbers in memory.
         layers: One profile for each call.
         graph: The calls.
     """
@@ -166,7 +166,7 @@ def profile(model: keras.Model, *, dtype: str = "float32", input_shape: Sequence
 
     Args:
         model: The model.
-        dtype: Of activations and weights in memory: float64, float32, float16, bfloat16, int8 or uint8.
+        dtype: The type of activations and weights in memory: float64, float32, float16, bfloat16, int8 or uint8.
         input_shape: (height, width, channels) for a model of any size.
 
     Returns:

@@ -45,7 +45,7 @@ class Modules:
     """What all modules of a network share.
 
     Attributes:
-        norm: Of the batch normalizations.
+        norm: The settings of the batch normalizations.
         count_padding: Whether averages at the edge count the zeros around the map.
         first: Number of the first convolution of a branch that has several: their names are `BRANCH_NUMBER`.
     """

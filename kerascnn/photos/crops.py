@@ -28,7 +28,7 @@ def ten_crops(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
 
     Args:
         image: (height, width, channels).
-        size: Of the crops, (height, width) or one number for both.
+        size: The size of the crops, (height, width) or one number for both.
 
     Returns:
         (10, *size, channels): top left, top right, bottom left, bottom right, center, then their mirror images.
@@ -54,7 +54,7 @@ def googlenet_crops(photo: Image.Image, size: int = 224, preprocessing: Preproce
     center and the whole square resized.
 
     Args:
-        photo: Of any size.
+        photo: A photo of any size.
         size: Side of the crops.
         preprocessing: Says how to interpolate, and whether in gray; bilinear in RGB by default.
 

@@ -35,7 +35,7 @@ class Preprocessing:
         resize: (height, width) in pixels, or one number for the shorter side, or None.
         crop: (height, width) of the center crop, or None.
         interpolation: "bilinear", "bicubic" or "nearest", as Pillow does them (with antialiasing).
-        channel_order: Of the network's input: "rgb", "bgr", or "gray" for one channel.
+        channel_order: The channel order of the network's input: "rgb", "bgr", or "gray" for one channel.
         mean: One value a channel in that order, or one for all, on the scale 0 to 255.
         std: As `mean`.
     """

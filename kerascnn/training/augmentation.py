@@ -59,7 +59,7 @@ def prepare(images: KerasTensor, preprocessing: Preprocessing, augmentation: Aug
         images: RGB or gray images of the network's size, (batch, height, width, channels), with values from 0 to 255
             of any type.
         preprocessing: How the network wants images.
-        augmentation: Of the recipe.
+        augmentation: The augmentation of the recipe.
 
     Returns:
         The network's input, of the same shape.

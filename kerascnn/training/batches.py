@@ -16,7 +16,7 @@ class Batches(keras.utils.PyDataset):
     Args:
         images: The images to train on.
         batch: Images in a step.
-        seed: Of the order, and of what a recipe cuts.
+        seed: The seed of the order, and of what a recipe cuts.
         first: Number of the first step, counted from the beginning of the run.
         worker: Number of this worker, which takes its part of each batch. What a recipe cuts from larger photos is
             drawn by each worker for itself.

@@ -59,7 +59,7 @@ class LazyImages:
 
     Attributes:
         photos: The files.
-        names: Of the file of each label.
+        names: The name of each label's file.
         size: How large the network wants them.
         augmentation: What is cut from them; None for nothing.
         broken: Numbers of the files that turned out to be damaged.
@@ -118,7 +118,7 @@ def open_data(
             after its class, which may be in folders named train and test (or val); or `tfds:NAME`.
         validation: More photos, or another `.npz`. By default the test part, or one of ten images of each class.
         preprocessing: How the network wants images; only their size is changed here.
-        augmentation: Of the recipe; what it cuts from photos is cut here.
+        augmentation: The augmentation of the recipe; what it cuts from photos is cut here.
 
     Returns:
         The images to train on, and those to validate with.

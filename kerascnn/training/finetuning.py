@@ -24,9 +24,9 @@ def replace_head(name: str, weights: str, classes: int, **options: Any) -> keras
     networks without normalization are large: with Keras's own weights its first answers would be certain and wrong.
 
     Args:
-        name: Of the variant.
+        name: The name of the variant.
         weights: See the builders' option `weights`.
-        classes: Of the new head.
+        classes: How many classes the new head has.
         **options: More of the builder's options, such as input_shape.
 
     Returns:

@@ -31,7 +31,7 @@ class Schedule:
         factor: What a step multiplies the rate by.
         patience: Epochs without improvement before a step.
         steps: Steps of an exponential schedule in the whole run.
-        power: Of a polynomial schedule.
+        power: The power of a polynomial schedule.
         warmup: Share of the run in which the rate rises in a line from `warmup_from` times itself.
         warmup_from: Where the rise begins, as a share of the rate.
     """
@@ -90,7 +90,7 @@ class Recipe:
         epochs: Passes over the training set.
         rate: The learning rate at the start, or the highest one of a schedule that rises.
         optimizer: "sgd", "rmsprop" or "adam".
-        momentum: Of the optimizer.
+        momentum: The momentum of the optimizer.
         nesterov: Whether the momentum is Nesterov's.
         schedule: How the learning rate changes.
         weight_decay: This times each weight is added to its gradient before momentum. It is the papers' L2: half of it

@@ -30,9 +30,9 @@ class Run:
         validation: The images to validate with, see `open_data`.
         input_size: Side of the input in pixels; by default the network's own.
         weights: The weights to begin with, by name or as a file; by default random ones.
-        seed: Of the first weights, the order of the images and the augmentation.
+        seed: The seed of the first weights, the order of the images and the augmentation.
         max_time: Seconds after which training stops, to be continued later; None for no limit.
-        precision: Of the arithmetic; weights are kept in float32.
+        precision: The precision of the arithmetic; weights are kept in float32.
         jit: Whether XLA compiles the step. By default only on JAX, because TensorFlow's own kernels are faster on the
             CPU and its XLA has none for the layers that move pixels.
         tensorboard: Whether to write logs for TensorBoard to the folder too.

@@ -37,7 +37,8 @@ class Matching:
 
     Attributes:
         names: Layer name -> name or key prefix in the checkpoint.
-        epsilon: Of the checkpoint's batch normalizations where the file does not say it; None for the model's own.
+        epsilon: The epsilon of the checkpoint's batch normalizations, where the file does not say it; None for the
+            model's own.
         kept: Layers that keep what they have (a new head).
         may_be_left: Key prefixes in the checkpoint that need not be used.
         adapt_stem: Let a first convolution with other than three input channels take RGB kernels.
@@ -59,7 +60,7 @@ class Fit:
         missing: What the model has and the checkpoint lacks.
         unexpected: What the checkpoint has and the model lacks.
         misshapen: Arrays of another shape.
-        adaptable: First convolutions whose kernels are for RGB, and the model's are not.
+        adaptable: First convolutions with kernels for RGB, where the model's are for other channels.
     """
 
     arrays: dict[str, list[np.ndarray]] = field(default_factory=dict)

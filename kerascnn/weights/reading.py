@@ -28,10 +28,10 @@ class Checkpoint:
     """The arrays of a file.
 
     Attributes:
-        path: Of the file.
+        path: The file.
         layout: "torch" (kernels as outputs, inputs, height, width; flattened maps channel first) or "keras".
         layers: For each layer, by the file's name or key prefix, its arrays by field, in the file's order.
-        epsilons: Of batch normalizations, by layer, where the file says them.
+        epsilons: The epsilons of batch normalizations, by layer, where the file says them.
     """
 
     path: Path

@@ -19,8 +19,8 @@ class Resolved:
     """Weights that were found.
 
     Attributes:
-        path: Of the file; published weights may have to be fetched there first.
-        record: Of published weights, or of a .kdc file; None for other files.
+        path: The file; published weights may have to be fetched there first.
+        record: The record of published weights, or of a .kdc file; None for other files.
         named: Given by name, not as a path.
         container: A .kdc file that was given as a path, opened.
     """

@@ -55,7 +55,7 @@ def fetch(record: WeightsRecord, *, verify: bool = True) -> Path:
     """Return the verified file of published weights, from the package or the cache, or else fetch it.
 
     Args:
-        record: Of the weights.
+        record: The record of the weights.
         verify: Check a file that is there already; leave that to the caller otherwise.
 
     Raises:
@@ -123,8 +123,8 @@ def check(path: Path, record: WeightsRecord, known: str | None = None) -> None:
     """Refuse a file that is not the published one: by SHA-256 (or its published first digits), MD5 or size.
 
     Args:
-        path: Of the file.
-        record: Of the published weights.
+        path: The file.
+        record: The record of the published weights.
         known: The file's SHA-256 where it was computed before.
 
     Raises:

@@ -12,7 +12,9 @@ def files_of(path: Path) -> list[Path]:
 
 
 def digest_of(path: Path, *, without: str | None = None) -> str:
-    """Return the SHA-256 of a file; of a folder, that of the lines `SHA-256  path` that sha256sum prints for it.
+    """Return the SHA-256 of a file or a folder.
+
+    A folder's is the SHA-256 of the lines that `sha256sum` prints for its files, in order.
 
     Args:
         path: The file or folder.

@@ -113,7 +113,7 @@ class Photo:
     """A photo on which answers differ.
 
     Attributes:
-        name: Of the file.
+        name: The name of the file.
         label: Its class.
         picture: As a data URI; "" if it could not be read.
         answers: The answers.

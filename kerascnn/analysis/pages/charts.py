@@ -102,9 +102,9 @@ def bars(
 
     Args:
         measure: The figures.
-        names: Of the rows that have a figure, in the order of the bars.
+        names: The names of the rows that have a figure, in the order of the bars.
         tick: A column whose value is a mark on the bar, and what it is.
-        colors: Of the bars; by default all have the same.
+        colors: The colors of the bars; by default all have the same.
     """
     hints = [_hint("name", "name"), _hint("_shown", measure.title, measure.form)]
     end = tick[0] if tick else measure.key

@@ -34,8 +34,8 @@ class Container:
         path: Where it was read from.
         header: What it says of its network.
         rows: The arrays that it announces.
-        size: Of the file, in bytes.
-        sha256: Of the file.
+        size: The size of the file, in bytes.
+        sha256: The SHA-256 of the file.
     """
 
     path: Path
@@ -124,7 +124,7 @@ def check(path: str | os.PathLike[str], build: Callable[..., keras.Model]) -> No
     The network is built without memory for its weights.
 
     Args:
-        path: Of the file.
+        path: The file.
         build: Builds a network by the name of its variant and its options, as `kerascnn.create_model` does.
 
     Raises:

@@ -56,10 +56,10 @@ class ArrayRow:
 
     Attributes:
         layer: The name of its layer.
-        name: Of the weight.
-        shape: Of the array.
+        name: The name of the weight.
+        shape: The shape of the array.
         entries: The size of its codebook, 0 without one.
-        bits: Of each value, 16 or 32.
+        bits: How many bits each value has, 16 or 32.
     """
 
     layer: str

@@ -85,7 +85,7 @@ def code_indices(
     Args:
         coder: An Encoder or a Decoder.
         memory: What earlier arrays taught.
-        shape: Of the array; (height, width, inputs, outputs) for kernels.
+        shape: The shape of the array; (height, width, inputs, outputs) for kernels.
         entries: How many shared weights there are, in ascending order.
         center: Which of them is zero, or the least positive one.
         indices: Flat, for an Encoder.
