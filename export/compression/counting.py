@@ -38,6 +38,7 @@ class Counted:
 
     @property
     def size(self) -> int:
+        """How many values the array has."""
         return int(np.prod(self.shape))
 
 

@@ -89,13 +89,16 @@ def run(
     """Train a rebuilt copy of `model` with tensorflow-model-optimization; `model` stays as it is.
 
     Args:
+        model: the network.
         operation: "prune", "cluster", "quantize" (quantization-aware training), or "none" (there and back only).
         images: float32 [n, H, W, C], as the model takes them.
         labels: n class indices.
         options: prune: `sparsity`, `start` (0: at once), and `end`, the step at which a polynomial schedule reaches it
             (without: constant). cluster: `clusters`, `keep_zeros`. quantize: `preserve_sparsity`,
             `preserve_clusters`.
-        epochs, batch, learning_rate: of the training, with Adam.
+        epochs: how often the images are passed.
+        batch: images a step.
+        learning_rate: Adam's.
         timeout: seconds after which the process is ended.
 
     Returns:

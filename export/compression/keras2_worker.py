@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -54,7 +56,7 @@ def prepared(model: Any, operation: str, options: dict[str, Any]) -> Any:
             if end is None
             else pruning.PolynomialDecay(0.0, target, begin_step=start, end_step=end, frequency=1)
         )
-        wrap = lambda layer: pruning.prune_low_magnitude(layer, pruning_schedule=schedule)  # noqa: E731
+        wrap: Callable[[Any], Any] = partial(pruning.prune_low_magnitude, pruning_schedule=schedule)
     elif operation == "cluster":
         clustering = tfmot.clustering.keras
         if options.get("keep_zeros"):
@@ -64,9 +66,7 @@ def prepared(model: Any, operation: str, options: dict[str, Any]) -> Any:
         else:
             function, more = clustering.cluster_weights, {}
         first = clustering.CentroidInitialization.KMEANS_PLUS_PLUS
-        wrap = lambda layer: function(  # noqa: E731
-            layer, number_of_clusters=options["clusters"], cluster_centroids_init=first, **more
-        )
+        wrap = partial(function, number_of_clusters=options["clusters"], cluster_centroids_init=first, **more)
     else:
         return quantized(model, options.get("preserve_sparsity", False), options.get("preserve_clusters", False))
     kinds = (tf_keras.layers.Conv2D, tf_keras.layers.Dense)
@@ -81,6 +81,7 @@ def prepared(model: Any, operation: str, options: dict[str, Any]) -> Any:
 
 
 def quantized(model: Any, zeros: bool, clusters: bool) -> Any:
+    """Wrap a model for quantization-aware training that keeps its zeros or its shared values."""
     quantization = tfmot.quantization.keras
     if not zeros and not clusters:
         return quantization.quantize_model(model)
@@ -95,6 +96,7 @@ def quantized(model: Any, zeros: bool, clusters: bool) -> Any:
 
 
 def train(model: Any, given: Any, training: dict[str, Any], pruning: bool) -> None:
+    """Train a wrapped model with Adam."""
     optimizer = tf_keras.optimizers.legacy.Adam(training["learning_rate"])
     last = getattr(model.layers[-1], "activation", None)
     ends_in_softmax = getattr(last, "__name__", "") == "softmax" or "Softmax" in type(model.layers[-1]).__name__
@@ -125,6 +127,7 @@ def returned(trained: Any, model: Any, operation: str) -> Any:
 
 
 def main(given_path: str, answered_path: str) -> None:
+    """Read the task from one file, carry it out, and write the weights to the other."""
     given = np.load(given_path, allow_pickle=False)
     task = json.loads(str(given["task"]))
     model = rebuild(task["model"])

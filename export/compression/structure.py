@@ -36,11 +36,13 @@ class KeepStructure(keras.optimizers.Optimizer):
         self._kept = {id(kernel): _Kept(np.asarray(kernel, np.float32)) for kernel in kernels(model).values()}
 
     def build(self, variables: list[Any]) -> None:
+        """Prepare the inner optimizer for the variables."""
         self.inner.build(variables)
         super().build(variables)
         self._updated = list(variables)
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """Update the variables, with shared gradients for shared values and none for zeros."""
         variables = list(self._updated if trainable_variables is None else trainable_variables)
         if not self.built:
             self.build(variables)
@@ -53,10 +55,12 @@ class KeepStructure(keras.optimizers.Optimizer):
 
     @property
     def variables(self) -> list[Any]:
+        """The inner optimizer's variables."""
         return self.inner.variables
 
     @property
     def learning_rate(self) -> Any:
+        """The inner optimizer's learning rate."""
         return self.inner.learning_rate
 
     @learning_rate.setter
@@ -65,16 +69,20 @@ class KeepStructure(keras.optimizers.Optimizer):
 
     @property
     def iterations(self) -> Any:
+        """How many steps were taken."""
         return self.inner.iterations
 
     def finalize_variable_values(self, var_list: list[Any]) -> None:
+        """Do what the inner optimizer does when training ends."""
         self.inner.finalize_variable_values(var_list)
 
     def get_config(self) -> dict[str, Any]:
+        """Describe the inner optimizer. What is kept belongs to one model, and is not saved."""
         return {"inner": keras.saving.serialize_keras_object(self.inner)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> keras.optimizers.Optimizer:
+        """Return the inner optimizer alone."""
         return keras.saving.deserialize_keras_object(config["inner"], custom_objects=custom_objects)
 
 
@@ -133,11 +141,13 @@ class PruningSchedule(keras.callbacks.Callback):
         self._masks: list[tuple[Any, np.ndarray]] = []
 
     def on_train_begin(self, logs: Any = None) -> None:
+        """Find the layers to prune, and start the schedule."""
         shares = check(self.model, self._sparsity, self._pattern)
         self._wanted = {layer_of(path): share for path, share in shares.items()}
         self._batch = 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Keep the zeros, and prune where the schedule says so."""
         for variable, mask in self._masks:
             variable.assign(np.asarray(variable) * mask)
         done = min(self._batch, self._end)
@@ -146,6 +156,7 @@ class PruningSchedule(keras.callbacks.Callback):
         self._batch += 1
 
     def on_train_end(self, logs: Any = None) -> None:
+        """Prune to the end of a schedule that is longer than the training."""
         if self._batch <= self._end:  # training was shorter than the schedule
             self._prune(self._end)
 

@@ -25,9 +25,10 @@ class Silent:
     """For calls from Python: steps are not shown, warnings are Python warnings."""
 
     def step(self, text: str) -> None:
-        pass
+        """Show nothing."""
 
     def warn(self, text: str) -> None:
+        """Give a Python warning."""
         import warnings
 
         warnings.warn(text, stacklevel=3)
@@ -40,9 +41,11 @@ class Plain:
         self._write, self._start = write, time.monotonic()
 
     def step(self, text: str) -> None:
+        """Write a line."""
         self._write(f"[{time.monotonic() - self._start:6.1f} s] {text}")
 
     def warn(self, text: str) -> None:
+        """Write a line that says it is a warning."""
         self._write(f"WARNING: {text}")
 
 
@@ -59,11 +62,13 @@ class Live:
         self._task: int | None = None
 
     def step(self, text: str) -> None:
+        """Replace the line."""
         if self._task is not None:
             self.bar.remove_task(self._task)  # type: ignore[arg-type]
         self._task = self.bar.add_task(text, total=None)
 
     def warn(self, text: str) -> None:
+        """Print a warning above the line."""
         self._console.print(f"WARNING: {text}", style="bold yellow")
 
 
