@@ -342,7 +342,7 @@ class TestFailClosed:
 
         right = signatures._best
         monkeypatch.setattr(signatures, "_best", lambda outputs, labels, ok: right(outputs, labels[::-1], ok))
-        with pytest.raises(export.ExportError, match="labelled"):
+        with pytest.raises(export.ExportError, match="labeled"):
             export.export(
                 small_model(),
                 tmp_path / "model",
