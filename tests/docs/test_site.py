@@ -68,7 +68,7 @@ def test_pages_open_from_disk_and_can_be_searched(site, browser):
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     page.goto((site / "first_steps.html").as_uri())
-    page.get_by_role("textbox", name="Search").fill("SqueezeNet")
+    page.get_by_role("textbox", name="Search").press_sequentially("SqueezeNet")
     page.wait_for_selector(".md-search-result__link")
     page.locator(".md-search-result__link").first.click()
     page.wait_for_load_state()
