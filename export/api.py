@@ -11,11 +11,12 @@ from export.errors import ExportError
 from export.formats.format import OPSET
 from export.formats.registry import FORMATS
 from export.images import find_images
-from export.job import find_preprocessing, make_job
+from export.job import make_job
 from export.manifest import Failure
 from export.opening import LoadedModel, exportable, origin_of
 from export.report.progress import Progress, Silent
 from export.request import Compression, Request, read_labels
+from kerascnn.photos.choosing import PreprocessingChoice
 
 if TYPE_CHECKING:
     import keras
@@ -51,7 +52,8 @@ def export(
         evaluate: A folder or .zip of photos in folders named by class name, WordNet id or class index.
         labels: Class names in the order of the outputs, or a file with one a line.
         preprocessing: How photos are prepared: a `Preprocessing`, the name of weights such as "squeezenet/imagenet",
-            or one of `NORMALIZATIONS` there. Needed with photos where the model does not bring it.
+            one of `NORMALIZATIONS` there, or a .json file of its fields. Needed with photos where the model does not
+            bring it.
         include_preprocessing: Put channel order, mean and scale into the artifacts, which then take RGB 0 to 255.
         opset: ONNX operator set.
         compress: Make the network smaller first, and write a .kdc file beside the artifacts, and sparse .tflite files
@@ -75,12 +77,14 @@ def export(
         calibration=find_images(calibration) if isinstance(calibration, str | Path) else calibration,
         evaluation=find_images(evaluate) if evaluate is not None else None,
         labels=None if labels is None else tuple(labels),
-        preprocessing=preprocessing,
+        preprocessing=PreprocessingChoice(preprocessing) if isinstance(preprocessing, str) else preprocessing,
         include_preprocessing=include_preprocessing,
     )
+    from kerascnn.photos.preprocessing import known_preprocessing
+
     model = exportable(model)
     origin, known_labels = origin_of(model)
-    return run(request, LoadedModel(model, origin, find_preprocessing(model, None), known_labels), Path(output))
+    return run(request, LoadedModel(model, origin, known_preprocessing(model), known_labels), Path(output))
 
 
 class Rejected(ExportError):
@@ -109,6 +113,8 @@ def run(request: Request, loaded: LoadedModel, target: Path, progress: Progress 
     """
     progress = progress or Silent()
     job = make_job(request, loaded)
+    if request.preprocessing is not None and job.loaded.preprocessing is not None:
+        progress.warn(f"{job.name}: photos are prepared so: {job.loaded.preprocessing.words}.")
     model, original = job.loaded.model, None
     if request.compression is not None:
         from export.compression import coding

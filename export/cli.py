@@ -21,6 +21,7 @@ from export.formats.registry import FORMATS
 from export.images import find_images
 from export.request import Compression, Request, read_labels
 from kerascnn.console import SETTINGS, input_size_option, quiet_with_log, run_command
+from kerascnn.photos.choosing import PreprocessingChoice, preprocessing_options
 
 if TYPE_CHECKING:
     from export.opening import LoadedModel
@@ -46,7 +47,7 @@ class Options(TypedDict):
     input_size: tuple[int, int] | None
     classes: int | None
     labels: Path | None
-    preprocessing: str | None
+    preprocessing: PreprocessingChoice
     include_preprocessing: bool
     output: Path
     opset: int
@@ -106,18 +107,13 @@ def _more_precisions() -> str:
 @input_size_option("Input size in pixels, where the network can take another.")
 @click.option("--classes", type=click.IntRange(min=1), help="Number of classes, for untrained networks.")
 @click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="Class names, one a line.")
-@click.option(
-    "--preprocessing",
-    metavar="NAME",
-    help="How photos are prepared for a .keras file: the weights it was fine-tuned "
-    "from, such as squeezenet/imagenet, or none, unit, tf, torch, caffe.",
-)
 @click.option("--include-preprocessing", is_flag=True, help="Artifacts take RGB 0 to 255 and normalize it themselves.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True, metavar="DIR")
 @click.option("--opset", type=int, default=OPSET, show_default=True, help="ONNX operator set.")
 @click.option("--list", "listing", is_flag=True, help="List the models and their published weights.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (the manifests) instead of tables.")
+@preprocessing_options
 def command(**options: Unpack[Options]) -> None:
     """Export Keras image models to SavedModel, TFLite and ONNX, each file verified against the model.
 
@@ -125,7 +121,7 @@ def command(**options: Unpack[Options]) -> None:
     python -m export --model squeezenet --tflite
     python -m export --model 'resnet*' --all --output artifacts
     python -m export --model squeezenet --compress --tflite --calibration-data photos.zip
-    python -m export --model finetuned.keras --tflite --labels labels.txt
+    python -m export --model mine.keras --tflite --labels labels.txt --resize whole --channels bgr --mean 104,117,124
 
     In a folder that has an export.py of its own, call kerascnn-export instead of python -m export.
     """
@@ -175,7 +171,7 @@ def _check(options: Options) -> tuple[Request, list[_Job]]:
         calibration=find_images(options["calibration_data"]) if options["calibration_data"] else None,
         evaluation=find_images(options["evaluate"]) if options["evaluate"] else None,
         labels=read_labels(options["labels"]) if options["labels"] else None,
-        preprocessing=options["preprocessing"],
+        preprocessing=options["preprocessing"] if options["preprocessing"].given else None,
         include_preprocessing=options["include_preprocessing"],
     )
     return request, jobs

@@ -13,6 +13,7 @@ from export.errors import RequestError
 from export.images import ImageSource, labels_from_folders, load_images, spread
 from export.opening import LoadedModel
 from export.request import Request
+from kerascnn.photos.choosing import PreprocessingChoice
 
 if TYPE_CHECKING:
     import keras
@@ -127,10 +128,8 @@ def make_job(request: Request, loaded: LoadedModel) -> Job:
     Raises:
         RequestError: The model, its labels and the photos do not fit together.
     """
-    name, preprocessing = loaded.origin.name, loaded.preprocessing
+    name, preprocessing = loaded.origin.name, _preprocessing(loaded, request.preprocessing)
     labels = loaded.labels if request.labels is None else request.labels
-    if request.preprocessing is not None:
-        preprocessing = find_preprocessing(loaded.model, request.preprocessing)
     classes = loaded.model.outputs[0].shape[-1]
     if labels is not None and len(labels) != classes:
         raise RequestError(
@@ -175,30 +174,20 @@ def _classes_by_photo(photos: ImageSource | None, labels: tuple[str, ...] | None
     return dict(zip(photos.names, labels_from_folders(photos.names, labels, wnids, classes), strict=True))
 
 
-def find_preprocessing(model: keras.Model, given: Preprocessing | str | None) -> Preprocessing | None:
+def _preprocessing(loaded: LoadedModel, given: Preprocessing | PreprocessingChoice | None) -> Preprocessing | None:
     """Return the preprocessing for photos: what is given, else what the model brings, else None.
 
     Raises:
-        RequestError: The name is unknown.
+        RequestError: The name is unknown, or what is given does not fit the model's input.
     """
-    from kerascnn.build_info import build_info
-    from kerascnn.photos import preprocessing
-
-    shape = model.inputs[0].shape[1:]
-    if given is None:
-        info = build_info(model)
-        known = info.preprocessing if info else None
-        # It is that of the variant, and the model may have been built for another size.
-        return known.for_size(*shape[:2]) if known and None not in shape[:2] else known
-    if isinstance(given, preprocessing.Preprocessing):
-        return given
+    shape = tuple(loaded.model.inputs[0].shape[1:])
     try:
-        if given in preprocessing.NORMALIZATIONS:
-            return preprocessing.Preprocessing.named(given, shape)
-        return preprocessing.find_preprocessing(given).for_size(*shape[:2])
+        if isinstance(given, PreprocessingChoice):
+            chosen: Preprocessing | None = given.resolve(shape, loaded.preprocessing)
+            return chosen
+        return loaded.preprocessing if given is None else given.checked(shape)
     except ValueError as error:
-        names = ", ".join(preprocessing.NORMALIZATIONS)
-        raise RequestError(f"There is no preprocessing {given!r}: take one of {names}, or weights. {error}") from None
+        raise RequestError(f"{loaded.origin.name}: {error}") from None
 
 
 def verification_images(job: Job, calibration: np.ndarray | None) -> tuple[np.ndarray, str]:

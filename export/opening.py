@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -224,27 +224,29 @@ def _weights_entry(record: WeightsRecord | None, source: str | None = None) -> d
 
 
 def open_file(path: Path) -> LoadedModel:
-    """Load a saved Keras model.
+    """Load a saved Keras model, with what it remembers: preprocessing, class names, and where its weights came from.
 
     Raises:
         RequestError: Keras cannot read the file.
     """
-    import keras
-
-    import kerascnn.applications  # noqa: F401  (registers every layer that saved models may hold)
-    from kerascnn.keras_graph import deep_graphs
+    from kerascnn.photos.preprocessing import known_preprocessing
+    from kerascnn.saving import load_model
     from kerascnn.weights.sources import sha256
 
     try:
-        with deep_graphs():
-            model = keras.saving.load_model(path, compile=False)
+        model = load_model(path, compile=False)
     except Exception as error:  # zip, JSON, HDF5 and Keras each raise their own kinds
         raise RequestError(
             f"{path} cannot be loaded as a Keras model ({first_line(error)}). Save it with model.save('NAME.keras'); "
             "layers of your own need keras.saving.register_keras_serializable."
         ) from error
-    origin = Origin(path.stem, weights={"file": path.name, "sha256": sha256(path)})
-    return LoadedModel(exportable(model), origin, None, None)
+    known, labels = origin_of(model)
+    weights = {"file": path.name, "sha256": sha256(path)} | (
+        {"made_from": dict(known.weights)} if known.weights else {}
+    )
+    # Whether the weights were trained further since is not known, so that neither is whether they are those on record.
+    origin = replace(known, name=path.stem, trained=None, weights=weights)
+    return LoadedModel(exportable(model), origin, known_preprocessing(model), labels)
 
 
 def exportable(model: keras.Model) -> keras.Model:

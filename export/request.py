@@ -22,6 +22,7 @@ from export.images import ImageSource
 if TYPE_CHECKING:
     import numpy as np
 
+    from kerascnn.photos.choosing import PreprocessingChoice
     from kerascnn.photos.preprocessing import Preprocessing
 
 _HOW_TO_GIVE_PHOTOS = (
@@ -82,7 +83,7 @@ class Request:
             steps with and to compress with.
         evaluation: Photos in folders named after their classes, to score every artifact on.
         labels: Class names in the order of the outputs; None: those that the model brings.
-        preprocessing: How photos are prepared, or the name of weights or of a normalization; None: as the model brings.
+        preprocessing: How photos are prepared; None: as the model brings.
         include_preprocessing: Put channel order, mean and scale into the artifacts.
 
     Raises:
@@ -96,7 +97,7 @@ class Request:
     calibration: ImageSource | np.ndarray | None = None
     evaluation: ImageSource | None = None
     labels: tuple[str, ...] | None = None
-    preprocessing: Preprocessing | str | None = None
+    preprocessing: Preprocessing | PreprocessingChoice | None = None
     include_preprocessing: bool = False
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kerascnn.photos import crops, detection
     from kerascnn.photos.preprocessing import decode_predictions, preprocess_input
     from kerascnn.registry import Variant, list_models, variant
+    from kerascnn.saving import load_model
     from kerascnn.surgery.parts import inference_model
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "inference_model",
     "layers",
     "list_models",
+    "load_model",
     "photos",
     "preprocess_input",
     "surgery",
@@ -47,6 +49,7 @@ __getattr__, __dir__ = lazy_attributes(
         "factory": ("create_model",),
         "surgery.parts": ("inference_model",),
         "registry": ("Variant", "list_models", "variant"),
+        "saving": ("load_model",),
     },
     modules={
         **{name: name for name in ("analysis", "applications", "layers", "photos", "surgery", "weights")},

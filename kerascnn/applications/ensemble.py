@@ -208,7 +208,7 @@ def _input(columns: list[_Column]) -> tuple[Any, list[Any], Preprocessing | None
         if column.preprocessing is None:
             raise ValueError(
                 "The members take different inputs, and how photos are prepared for "
-                f"{column.model.name} is not known (a saved file does not keep it). Note it with "
+                f"{column.model.name} is not known (a .h5 file does not keep it). Note it with "
                 "kerascnn.build_info.set_build_info(model, BuildInfo("
                 'preprocessing=kerascnn.photos.preprocessing.Preprocessing.named("torch", (224, 224, 3)))).'
             )

@@ -104,14 +104,17 @@ class Network:
 
     def _info(self) -> BuildInfo:
         preceding = keras.Model(self._inputs, self.input).layers
-        preprocessing = self._preprocessing()
+        preprocessing, (height, width, channels) = self._preprocessing(), self.input.shape[1:]
+        if preprocessing is not None:
+            preprocessing = preprocessing.for_channels(channels)
+            preprocessing = preprocessing.for_size(height, width) if height and width else preprocessing
         return BuildInfo(
             variant=self.variant.name,
             options=dict(self.choices),
             given=self._given,
             preceding=frozenset(layer.name for layer in preceding),
             top=self.options.top(),
-            preprocessing=preprocessing and preprocessing.for_channels(self.input.shape[-1]),
+            preprocessing=preprocessing,
             weights=self.record,
         )
 

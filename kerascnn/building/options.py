@@ -175,6 +175,7 @@ class SharedOptions:
             "features": self.features or None,
             "include_top": None if self.include_top else False,
             "pooling": self.pooling,
+            "head": self.head,
         }
         values = {option: value for option, value in values.items() if value is not None}
         if self.classifier_activation != "softmax":

@@ -1,8 +1,10 @@
 """Layers and model classes that Keras lacks. Importing this package registers all of them with Keras.
 
-A saved model that holds such layers loads without `custom_objects` once this package is imported.
+A saved model that holds such layers loads without `custom_objects` once this package is imported, and brings what was
+known of it (see `kerascnn.restoring`).
 """
 
+from kerascnn import restoring
 from kerascnn.layers.auxiliary import AuxiliaryModel
 from kerascnn.layers.drop_path import FractalJoin, GlobalDropPath
 from kerascnn.layers.ensembling import PhotoPreparation, WeightedMean
@@ -28,3 +30,5 @@ __all__ = [
     "TrainableSubsampling",
     "WeightedMean",
 ]
+
+restoring.install()

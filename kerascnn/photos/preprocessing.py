@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +26,8 @@ _NORMALIZATIONS: dict[str, tuple[str, tuple[float, ...], tuple[float, ...]]] = {
     "caffe": ("bgr", (103.939, 116.779, 123.68), (1.0,)),
 }
 NORMALIZATIONS = tuple(_NORMALIZATIONS)
+INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
+CHANNEL_ORDERS = ("rgb", "bgr", "gray")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,9 @@ class Preprocessing:
         channel_order: The channel order of the network's input: "rgb", "bgr", or "gray" for one channel.
         mean: One value a channel in that order, or one for all, on the scale 0 to 255.
         std: As `mean`.
+
+    Raises:
+        ValueError: A field is none of these.
     """
 
     resize: tuple[int, int] | int | None = None
@@ -47,13 +53,30 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
 
+    def __post_init__(self) -> None:
+        for name, allowed in (("interpolation", INTERPOLATIONS), ("channel_order", CHANNEL_ORDERS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is one of {', '.join(allowed)}; it is {getattr(self, name)!r}.")
+        if not (self.resize is None or _is_side(self.resize) or _is_size(self.resize)):
+            raise ValueError(f"resize is (height, width), a number for the shorter side, or None: {self.resize!r}.")
+        if not (self.crop is None or _is_size(self.crop)):
+            raise ValueError(f"crop is (height, width) or None; it is {self.crop!r}.")
+        if not (_are_numbers(self.mean) and _are_numbers(self.std) and all(self.std)):
+            raise ValueError(f"mean and std are numbers, one or one a channel, std not 0: {self.mean!r}, {self.std!r}.")
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Preprocessing:
+        """Make one of fields as TOML and JSON hold them, with lists for tuples.
+
+        Raises:
+            ValueError, TypeError: There is no such field, or its value is not allowed.
+        """
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+
     @classmethod
     def from_record(cls, record: WeightsRecord | Variant) -> Preprocessing:
         """Read the preprocessing that trained weights were made with, or that a variant's paper describes."""
-        fields: dict[str, Any] = {
-            name: tuple(v) if isinstance(v, list) else v for name, v in (record.preprocessing or {}).items()
-        }
-        return cls(**fields)
+        return cls.from_fields(record.preprocessing or {})
 
     @classmethod
     def default(cls, input_shape: tuple[int | None, ...]) -> Preprocessing:
@@ -109,6 +132,44 @@ class Preprocessing:
             resize = round(resize * max(scale))
         return replace(self, resize=resize, crop=(height, width))
 
+    def checked(self, shape: tuple[int | None, ...]) -> Preprocessing:
+        """Return it as it is, where it gives an image of this shape.
+
+        Args:
+            shape: (height, width, channels); sides may be None.
+
+        Raises:
+            ValueError: It gives another size, or has another number of means or deviations than there are channels.
+        """
+        size, (height, width, channels) = self.crop or self.resize, shape
+        if height and width and size is not None and size != (height, width):
+            given = f"{size[0]}x{size[1]}" if isinstance(size, tuple) else f"a shorter side of {size} and no crop"
+            raise ValueError(
+                f"The preprocessing gives images of {given}, the network takes {height}x{width}. Give a crop of that "
+                "size (--crop), or resize the whole photo to it (--resize whole)."
+            )
+        for name, numbers in (("means", self.mean), ("deviations", self.std)):
+            if len(numbers) not in (1, channels):
+                raise ValueError(
+                    f"There are {len(numbers)} {name} for {channels} channels; give one, or one a channel."
+                )
+        return self
+
+    @property
+    def words(self) -> str:
+        """What it does, in words for messages: "shorter side to 256, center 224x224, RGB, minus 127.5, by 127.5"."""
+        parts = []
+        if isinstance(self.resize, tuple):
+            parts.append(f"whole photo to {self.resize[0]}x{self.resize[1]}")
+        elif self.resize is not None:
+            parts.append(f"shorter side to {self.resize}")
+        if self.crop is not None:
+            parts.append(f"center {self.crop[0]}x{self.crop[1]}")
+        parts.append(self.channel_order if self.channel_order == "gray" else self.channel_order.upper())
+        parts += [f"minus {_listed(self.mean)}"] if any(self.mean) else []
+        parts += [f"divided by {_listed(self.std)}"] if set(self.std) != {1.0} else []
+        return ", ".join(parts)
+
     def value_range(self, channels: int) -> tuple[float, float]:
         """Return the least and the greatest value of a network's input."""
         ends = [self.normalize(np.full((1, 1, channels), value, np.float32)) for value in (0.0, 255.0)]
@@ -150,6 +211,22 @@ class Preprocessing:
         return self.normalize(pixels[..., None] if pixels.ndim == 2 else pixels)
 
 
+def _is_side(value: Any) -> bool:
+    return isinstance(value, int) and value > 0
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(map(_is_side, value))
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(isinstance(number, int | float) for number in value)
+
+
+def _listed(numbers: tuple[float, ...]) -> str:
+    return "/".join(f"{number:g}" for number in numbers)
+
+
 def preprocess_input(images: Any, model_or_weights: keras.Model | str | WeightsRecord | Preprocessing) -> np.ndarray:
     """Bring images to what a network was trained on: channel order, mean and scale (not the size).
 
@@ -182,7 +259,14 @@ def find_preprocessing(source: keras.Model | str | WeightsRecord | Preprocessing
     if isinstance(source, WeightsRecord):
         return Preprocessing.from_record(source)
     if isinstance(source, str):
+        if source in NORMALIZATIONS:
+            return Preprocessing.named(source, (None, None, 3))
         variant, _, weights = source.partition("/")
+        if variant not in registry.variants():
+            raise ValueError(
+                f"There is no preprocessing {source!r}. Take a normalization ({', '.join(NORMALIZATIONS)}), or the "
+                'name of weights, such as "squeezenet/imagenet".'
+            )
         records = [
             record for record in registry.variant(variant).weights if weights in ("", record.name, *record.aliases)
         ]
@@ -190,14 +274,23 @@ def find_preprocessing(source: keras.Model | str | WeightsRecord | Preprocessing
             names = [record.full_name for row in registry.variants().values() for record in row.weights]
             raise ValueError(f"{source!r} does not name one set of weights. The known ones are: {', '.join(names)}.")
         return Preprocessing.from_record(records[0])
-    info = build_info(source)
-    if info is None or info.preprocessing is None:
+    known = known_preprocessing(source)
+    if known is None:
         raise ValueError(
             f"How images for the model {getattr(source, 'name', source)!r} are prepared is not known: it was not built "
-            "by kerascnn in this process (a saved file does not keep it). Give the name of the weights it was trained "
-            'from, such as "squeezenet/imagenet".'
+            "by kerascnn, or was saved as a .h5 file. Give the name of the weights it was trained from, such as "
+            '"squeezenet/imagenet".'
         )
-    return info.preprocessing
+    return known
+
+
+def known_preprocessing(model: keras.Model) -> Preprocessing | None:
+    """Return the preprocessing that a model brings, for its own input size; None where it brings none."""
+    info = build_info(model)
+    if info is None or info.preprocessing is None:
+        return None
+    height, width = model.inputs[0].shape[1:3]
+    return info.preprocessing.for_size(height, width) if height and width else info.preprocessing
 
 
 def decode_predictions(probabilities: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:

@@ -13,11 +13,20 @@ from typing import Any
 import keras
 
 from kerascnn import factory
-from kerascnn.build_info import build_info
+from kerascnn.build_info import build_info, carry_over
+from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.surgery.heads import last_layers
 
 
-def replace_head(name: str, weights: str, classes: int, **options: Any) -> keras.Model:
+def replace_head(
+    name: str,
+    weights: str,
+    classes: int,
+    *,
+    labels: Sequence[str] | None = None,
+    preprocessing: Preprocessing | None = None,
+    **options: Any,
+) -> keras.Model:
     """Build a network with trained weights in all layers except the last, which is new.
 
     The new head begins near zero (normal, deviation 0.01, as AlexNet and SqueezeNet began), because the features of
@@ -27,20 +36,27 @@ def replace_head(name: str, weights: str, classes: int, **options: Any) -> keras
         name: The name of the variant.
         weights: See the builders' option `weights`.
         classes: How many classes the new head has.
+        labels: The names of the classes, which the model then remembers.
+        preprocessing: How the photos are prepared that it will be trained on; by default as those that the weights
+            were trained on, for the size of this network's input.
         **options: More of the builder's options, such as input_shape.
 
     Returns:
-        A model whose layers are frozen, except the new head (see `unfreeze`).
+        A model whose layers are frozen, except the new head (see `unfreeze`). It keeps what it knows of labels and
+        preprocessing when it is saved as a .keras file.
 
     Raises:
-        ValueError: The network has no head, or the weights do not fit.
+        ValueError: The network has no head, the weights do not fit, or there are not as many labels as classes.
     """
+    if labels is not None and len(labels) != classes:
+        raise ValueError(f"There are {len(labels)} labels for {classes} classes; give one for each.")
     model = factory.create_model(name, weights=weights, classes=classes, head="new", **options)
     freeze(model)
     for layer in head_of(model):
         shape = layer.kernel.shape
         layer.kernel.assign(keras.initializers.RandomNormal(stddev=0.01)(shape))
-    return model
+    known: dict[str, Any] = {} if labels is None else {"labels": tuple(labels)}
+    return carry_over(model, model, **known, **({} if preprocessing is None else {"preprocessing": preprocessing}))
 
 
 def freeze(model: keras.Model) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from kerascnn import registry
+from kerascnn.build_info import carry_over
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.training import checkpoints, distribution, schedules
 from kerascnn.training.batches import Batches, Validation
@@ -72,6 +73,7 @@ def train(run: Run, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Resul
             compile_model(model, run, job.steps)
         keeper = _fit(model, job, callbacks)
     network = finished_model(model, run, classes)
+    carry_over(network, network, preprocessing=job.preprocessing, labels=tuple(job.images.classes))
     history = run.output / HISTORY
     return Result(
         network,

@@ -315,11 +315,11 @@ class TestOtherNetworks:
 
     def test_photos_are_brought_to_the_size_that_the_model_was_built_for(self):
         """And not to that of the variant, which a model carries with it."""
-        from export.job import find_preprocessing
+        from kerascnn.photos.preprocessing import known_preprocessing
 
         model = small_model()
         set_build_info(model, BuildInfo(preprocessing=TORCH))
-        found = find_preprocessing(model, None)
+        found = known_preprocessing(model)
         assert (found.resize, found.crop) == (round(256 / 224 * SIDE), (SIDE, SIDE))
 
 

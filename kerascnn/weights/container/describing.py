@@ -25,13 +25,13 @@ def describe(model: keras.Model, *, labels: tuple[str, ...] | None = None, train
         trained: Whether its weights are; by default what is known of the weights that it was built with.
 
     Raises:
-        ValueError: It was not built by kerascnn in this process, or has more than one input or output.
+        ValueError: It was not built by kerascnn, or has more than one input or output.
     """
     info = build_info(model)
     if info is None or info.variant is None:
         raise ValueError(
-            f"What the model {model.name!r} is made of is not known: it was not built by kerascnn in this process (a "
-            "saved file does not keep it). Build it with kerascnn.create_model and load the weights into that."
+            f"What the model {model.name!r} is made of is not known: it was not built by kerascnn, or was saved as a "
+            ".h5 file. Build it with kerascnn.create_model and load the weights into that."
         )
     if "features" in info.top:
         raise ValueError(f"{model.name!r} was built with features=, and is no classifier. Build it without.")
@@ -45,10 +45,12 @@ def describe(model: keras.Model, *, labels: tuple[str, ...] | None = None, train
     weights = info.weights
     top = info.top.get("include_top", True)
     classes = model.outputs[0].shape[-1] if top else registry.variant(info.variant).classes
-    known = weights.labels if weights is not None and top and weights.classes == classes else None
+    known: str | tuple[str, ...] | None = info.labels
+    if known is None and weights is not None and top and info.class_names(classes) is not None:
+        known = weights.labels
     return Header(
         variant=info.variant,
-        options={**info.options, **info.top},
+        options={option: value for option, value in {**info.options, **info.top}.items() if option != "head"},
         classes=classes,
         input_shape=tuple(model.inputs[0].shape[1:]),
         preprocessing=info.preprocessing,
