@@ -47,6 +47,8 @@ def from_json(text: str) -> BuildInfo:
         ValueError, TypeError, KeyError, AttributeError: The text is not of that form.
     """
     fields = _tuples(json.loads(text))
+    if not isinstance(fields, dict):
+        raise TypeError(f"it is a {type(fields).__name__} and not an object")
     known = {name: fields[name] for name in BuildInfo.__dataclass_fields__ if name in fields}
     preprocessing = known.get("preprocessing")
     return BuildInfo(

@@ -71,7 +71,8 @@ class Preprocessing:
         Raises:
             ValueError, TypeError: There is no such field, or its value is not allowed.
         """
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+        return cls(**values)
 
     @classmethod
     def from_record(cls, record: WeightsRecord | Variant) -> Preprocessing:

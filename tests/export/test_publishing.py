@@ -138,8 +138,8 @@ def test_a_second_process_says_that_it_waits(tmp_path):
     with publishing.staging(target, waiting=lambda _: None):
         second = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         assert "waiting for it to end" in second.stdout.readline()
-    assert second.stdout.readline() == "in\n"
-    assert second.wait() == 0
+    assert second.communicate()[0] == "in\n"
+    assert second.returncode == 0
 
 
 @pytest.mark.parametrize("name", ["mine.txt", "saved_model/2/saved_model.pb"])

@@ -164,7 +164,7 @@ def test_inputs_are_those_that_the_kernel_meets() -> None:
     model = fires()
     for name in ("stem", "grouped"):
         layer = model.get_layer(name)
-        tap = keras.Model(model.inputs, [layer.input, layer.output])
+        tap = keras.Model(model.inputs[0], [layer.input, layer.output])
         values, wanted = (np.array(value) for value in tap(smooth(1)))
         random = np.random.default_rng(0)
         places = random.integers(wanted.shape[1] * wanted.shape[2], size=50)

@@ -106,10 +106,9 @@ assert second < first
 
 
 @pytest.mark.data
-@pytest.mark.parametrize(
-    "network", [pytest.param(name, marks=[] if name == "plain20_cifar" else pytest.mark.slow) for name in NETWORKS]
-)
+@pytest.mark.parametrize("network", [pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS])
 def test_a_step_lowers_the_loss_on_jax(network, data):
+    """The default run trains one on JAX in test_mnist.py."""
     pytest.importorskip("jax")
     path = os.pathsep.join([str(ROOT), *sys.path])
     done = subprocess.run(

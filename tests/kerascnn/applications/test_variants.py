@@ -19,7 +19,7 @@ FAMILIES: dict[str, list[str]] = {}
 for _row in sorted(variants().values(), key=lambda row: row.parameters):
     FAMILIES.setdefault(_row.family, []).append(_row.name)
 # These take as long as all the others together, and what they are made of is in the others too.
-COSTLY_FAMILIES = {"wide_resnet", "resnext", "inception_v4", "inception_resnet", "plain"}
+COSTLY_FAMILIES = {"wide_resnet", "resnext", "inception_v3", "inception_v4", "inception_resnet", "plain"}
 COSTLY_FAMILIES |= {"resnet_v2_cifar", "resnext_cifar", "densenet_cifar", "stochastic_depth", "fractalnet"}
 QUICK = [names[0] for family, names in FAMILIES.items() if family not in COSTLY_FAMILIES]
 
