@@ -113,8 +113,10 @@ def run(request: Request, loaded: LoadedModel, target: Path, progress: Progress 
     """
     progress = progress or Silent()
     job = make_job(request, loaded)
-    if request.preprocessing is not None and job.loaded.preprocessing is not None:
-        progress.warn(f"{job.name}: photos are prepared so: {job.loaded.preprocessing.words}.")
+    if isinstance(request.preprocessing, PreprocessingChoice):
+        note = request.preprocessing.scaled(job.loaded.model.inputs[0].shape[1:])
+        if note:
+            progress.warn(f"{job.name}: {note}")
     model, original = job.loaded.model, None
     if request.compression is not None:
         from export.compression import coding

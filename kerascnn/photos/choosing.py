@@ -73,6 +73,26 @@ class PreprocessingChoice:
             base = Preprocessing.named("none", shape)
         return replace(base, **changes).checked(shape)
 
+    def scaled(self, shape: tuple[int | None, ...]) -> str:
+        """Say in a sentence what becomes of weights' preprocessing that is for another size; "" where it stays."""
+        from kerascnn.photos.preprocessing import NORMALIZATIONS, find_preprocessing
+
+        if (
+            self.named is None
+            or self.named in NORMALIZATIONS
+            or self.named.endswith(".json")
+            or self.resize
+            or self.crop
+        ):
+            return ""
+        original, found = find_preprocessing(self.named), self.resolve(shape, None)
+        if (original.resize, original.crop) == (found.resize, found.crop):
+            return ""
+        return (
+            f"{self.named} is for another size ({original.words}). Here photos are prepared so: {found.words}. If the "
+            "network was trained on whole photos, say --resize whole."
+        )
+
     def _sizes(self, shape: tuple[int | None, ...]) -> dict[str, Any]:
         """Return what is said of sizes; a new way to resize replaces the crop as well."""
         size = shape[:2] if None not in shape[:2] else None

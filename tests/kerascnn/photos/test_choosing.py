@@ -92,3 +92,12 @@ def test_files_that_hold_none(tmp_path, content):
 def test_words():
     assert KNOWN.words == "shorter side to 108, center 96x96, RGB, minus 127.5, divided by 127.5"
     assert Preprocessing((96, 96), channel_order="gray").words == "whole photo to 96x96, gray"
+
+
+def test_another_size_than_the_weights_is_said():
+    said = parsed("--preprocessing", "squeezenet/imagenet").scaled(SHAPE)
+    assert "center 227x227" in said
+    assert "shorter side to 108, center 96x96" in said or "whole photo to 108x108, center 96x96" in said
+    assert parsed("--preprocessing", "squeezenet/imagenet", "--resize", "whole").scaled(SHAPE) == ""
+    assert parsed("--preprocessing", "squeezenet/imagenet").scaled((227, 227, 3)) == ""
+    assert parsed("--preprocessing", "torch").scaled(SHAPE) == ""
