@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export import publishing, stages
+from export import adding, publishing, stages
 from export.errors import ExportError
 from export.formats.format import OPSET
 from export.formats.registry import FORMATS
@@ -38,12 +40,14 @@ def export(
     include_preprocessing: bool = False,
     opset: int = OPSET,
     compress: bool | Compression = False,
+    replace: bool = False,
 ) -> dict[str, Any]:
     """Export any functional Keras model with one image input and one output, verify it, and publish the folder.
 
     Args:
         model: The model; one that kerascnn built brings its preprocessing and class names.
-        output: The folder to make or, where an earlier export made it, to replace.
+        output: The folder to make, after which the artifacts are named where the model has no name of its own. Where
+            it holds an export of the same network, artifacts are added, and those of the same name are replaced.
         formats: Any of "saved_model", "tflite" and "onnx".
         precisions: More files, beside the float32 ones: of "float16", "dynamic", "int8", "int8-io", "int16x8",
             "int4", "sparse-float16", "sparse-dynamic" and "sparse-int8" for TFLite, "int8" for ONNX.
@@ -59,6 +63,7 @@ def export(
         compress: Make the network smaller first, and write a .kdc file beside the artifacts, and sparse .tflite files
             where they are smaller; the model itself is left as it was. Needs `calibration`. True, or
             `export.request.Compression` to say how.
+        replace: Start the folder anew, whatever was exported to it.
 
     Returns:
         The manifest that was written.
@@ -84,7 +89,14 @@ def export(
 
     model = exportable(model)
     origin, known_labels = origin_of(model)
-    return run(request, LoadedModel(model, origin, known_preprocessing(model), known_labels), Path(output))
+    if re.fullmatch(r"(functional|sequential)(_\d+)?", origin.name):  # Keras's own, another one in each process
+        origin = dataclasses.replace(origin, name=Path(output).resolve().name)
+    return run(
+        request,
+        LoadedModel(model, origin, known_preprocessing(model), known_labels),
+        Path(output),
+        replace=replace,
+    )
 
 
 class Rejected(ExportError):
@@ -95,14 +107,17 @@ class Rejected(ExportError):
         self.manifest = manifest
 
 
-def run(request: Request, loaded: LoadedModel, target: Path, progress: Progress | None = None) -> dict[str, Any]:
+def run(
+    request: Request, loaded: LoadedModel, target: Path, progress: Progress | None = None, *, replace: bool = False
+) -> dict[str, Any]:
     """Carry out a request.
 
     Args:
         request: What is asked for.
         loaded: The model.
-        target: The folder to make or replace.
+        target: The folder to make or to add to.
         progress: Told of each stage.
+        replace: Start the folder anew.
 
     Returns:
         The manifest that was written.
@@ -126,7 +141,8 @@ def run(request: Request, loaded: LoadedModel, target: Path, progress: Progress 
     publishing.check_space(target, int(1.2 * 4 * model.count_params() * len(request.items)) + 10_000_000)
     try:
         with publishing.staging(target, waiting=progress.step) as folder:
-            manifest = stages.make(stages.Context(job, folder, progress))
+            earlier = None if replace else adding.find(target)
+            manifest = stages.make(stages.Context(job, folder, progress, earlier))
             progress.step(f"{job.name}: publishing")
             publishing.publish(folder, target)
     except OSError as error:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from kerascnn.registry import WeightsRecord
     from kerascnn.weights.container.header import Header
 
+OR_RANDOM = "auto,none"  # published weights, or random ones where these cannot be fetched
+
 
 def read_header(path: str | Path) -> Header:
     """Read what a .kdc file says of its network.
@@ -36,7 +38,7 @@ class ChosenWeights:
     Attributes:
         source: What the builder is given; None for random weights.
         record: The record of published weights; None for random weights and for a file of the user's own.
-        demanded: Whether they were asked for by name: without them there is no export.
+        demanded: Whether there is no export without them.
     """
 
     source: str | None = None
@@ -47,6 +49,8 @@ class ChosenWeights:
 def choose_weights(name: str, weights: str) -> ChosenWeights:
     """Choose the weights of a variant from what `--weights` says, without fetching them.
 
+    `auto` prefers what is at hand to what has to be fetched, and takes random ones only where none are published.
+
     Raises:
         RequestError: There are no such weights.
     """
@@ -54,9 +58,9 @@ def choose_weights(name: str, weights: str) -> ChosenWeights:
 
     if weights == "none":
         return ChosenWeights()
-    if weights == "auto":
+    if weights in ("auto", OR_RANDOM):
         record = next(filter(_readable, variant(name).weights), None)
-        return ChosenWeights(record.name if record else None, record, demanded=False)
+        return ChosenWeights(record.name if record else None, record, demanded=weights == "auto")
     from kerascnn.weights import find
 
     try:
@@ -106,7 +110,9 @@ def fetch_weights(chosen: ChosenWeights, warn: Callable[[str], None]) -> ChosenW
         fetch(chosen.record)
     except WeightsUnavailable as error:
         if chosen.demanded:
-            raise ExportError(str(error)) from error
+            raise ExportError(
+                f"{error} On the command line, --weights {OR_RANDOM} goes on with random ones."
+            ) from error
         warn(str(error))
         return ChosenWeights()
     except WeightsError as error:

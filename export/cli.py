@@ -50,6 +50,7 @@ class Options(TypedDict):
     preprocessing: PreprocessingChoice
     include_preprocessing: bool
     output: Path
+    replace: bool
     opset: int
     listing: bool
     dry_run: bool
@@ -95,7 +96,8 @@ def _more_precisions() -> str:
     "--weights",
     metavar="auto|none|NAME|PATH",
     default="auto",
-    help="auto (default) takes published weights from the cache or the net, and random ones where there are none.",
+    help="auto (default) takes published weights: those in the package or the cache, else from the net; random ones "
+    "for a network that has none.",
 )
 @click.option("--calibration-data", type=click.Path(path_type=Path), metavar="DIR|ZIP", help="Photos for int8 ranges.")
 @click.option(
@@ -109,6 +111,7 @@ def _more_precisions() -> str:
 @click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="Class names, one a line.")
 @click.option("--include-preprocessing", is_flag=True, help="Artifacts take RGB 0 to 255 and normalize it themselves.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True, metavar="DIR")
+@click.option("--replace", is_flag=True, help="Start the folders of the models anew; without it artifacts are added.")
 @click.option("--opset", type=int, default=OPSET, show_default=True, help="ONNX operator set.")
 @click.option("--list", "listing", is_flag=True, help="List the models and their published weights.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
@@ -130,7 +133,7 @@ def command(**options: Unpack[Options]) -> None:
         return
     request, jobs = _check(options)
     if options["dry_run"]:
-        printing.print_plan(request, jobs, options["weights"], options["as_json"])
+        printing.print_plan(request, jobs, options["weights"], options["replace"], options["as_json"])
         return
     failures = _run(request, jobs, options)
     if failures:
@@ -154,7 +157,8 @@ class Failure(Exception):
 
 def _check(options: Options) -> tuple[Request, list[_Job]]:
     """Refuse what can be refused without importing TensorFlow."""
-    from export import publishing
+    from export import adding, publishing
+    from export.choosing import weights_state
     from export.opening import check_builder_options, check_compressible, expand_names
 
     jobs = [(name, options["output"] / Path(name).stem) for name in expand_names(options["models"])]
@@ -163,6 +167,9 @@ def _check(options: Options) -> tuple[Request, list[_Job]]:
         publishing.check_target(folder)
         if options["compress"]:
             check_compressible(name)
+        found = None if options["replace"] else adding.find(folder)
+        if found:
+            found.check_early(weights_state(name, options["weights"])[1], options["compress"])
     request = Request(
         formats=options["formats"],
         precisions=[name.strip() for name in options["quantize"].split(",") if name.strip()],
@@ -211,7 +218,7 @@ def _run(request: Request, jobs: list[_Job], options: Options) -> list[str]:
 
         for name, folder in jobs:
             try:
-                manifest = run(request, _open(name, options, progress), folder, progress)
+                manifest = run(request, _open(name, options, progress), folder, progress, replace=options["replace"])
             except Rejected as error:
                 failures.append(f"{name}: {error}")
                 manifest = error.manifest

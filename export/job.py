@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -68,6 +69,13 @@ class Job:
     def evaluation(self) -> ImageSource | None:
         """Photos to score every artifact on."""
         return self.request.evaluation
+
+    @cached_property
+    def sha256(self) -> str:
+        """The digest of the network, as it is when this is first asked: a compression changes it."""
+        from export.identity import digest
+
+        return digest(self.loaded.model)
 
     @property
     def has_photos(self) -> bool:

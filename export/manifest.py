@@ -28,17 +28,26 @@ if TYPE_CHECKING:
     from export.stages import Inputs, Outcome
 
 SCHEMA_VERSION = 1
+LABELS = "labels.txt"
 THREADS = 2  # with which artifacts are compared and timed
 _PACKAGES = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "numpy")
 
 
 @dataclass(frozen=True)
 class Model:
-    """The network: its name, kerascnn's builder or None, and the builder's options other than the defaults."""
+    """The network that was exported.
+
+    Attributes:
+        name: Its name.
+        variant: kerascnn's builder, or None.
+        options: The builder's options other than the defaults.
+        sha256: Of its layers and weights, see `export.identity`.
+    """
 
     name: str
     variant: str | None
     options: Mapping[str, Any]
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,7 @@ class Artifact:
         parity: How close it is to the Keras model.
         latency: How long it takes to answer.
         accuracy: On the evaluation photos; None where there are none.
+        created: When the export that made it ended, as `Manifest.created`.
     """
 
     path: str
@@ -133,6 +143,7 @@ class Artifact:
     parity: Parity
     latency: Latency
     accuracy: Accuracy | None = None
+    created: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,10 +157,15 @@ class Failure:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that is said of one export."""
+    """All that is said of a folder. What is said of an export is said of the last one.
+
+    Attributes:
+        earlier: The earlier exports from which artifacts are still there: their `created`, `versions`, `verification`,
+            `calibration` and `evaluation`. An artifact's `created` names its export.
+    """
 
     schema_version: int = field(default=SCHEMA_VERSION, init=False)
-    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"), init=False)
+    created: str
     model: Model
     weights: Weights
     versions: Mapping[str, str] = field(default_factory=lambda: versions(), init=False)
@@ -161,6 +177,7 @@ class Manifest:
     evaluation: Evaluation | None
     artifacts: list[Artifact]
     rejected: list[Failure]
+    earlier: list[Mapping[str, Any]] = field(default_factory=list)
     compression: Mapping[str, Any] | None = None
 
 
@@ -177,17 +194,21 @@ def describe(job: Job, inputs: Inputs, source: Source, outcome: Outcome, scores:
     if scores is not None and photos is not None:
         keras_model = scores.accuracies["keras"]
         evaluation = Evaluation(photos.path.name, len(photos.names), scores.skipped, keras_model, scores.disagreements)
-    artifacts = [artifact for artifact, _ in outcome.passed]
+    created = datetime.now(UTC).isoformat(timespec="milliseconds")
+    accuracies = scores.accuracies if scores else {}
     return Manifest(
-        model=Model(origin.name, origin.variant, dict(origin.options)),
+        created=created,
+        model=Model(origin.name, origin.variant, dict(origin.options), job.sha256),
         weights=Weights(origin.trained, dict(origin.weights) if origin.weights else None),
         preprocessing={**asdict(preprocessing), "included": job.included is not None} if preprocessing else None,
-        labels="labels.txt" if loaded.labels else None,
+        labels=LABELS if loaded.labels else None,
         signature=Signature(*source.interface),
         verification=Verification(len(inputs.images), inputs.kind, THREADS),
         calibration=calibration,
         evaluation=evaluation,
-        artifacts=[replace(one, accuracy=scores.accuracies[one.path]) for one in artifacts] if scores else artifacts,
+        artifacts=[
+            replace(artifact, accuracy=accuracies.get(artifact.path), created=created) for artifact, _ in outcome.passed
+        ],
         rejected=outcome.rejected,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.choosing import choose_weights, fetch_weights, read_header
+from export.choosing import OR_RANDOM, choose_weights, fetch_weights, read_header
 from export.errors import RequestError
 from export.untrained import calm_branches
 
@@ -98,7 +98,7 @@ def check_builder_options(name: str, weights: str, input_size: tuple[int, int] |
     from kerascnn.registry import variant
 
     if name.endswith((".keras", ".kdc")):
-        given = {"--weights": weights != "auto", "--input-size": input_size, "--classes": classes}
+        given = {"--weights": weights not in ("auto", OR_RANDOM), "--input-size": input_size, "--classes": classes}
         for option, value in given.items():
             if value:
                 raise RequestError(f"{option} is for models by name; {name} brings its own.")
@@ -143,7 +143,7 @@ def build(
 
     Args:
         name: the variant, or the path of a .kdc file, which brings its own weights.
-        weights: `auto` (published weights where they can be had, else random ones), `none`, a name or a path.
+        weights: `auto` (published ones, or random ones where there are none), `auto,none` (or where they cannot be had), `none`, a name or a path.
         input_size: (height, width), the variant's own by default.
         classes: number of classes, the variant's own by default.
         warn: told when the model is untrained.

@@ -58,8 +58,9 @@ def print_models(patterns: tuple[str, ...], as_json: bool) -> None:
         print(f"{row.name:{width}}  {side:>9}  {row.parameters:>11,}  {macs:6.2f}  {weights:7}  {row.title}")
 
 
-def print_plan(request: Request, jobs: Sequence[tuple[str, Path]], weights: str, as_json: bool) -> None:
-    """Print which files an export would write, from which weights."""
+def print_plan(request: Request, jobs: Sequence[tuple[str, Path]], weights: str, replace: bool, as_json: bool) -> None:
+    """Print which files an export would write, replace and keep, from which weights."""
+    from export import adding
     from export.choosing import weights_state
 
     rows = []
@@ -70,13 +71,18 @@ def print_plan(request: Request, jobs: Sequence[tuple[str, Path]], weights: str,
         files += [f"{stem}.kdc"] if request.compression else []
         smaller = [item.path(stem) for item in request.items if item.optional]
         paths = {"files": files, "files_where_smaller": smaller}
+        found = None if replace else adding.find(folder)
+        paths["files_already_there"] = list(found.artifacts) if found else []
         rows.append({"model": name, "weights": state, **{k: [str(folder / f) for f in v] for k, v in paths.items()}})
     if as_json:
         print(json.dumps(rows))
         return
     for row in rows:
         print(f"{row['model']}: {row['weights']}")
+        there = row["files_already_there"]
         for path in row["files"]:
-            print(f"  would write {path}")
+            print(f"  would {'replace' if path in there else 'write'} {path}")
         for path in row["files_where_smaller"]:
             print(f"  would write {path}, where it is smaller than the dense file")
+        for path in (path for path in there if path not in row["files"]):
+            print(f"  would keep {path}")

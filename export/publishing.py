@@ -10,10 +10,11 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from export.errors import ExportError, RequestError
+from serving.contract.locks import lock_of, locked
 
 MANIFEST = "manifest.json"
 _AT_FDCWD = -100
@@ -61,30 +62,28 @@ def staging(target: Path, waiting: Callable[[str], None]) -> Iterator[Path]:
     """An empty folder beside the target; publish it with `publish`, else it is removed.
 
     One export at a time writes to a target: a second one calls `waiting` with a sentence and waits. What a killed
-    run left behind is removed first.
+    run left behind is removed first. Nothing else is left beside the target, nor folders that were made for it.
 
     Raises:
         RequestError: see `check_target`.
     """
-    from filelock import FileLock, Timeout
-
     check_target(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(target.with_name(f".{target.name}.lock"))
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        waiting(f"another export is writing to {target}; waiting for it to end")
-        lock.acquire()
+    missing = [folder for folder in target.parents if not folder.exists()]
     folder = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    busy = f"another export is writing to {target}; waiting for it to end"
     try:
-        _recover(target)
-        check_target(target)
-        folder.mkdir()
-        yield folder
+        with locked(lock_of(target), lambda: waiting(busy)):
+            try:
+                _recover(target)
+                check_target(target)
+                folder.mkdir()
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.release()
+        for empty in missing:
+            with suppress(OSError):  # it is in use
+                empty.rmdir()
 
 
 def publish(folder: Path, target: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from export import manifest as manifests
 from export import publishing
+from export.adding import Earlier
 from export.checking.accuracy import Accuracy, Scores, evaluate
 from export.checking.latency import measure_latency
 from export.checking.parity import Demands, verify
@@ -27,8 +28,8 @@ from export.images import ImageSource
 from export.job import CALIBRATION_PHOTOS, COMPRESSION_PHOTOS, Job, verification_images, with_preprocessing
 from export.manifest import THREADS, Artifact, Failure
 from export.opening import first_line
-from export.report import text as report
 from export.report.progress import Progress
+from export.report.writing import write_reports
 from export.request import Item
 
 if TYPE_CHECKING:
@@ -45,11 +46,13 @@ class Context:
         job: What is exported.
         folder: Where artifacts are written before they are published.
         progress: Told of each stage.
+        earlier: What it adds to; None where it starts anew.
     """
 
     job: Job
     folder: Path
     progress: Progress
+    earlier: Earlier | None = None
 
     def step(self, text: str) -> None:
         """Tell of a stage."""
@@ -94,7 +97,14 @@ def make(context: Context) -> dict[str, Any]:
 
     Returns:
         The manifest.
+
+    Raises:
+        RequestError: The artifacts cannot be added to what is there.
+        ExportError: No artifact passed.
     """
+    if context.earlier is not None:
+        context.earlier.check(context.job)
+        context = replace(context, job=context.earlier.completed(context.job))
     inputs = read_images(context)
     compression = compress(context, inputs)
     reference = answer(context, inputs)
@@ -110,7 +120,9 @@ def make(context: Context) -> dict[str, Any]:
     manifest = asdict(
         replace(manifests.describe(context.job, inputs, source, outcome, scores), compression=compression)
     )
-    write_reports(context, manifest)
+    if context.earlier is not None:
+        manifest = context.earlier.add(manifest, context.folder, context.progress)
+    write_reports(context.job, manifest, context.folder, context.progress)
     manifests.write(manifest, context.folder)
     return manifest
 
@@ -263,24 +275,6 @@ def _keras_runtime(job: Job, model: keras.Model) -> Runtime:
     """Run the Keras model on what the artifacts take."""
     runtime = open_keras(model)
     return replace(runtime, run=lambda images: runtime.run(job.to_model(images)))
-
-
-def write_reports(context: Context, manifest: dict[str, Any]) -> None:
-    """Write labels.txt, report.md and, where its packages are installed, report.html."""
-    from export.report import page
-
-    folder, labels = context.folder, context.job.loaded.labels
-    if labels:
-        (folder / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
-    (folder / "report.md").write_text(report.markdown(manifest), encoding="utf-8")
-    if page.available():
-        context.step("writing report.html")
-        try:
-            page.write(context.job, manifest, folder)
-        except OSError:
-            raise
-        except Exception as error:  # a chart must not cost the artifacts
-            context.progress.warn(f"report.html of {context.job.name} could not be written: {first_line(error)}")
 
 
 def reasons(failures: Iterable[Failure]) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from serving.contract import locks
 from serving.errors import ServingError
 
 
@@ -33,10 +34,9 @@ def replace_text(path: Path, text: str, *, mode: int = 0o644) -> None:
 @contextmanager
 def locked(path: Path, busy: str) -> Iterator[None]:
     """Hold a lock while the block runs; raise a ServingError that begins with `busy` if another run keeps it."""
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(path, timeout=10):
-            yield
-    except Timeout:
-        raise ServingError(f"{busy} Run it again when that has ended.") from None
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locks.locked(path, timeout=10))
+        except TimeoutError:
+            raise ServingError(f"{busy} Run it again when that has ended.") from None
+        yield

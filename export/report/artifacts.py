@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from export.report import exports
 from export.report import text as report
 from kerascnn.analysis.pages import charts
 from kerascnn.analysis.pages.blocks import (
@@ -46,15 +47,15 @@ def artifact_section(manifest: Mapping[str, Any]) -> Section:
     rows = artifact_rows(manifest)
     columns = [*ARTIFACTS[:3], *_size_columns(manifest), *ARTIFACTS[3:]]
     columns = [column for column in columns if any(row[column.key] is not None for row in rows)]
-    blocks: list[Block] = [Notes([note], warning=True) for note in report.notes(dict(manifest)) if _must_be_seen(note)]
+    blocks: list[Block] = [Notes([note], warning=True) for note in report.notes(manifest) if _must_be_seen(note)]
     blocks.append(Facts(_facts(manifest)))
     parts = [_bars(rows, "bytes", "Size, MB", _THREE, 1e-6), _bars(rows, "median_ms", "Latency, ms", _THREE, 1.0)]
-    if manifest["evaluation"]:
+    if exports.evaluation_of(manifest):
         parts.append(_bars(rows, "top1", "Top-1, %", ".1f", 100.0))
         parts.append(_scatter(rows))
     blocks.append(Charts([part for part in parts if part is not None]))
     blocks.append(Table("artifacts", "Figures of the artifacts", columns, rows, cards=True))
-    lines = [note for note in report.notes(dict(manifest)) if not _must_be_seen(note)]
+    lines = [note for note in report.notes(manifest) if not _must_be_seen(note)]
     blocks.append(Notes([*lines, *_gates(manifest)]))
     return Section("made", "Artifacts", blocks)
 
@@ -63,7 +64,7 @@ def artifact_rows(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A row for the Keras model, where it was evaluated, for the .kdc file and for each artifact."""
     empty: dict[str, Any] = dict.fromkeys(column.key for column in (*ARTIFACTS, *_size_columns(manifest)))
     rows = []
-    evaluation, compressed = manifest["evaluation"], manifest["compression"]
+    evaluation, compressed = exports.evaluation_of(manifest), manifest["compression"]
     if evaluation and compressed and compressed["original"]:
         rows.append({**empty, "name": "original Keras model", "format": "Keras", **accuracy(compressed["original"])})
     if evaluation:
@@ -87,7 +88,7 @@ def artifact_rows(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "median_ms": artifact["latency"]["median_ms"],
                 "p90_ms": artifact["latency"]["p90_ms"],
                 **{key: parity[key] for key in ("relative_error", "sqnr_db", "top1_agreement")},
-                **accuracy(artifact["accuracy"]),
+                **accuracy(exports.accuracy_of(manifest, artifact)),
             }
         )
     return rows
@@ -125,9 +126,12 @@ def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append((f"fastest: {title(fastest)}", f"{_three(fastest['latency']['median_ms'])} ms"))
     if manifest["compression"]:
         facts.append(("coded weights", _megabytes(manifest["compression"]["bytes"])))
-    if manifest["evaluation"]:
-        facts.append(("Keras top-1", percent(manifest["evaluation"]["keras"]["top1"])))
-        facts.append(("Keras top-5", percent(manifest["evaluation"]["keras"]["top5"])))
+    evaluation = exports.evaluation_of(manifest)
+    if evaluation:
+        facts += [
+            (f"Keras {words}", percent(evaluation["keras"][key]))
+            for key, words in (("top1", "top-1"), ("top5", "top-5"))
+        ]
     return facts
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.images import ImageSource
+from export.report import exports
 from export.report import text as report
 from export.report.artifacts import artifact_section
 from export.report.compression import compression_section
@@ -55,7 +56,7 @@ def html(
         ModuleNotFoundError: the extra `report` is not installed.
     """
     sections = [artifact_section(manifest)]
-    if manifest["evaluation"] and manifest["evaluation"].get("disagreements"):
+    if exports.evaluation_of(manifest):
         sections.append(photo_section(manifest, photos, labels))
     if manifest["compression"]:
         sections.append(compression_section(manifest["compression"]))
@@ -66,7 +67,7 @@ def html(
         sections.append(layer_section(found))
     sections.append(_origin_section(manifest))
     name = manifest["model"]["name"]
-    made = f"Exported {manifest['created'].replace('T', ' ').replace('+00:00', ' UTC')}"
+    made = f"Exported {exports.when(manifest['created'])}"
     page = Page(name, f"{made} by kerascnn {manifest['versions']['kerascnn']}", sections, footer=_FOOTER)
     return render(page)
 
@@ -88,5 +89,5 @@ def _comparison_sections(manifest: Mapping[str, Any]) -> list[Section]:
 
 
 def _origin_section(manifest: Mapping[str, Any]) -> Section:
-    lines = [line.replace("`", "") for line in report.use(dict(manifest))]
+    lines = [line.replace("`", "") for line in report.use(manifest)]
     return Section("use", "Use", [Notes(lines)])

@@ -9,6 +9,7 @@ from typing import Any
 
 from export.images import ImageSource
 from export.report.artifacts import title
+from export.report.exports import evaluation_of
 from kerascnn.analysis.pages.blocks import Answer, Notes, Photo, Photos, Section
 
 _THUMBNAIL = (288, 288)  # twice what is shown, for screens with finer pixels
@@ -16,9 +17,11 @@ _THUMBNAIL = (288, 288)  # twice what is shown, for screens with finer pixels
 
 def photo_section(manifest: Mapping[str, Any], photos: ImageSource | None, labels: Sequence[str] | None) -> Section:
     """The photos that the manifest names, with what the Keras model and each artifact say of them."""
-    found = manifest["evaluation"]["disagreements"]
+    evaluation = evaluation_of(manifest)
+    assert evaluation is not None
+    found = evaluation["disagreements"]
     titles = {artifact["path"]: title(artifact) for artifact in manifest["artifacts"]}
-    total, shown = manifest["evaluation"]["keras"]["images"], found["shown"]
+    total, shown = evaluation["keras"]["images"], found["shown"]
     line = f"On all of {total} photos the best class of every artifact is that of the Keras model."
     if found["photos"]:
         line = f"On {found['photos']} of {total} photos the best class of an artifact is not that of the Keras model."

@@ -17,6 +17,9 @@ class Progress(Protocol):
     def step(self, text: str) -> None:
         """A new step begins."""
 
+    def note(self, text: str) -> None:
+        """Something that stays on the screen, such as what is replaced."""
+
     def warn(self, text: str) -> None:
         """Something that the user must see, such as weights that are missing."""
 
@@ -25,6 +28,9 @@ class Silent:
     """For calls from Python: steps are not shown, warnings are Python warnings."""
 
     def step(self, text: str) -> None:
+        """Show nothing."""
+
+    def note(self, text: str) -> None:
         """Show nothing."""
 
     def warn(self, text: str) -> None:
@@ -43,6 +49,10 @@ class Plain:
     def step(self, text: str) -> None:
         """Write a line."""
         self._write(f"[{time.monotonic() - self._start:6.1f} s] {text}")
+
+    def note(self, text: str) -> None:
+        """Write a line."""
+        self.step(text)
 
     def warn(self, text: str) -> None:
         """Write a line that says it is a warning."""
@@ -66,6 +76,10 @@ class Live:
         if self._task is not None:
             self.bar.remove_task(self._task)  # type: ignore[arg-type]
         self._task = self.bar.add_task(text, total=None)
+
+    def note(self, text: str) -> None:
+        """Print it above the line."""
+        self._console.print(text)
 
     def warn(self, text: str) -> None:
         """Print a warning above the line."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from export.report import exports
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -10,10 +13,10 @@ if TYPE_CHECKING:
 COLUMNS = ("artifact", "precision", "size", "packed", "memory", "latency", "parity", "top-1", "top-5")
 
 
-def rows(manifest: dict[str, Any]) -> list[tuple[str, ...]]:
+def rows(manifest: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """One row an artifact; first the Keras model where it was evaluated."""
     table: list[tuple[str, ...]] = []
-    evaluation, compressed = manifest["evaluation"], manifest["compression"]
+    evaluation, compressed = exports.evaluation_of(manifest), manifest["compression"]
     if evaluation:
         if compressed and compressed["original"]:
             table.append(("original Keras model", "float32", *[""] * 5, *_accuracy(compressed["original"])))
@@ -32,7 +35,7 @@ def rows(manifest: dict[str, Any]) -> list[tuple[str, ...]]:
                 *(_size(artifact["sizes"].get(name)) for name in ("transport", "memory")),
                 f"{artifact['latency']['median_ms']:.1f} ms",
                 _parity(artifact),
-                *_accuracy(artifact["accuracy"]),
+                *_accuracy(exports.accuracy_of(manifest, artifact)),
             )
         )
     return table
@@ -42,20 +45,20 @@ def _size(size: int | None) -> str:
     return "" if size is None else f"{size / 1e6:.2f} MB"
 
 
-def _parity(artifact: dict[str, Any]) -> str:
+def _parity(artifact: Mapping[str, Any]) -> str:
     parity = artifact["parity"]
     if artifact["precision"] == "float32":
         return f"{parity['relative_error']:.0e}"
     return f"{parity['sqnr_db']:.1f} dB"
 
 
-def _accuracy(accuracy: dict[str, Any] | None) -> tuple[str, str]:
+def _accuracy(accuracy: Mapping[str, Any] | None) -> tuple[str, str]:
     if accuracy is None:
         return "", ""
     return f"{100 * accuracy['top1']:.1f} %", f"{100 * accuracy['top5']:.1f} %"
 
 
-def notes(manifest: dict[str, Any]) -> list[str]:
+def notes(manifest: Mapping[str, Any]) -> list[str]:
     """What the table needs said beside it."""
     lines = []
     if manifest["weights"]["trained"] is False:
@@ -70,13 +73,14 @@ def notes(manifest: dict[str, Any]) -> list[str]:
         lines += _size_notes(manifest)
     threads = manifest["verification"]["threads"]
     lines.append(f"Latency: median of one image on this machine's CPU, {threads} threads in LiteRT and ONNX Runtime.")
-    if manifest["evaluation"]:
-        evaluation = manifest["evaluation"]
+    evaluation = exports.evaluation_of(manifest)
+    if evaluation:
         lines.append(f"Accuracy: on {evaluation['keras']['images']} photos of {evaluation['source']}.")
     for name in ("calibration", "evaluation"):
         part = manifest[name]
         if part and part["skipped"]:
             lines.append(f"{part['skipped']} files of the {name} photos could not be read and were skipped.")
+    lines += exports.notes(manifest)
     for failed in manifest["compression"]["left_out"] if manifest["compression"] else []:
         lines.append(f"Left out: {failed['format']} {failed['precision']}: {failed['reason']}")
     for failed in manifest["rejected"]:
@@ -84,7 +88,7 @@ def notes(manifest: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _compression_notes(compressed: dict[str, Any], check: dict[str, Any]) -> list[str]:
+def _compression_notes(compressed: Mapping[str, Any], check: Mapping[str, Any]) -> list[str]:
     factor = compressed["float32_bytes"] / compressed["bytes"]
     lines = [
         f"Compressed on {compressed['photos']} photos: {compressed['path']} has {compressed['bytes']:,} bytes, "
@@ -114,7 +118,7 @@ def _compression_notes(compressed: dict[str, Any], check: dict[str, Any]) -> lis
     return lines
 
 
-def _size_notes(manifest: dict[str, Any]) -> list[str]:
+def _size_notes(manifest: Mapping[str, Any]) -> list[str]:
     """Which of the four sizes is which."""
     lines = [
         "Sizes: a .kdc file is coded: kerascnn reads it, and its memory is that of the decoded weights. The size of "
@@ -131,7 +135,7 @@ def _size_notes(manifest: dict[str, Any]) -> list[str]:
     return lines
 
 
-def terminal_table(manifest: dict[str, Any]) -> Table:
+def terminal_table(manifest: Mapping[str, Any]) -> Table:
     """The table for a terminal, without the columns that are empty."""
     from rich import box
     from rich.table import Table
@@ -151,7 +155,7 @@ def _used(body: list[tuple[str, ...]]) -> list[int]:
     return [i for i in range(len(COLUMNS)) if any(row[i] for row in body)]
 
 
-def markdown(manifest: dict[str, Any]) -> str:
+def markdown(manifest: Mapping[str, Any]) -> str:
     """report.md: the table, its notes, and where everything came from."""
     name = manifest["model"]["name"]
     lines = [f"# {name}", ""]
@@ -164,7 +168,7 @@ def markdown(manifest: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def use(manifest: dict[str, Any]) -> list[str]:
+def use(manifest: Mapping[str, Any]) -> list[str]:
     """What goes in and what comes out, and where everything came from."""
     source, target = manifest["signature"]["input"], manifest["signature"]["output"]
     weights = manifest["weights"]["source"]
@@ -185,13 +189,13 @@ def _shape(shape: Any) -> str:
     return "[" + ", ".join("batch" if size is None else str(size) for size in shape) + "]"
 
 
-def _weights_text(manifest: dict[str, Any], weights: dict[str, Any] | None) -> str:
+def _weights_text(manifest: Mapping[str, Any], weights: Mapping[str, Any] | None) -> str:
     if weights is None:
         return "random, not trained" if manifest["weights"]["trained"] is False else "those of the given model"
     return f"{weights.get('name') or weights.get('file')}, SHA-256 `{weights['sha256']}`"
 
 
-def _input_text(manifest: dict[str, Any]) -> str:
+def _input_text(manifest: Mapping[str, Any]) -> str:
     preprocessing = manifest["preprocessing"]
     if preprocessing is None:
         return "prepared as the model was trained with"

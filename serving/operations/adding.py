@@ -10,6 +10,7 @@ from pathlib import Path
 from kerascnn.console import quiet
 from serving.artifacts import BASE_PATHS, ServedModel, find_versions, is_saved_model
 from serving.contract import EXTRA, LABELS_FILE, MANIFEST_FILE
+from serving.contract.locks import lock_of
 from serving.contract.operators import read_saved_model
 from serving.errors import RequestError, ServingError
 from serving.files import locked
@@ -29,7 +30,7 @@ def add_version(model: ServedModel, source: Path) -> int:
     _check_version(folder)
     holder = model.base_path.parent if model.base_path.name in BASE_PATHS else model.base_path
     # An export to this folder holds the same lock.
-    with locked(holder.with_name(f".{holder.name}.lock"), f"Another run is writing to {holder}."):
+    with locked(lock_of(holder), f"Another run is writing to {holder}."):
         for remains in model.base_path.glob(".*.partial-*"):  # of a run that was killed
             shutil.rmtree(remains, ignore_errors=True)
         version = max(find_versions(model.base_path)) + 1

@@ -1,0 +1,59 @@
+"""Which of the exports to a folder made an artifact, and on which photos it was scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Record = Mapping[str, Any]
+
+
+def export_of(manifest: Record, artifact: Record) -> Record:
+    """Return what the manifest says of the export that made an artifact."""
+    return next((export for export in manifest["earlier"] if export["created"] == artifact["created"]), manifest)
+
+
+def evaluation_of(manifest: Record) -> Record | None:
+    """Return the last evaluation, whose photos artifacts are compared on; None where there was none."""
+    exports = (manifest, *reversed(manifest["earlier"]))
+    return next((export["evaluation"] for export in exports if export["evaluation"]), None)
+
+
+def accuracy_of(manifest: Record, artifact: Record) -> Record | None:
+    """Return an artifact's accuracy on the photos of the last evaluation; None where it was not scored on them."""
+    own, last = export_of(manifest, artifact)["evaluation"], evaluation_of(manifest)
+    same = own and last and all(own[name] == last[name] for name in ("source", "photos", "skipped", "keras"))
+    return artifact["accuracy"] if same else None
+
+
+def when(created: str) -> str:
+    """Say a time as a person reads it, such as `2026-11-28 07:15 UTC`."""
+    return f"{created[:16].replace('T', ' ')} UTC"
+
+
+def notes(manifest: Record) -> list[str]:
+    """Say which artifacts earlier exports made, and what these were compared and scored on."""
+    lines = []
+    for export in manifest["earlier"]:
+        paths = [one["path"] for one in manifest["artifacts"] if one["created"] == export["created"]]
+        check, scored = export["verification"], export["evaluation"]
+        line = f"Exported on {when(export['created'])}: {', '.join(paths)}. "
+        line += f"Compared on {check['images']} {check['source']}"
+        if scored:
+            line += f", scored on {scored['keras']['images']} photos of {scored['source']}"
+        lines.append(f"{line}.")
+        lines += _elsewhere(manifest, export)
+    return lines
+
+
+def _elsewhere(manifest: Record, export: Record) -> list[str]:
+    """Say the accuracy of artifacts that were scored on other photos than the last."""
+    found = [
+        f"{artifact['path']} {100 * artifact['accuracy']['top1']:.1f} %"
+        for artifact in manifest["artifacts"]
+        if artifact["created"] == export["created"] and artifact["accuracy"] and not accuracy_of(manifest, artifact)
+    ]
+    if not found:
+        return []
+    keras = 100 * export["evaluation"]["keras"]["top1"]
+    return [f"Top-1 on those photos, which are not those of the table: Keras {keras:.1f} %, {', '.join(found)}."]
