@@ -96,8 +96,8 @@ def _more_precisions() -> str:
     "--weights",
     metavar="auto|none|NAME|PATH",
     default="auto",
-    help="auto (default) takes published weights: those in the package or the cache, else from the net; random ones "
-    "for a network that has none.",
+    help="auto (default) takes published weights: from the package or the cache, else from the net; random ones only "
+    "for networks that have none. With auto,none random ones also replace those that cannot be fetched.",
 )
 @click.option("--calibration-data", type=click.Path(path_type=Path), metavar="DIR|ZIP", help="Photos for int8 ranges.")
 @click.option(

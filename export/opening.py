@@ -143,7 +143,8 @@ def build(
 
     Args:
         name: the variant, or the path of a .kdc file, which brings its own weights.
-        weights: `auto` (published ones, or random ones where there are none), `auto,none` (or where they cannot be had), `none`, a name or a path.
+        weights: `auto` (published ones; random ones where there are none), `auto,none` (also where they cannot be
+            had), `none`, a name or a path.
         input_size: (height, width), the variant's own by default.
         classes: number of classes, the variant's own by default.
         warn: told when the model is untrained.

@@ -138,6 +138,48 @@ def test_list_and_dry_run(call, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "compression", "says"),
+    [
+        (
+            ["--weights", "none"],
+            None,
+            "holds artifacts with trained weights, and those of this export would have random",
+        ),
+        (["--compress", "--calibration-data", "photos"], None, "a compressed network is another one"),
+        (["--compress", "--calibration-data", "photos"], {"path": "n.kdc"}, "--model artifacts/squeezenet/n.kdc"),
+    ],
+)
+@pytest.mark.parametrize("last", [[], ["--dry-run"]], ids=["run", "dry run"])
+def test_another_network_in_the_folder_is_refused_early(call, tmp_path, arguments, compression, says, last):
+    target = tmp_path / "artifacts" / "squeezenet"
+    target.mkdir(parents=True)
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (40, 40)).save(tmp_path / "photos" / "0.png")
+    fields = {"model": {"sha256": ""}, "weights": {"trained": True}, "compression": compression, "artifacts": []}
+    (target / "manifest.json").write_text(json.dumps({**fields, "files": []}))
+    code, printed = call("--model", "squeezenet", "--tflite", *arguments, *last)
+    assert code == 2
+    assert says in printed.err
+    assert "--replace" in printed.err
+    if last:
+        assert call("--model", "squeezenet", "--tflite", *arguments, *last, "--replace")[0] == 0
+
+
+def test_a_dry_run_says_what_is_replaced_and_kept(call, tmp_path):
+    target = tmp_path / "artifacts" / "squeezenet"
+    target.mkdir(parents=True)
+    names = ["squeezenet.tflite", "squeezenet.onnx"]
+    for name in names:
+        (target / name).write_text("")
+    fields = {"model": {"sha256": ""}, "weights": {"trained": True}, "compression": None, "files": names}
+    (target / "manifest.json").write_text(json.dumps({**fields, "artifacts": [{"path": name} for name in names]}))
+    code, printed = call("--model", "squeezenet", "--tflite", "--quantize", "float16", "--dry-run")
+    assert code == 0
+    for words in ("replace {}/squeezenet.tflite", "write {}/squeezenet_float16.tflite", "keep {}/squeezenet.onnx"):
+        assert f"would {words.format('artifacts/squeezenet')}\n" in printed.out
+
+
 def test_a_corrupt_file_in_the_cache_is_refused_by_name(call, cache, tmp_path):
     (cache / "weights").mkdir()
     broken = cache / "weights" / "squeezenet_v1.0_deep_compression.net"
@@ -164,18 +206,19 @@ def test_untrained_is_said_everywhere(tmp_path):
 
 
 def test_offline_and_with_an_empty_cache(tmp_path, cache):
-    """`auto` goes on untrained and says why; a demand fails. A proxy at a closed port stands for no network."""
+    """Only who asks for it gets an untrained network. A proxy at a closed port stands for no network."""
     nowhere = {"https_proxy": "http://127.0.0.1:9", "KERASCNN_HOME": str(cache)}
     arguments = ("--model", "squeezenet", "--tflite", "--input-size", "64", "--output", tmp_path)
-    done = run(*arguments, "--json", **nowhere)
+    done = run(*arguments, **nowhere)
+    assert done.returncode == 1
+    for word in ("https://", "--weights auto,none", str(cache), "squeezenet_v1.0_deep_compression.net"):
+        assert word in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    done = run(*arguments, "--weights", "auto,none", "--json", **nowhere)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["weights"]["trained"] is False
     assert str(cache / "weights" / "squeezenet_v1.0_deep_compression.net") in done.stderr
     assert (tmp_path / "squeezenet" / "squeezenet_untrained.tflite").exists()
-    done = run(*arguments, "--weights", "imagenet", **nowhere)
-    assert done.returncode == 1
-    for word in ("https://", "weights=None", str(cache), "squeezenet_v1.0_deep_compression.net"):
-        assert word in done.stderr
 
 
 def test_a_finetuned_model_of_ones_own(call, tmp_path, photos):
