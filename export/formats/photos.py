@@ -4,7 +4,7 @@ What both do alike, to the bit: decoding JPEG and PNG (of 8 bits), turning a pho
 resizing, the crop, and the normalization. Pillow resizes in two passes and rounds to whole levels in between; here one
 pass computes the crop alone, in float32, and is rounded once. On photos every value is then within 1 of 255 levels of
 Pillow's with bilinear; with bicubic 99.9 % are, and the rest are single pixels at hard edges, where Pillow clips in
-between (see tests/serving/test_signatures.py).
+between (see tests/serving/contract/test_signatures.py).
 """
 
 from __future__ import annotations

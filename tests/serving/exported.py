@@ -32,3 +32,14 @@ def put_warmup(version: Path, sizes: dict[str, Sequence[int]]) -> None:
                 tensor = tf.make_tensor_proto([b"photo"] * size)
                 log.predict_log.request.inputs["image_bytes"].CopyFrom(tensor)
                 writer.write(log.SerializeToString())
+
+
+def write_config(models: Path, config: Path) -> Path:
+    """What `init` writes of the model config."""
+    from serving.artifacts import find_models
+    from serving.configuration.tfs import model_config
+
+    path = config / "tfs/models.config"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(model_config.to_text(model_config.build(find_models(models))))
+    return path

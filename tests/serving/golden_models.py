@@ -5,7 +5,7 @@ To hold a real TensorFlow Serving against the same table:
     python tests/serving/golden_models.py /tmp/golden
     docker run --rm -p 8501:8501 -p 8500:8500 -v /tmp/golden:/models tensorflow/serving:2.20.0 \\
         --model_config_file=/models/models.config --allow_version_labels_for_unavailable_models=true
-    TFS_URL=http://127.0.0.1:8501 TFS_GRPC=127.0.0.1:8500 pytest tests/serving/test_contract.py
+    TFS_URL=http://127.0.0.1:8501 TFS_GRPC=127.0.0.1:8500 pytest tests/serving/development/test_golden_requests.py
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from serving.errors import RequestError
 from serving.findings import Finding
 from serving.operations import doctor
 from serving.operations.memory import Memory, estimate_memory
-from tests.serving.small import CLASSES, small_model, small_preprocessing
-from tests.serving.test_versions import write_config
+from tests.serving.exported import write_config
+from tests.serving.small import CLASSES
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 
@@ -80,7 +80,14 @@ class TestHealthy:
 
 
 class TestFolders:
-    """What a server passes over without a word."""
+    """What a server passes over without a word. It is found without loading, which TestContent is about."""
+
+    @pytest.fixture(autouse=True)
+    def load_nothing(self, monkeypatch):
+        def examined(name, version, folder):
+            return doctor.Examined(name, version, (), 0, 0, 0), []
+
+        monkeypatch.setattr(doctor, "_examine_version", examined)
 
     @pytest.mark.parametrize("name", ["v1", "0.1", "01", "latest", "-1", "99999999999999999999"])
     def test_a_version_by_another_name(self, version, artifacts, name):
@@ -237,13 +244,11 @@ class TestConfiguration:
 class TestMemory:
     """The estimate against networks whose need is counted by hand."""
 
-    def test_weights_and_the_widest_point(self, tmp_path):
+    def test_weights_and_the_widest_point(self, exported_folder):
         """conv: 16x16x3 in and 4x4x8 out; its ReLU works on 4x4x8 again; then 128 to 7."""
-        from tests.serving.small import write_model
-
-        write_model(tmp_path, small_model(), small_preprocessing(), CLASSES)
-        graphs = [row.graph_def for row in operators.read_saved_model(tmp_path).meta_graphs]
-        memory = estimate_memory(tmp_path, graphs)
+        folder = exported_folder / "colours/saved_model/1"
+        graphs = [row.graph_def for row in operators.read_saved_model(folder).meta_graphs]
+        memory = estimate_memory(folder, graphs)
         parameters = (5 * 5 * 3 * 8 + 8) + (128 * 7 + 7)
         assert parameters * 4 <= memory.weights <= parameters * 4 + 2000
         # The photo itself, before it is normalised and after it, is the widest point of so small a network.

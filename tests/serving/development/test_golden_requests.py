@@ -19,7 +19,7 @@ import pytest
 
 pytest.importorskip("tensorflow_serving")
 
-TABLE = tomllib.loads((Path(__file__).parent / "golden_requests.toml").read_text(encoding="utf-8"))
+TABLE = tomllib.loads((Path(__file__).parents[1] / "golden_requests.toml").read_text(encoding="utf-8"))
 SERVERS = ("development", "tensorflow-serving")
 
 

@@ -244,7 +244,7 @@ class TestFailures:
             [sys.executable, "-m", "serving", "init", "--models", "nowhere"],
             capture_output=True,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
         )
         assert done.returncode == 2
         assert done.stderr.startswith("Error: nowhere is not a folder.")

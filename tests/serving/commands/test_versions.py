@@ -18,19 +18,11 @@ from serving.commands import versions
 from serving.configuration.tfs import messages, model_config
 from serving.errors import RequestError, ServingError
 from serving.operations.folders import digest
-from tests.serving.exported import put_model
+from tests.serving.exported import put_model, write_config
 
 
 class Killed(BaseException):
     """What nothing catches."""
-
-
-def write_config(models: Path, config: Path) -> Path:
-    """What `init` writes of the model config."""
-    path = config / "tfs/models.config"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(model_config.to_text(model_config.build(find_models(models))))
-    return path
 
 
 def served(config: Path, name: str = "colours") -> tuple[list[int], dict[str, int]]:
