@@ -41,10 +41,15 @@ class SavedModel(Format):
         return open_saved_model(path)
 
     def check(self, runtime: Runtime, path: Path, source: Source) -> None:
-        """Check the signatures that take photos, and the warm-up requests."""
+        """Check the signatures that take photos, the warm-up requests, and that wrong requests are refused."""
         from export.checking.photo_signatures import check_photo_signatures
+        from serving.contract import hostile
 
-        check_photo_signatures(runtime, path, source.reading, source.labels)
+        with hostile.trying(path) as trial:
+            check_photo_signatures(runtime, path, source.reading, source.labels)
+            bad = [str(outcome) for outcome in trial.outcomes() if outcome.is_bad]
+        if bad:
+            raise ExportError(f"One request could take the server from everybody, or get a wrong answer: {bad[0]}.")
 
 
 def write_saved_model(
@@ -71,7 +76,7 @@ def write_saved_model(
     """
     import tensorflow as tf
 
-    from export.formats.signatures import photo_signatures
+    from export.formats.signatures import default_signature, photo_signatures
     from export.formats.warmup import write_warmup
     from serving.contract.operators import problems
 
@@ -79,7 +84,7 @@ def write_saved_model(
     module.weights = traced.variables
     # Reachable as attributes too, because a signature is only a wrapper that calls them.
     module.network = traced.function
-    signatures = {DEFAULT_SIGNATURE: traced.function}
+    signatures = {DEFAULT_SIGNATURE: default_signature(traced)}
     photos = photo_signatures(traced, preprocessing, labels)
     if photos is not None:
         module.prepare_uint8, module.prepare_bytes = photos.prepare_uint8, photos.prepare_bytes

@@ -1,4 +1,8 @@
-"""The signatures of a SavedModel that take photos as they come: pixels of any size, or JPEG and PNG files."""
+"""The signatures of a SavedModel: prepared images, and photos as they come, which are pixels of any size or files.
+
+A server does not compare a request with the shapes of a signature: the graph is fed whatever arrives. Each signature
+therefore ensures its shapes in the graph, where an operation may take them for granted and end the whole process.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +35,19 @@ class PhotoSignatures:
     prepare_bytes: Any
 
 
+def default_signature(traced: TracedModel) -> Any:
+    """`serving_default`: the network, for images of its own shape alone."""
+    import tensorflow as tf
+
+    spec = tf.TensorSpec(traced.input_shape, tf.float32, traced.input_name)
+
+    @tf.function(input_signature=[spec], autograph=False)
+    def serving_default(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return traced.function(tf.ensure_shape(images, traced.input_shape))
+
+    return serving_default.get_concrete_function()
+
+
 def photo_signatures(
     traced: TracedModel, preprocessing: Preprocessing | None, labels: Sequence[str] | None
 ) -> PhotoSignatures | None:
@@ -55,18 +72,21 @@ def photo_signatures(
     channels = traced.input_shape[-1]
     assert channels is not None
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, channels), tf.uint8, "images")], autograph=False)
+    pixels = (None, None, None, channels)
+
+    @tf.function(input_signature=[tf.TensorSpec(pixels, tf.uint8, "images")], autograph=False)
     def prepare_uint8(images: tf.Tensor) -> tf.Tensor:
         with tf.device(_CPU):
-            return photos.prepare(images, preprocessing)
+            return photos.prepare(tf.ensure_shape(images, pixels), preprocessing)
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "image_bytes")], autograph=False)
     def prepare_bytes(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.device(_CPU):
-            return photos.prepare_files(image_bytes, preprocessing, channels)
+            return photos.prepare_files(tf.ensure_shape(image_bytes, (None,)), preprocessing, channels)
 
     def best(images: tf.Tensor, readable: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        return _best(traced.function(images)[traced.output_name], labels, readable)
+        ensured = tf.ensure_shape(images, traced.input_shape)
+        return _best(traced.function(ensured)[traced.output_name], labels, readable)
 
     @tf.function(input_signature=prepare_uint8.input_signature, autograph=False)
     def serving_uint8(images: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -122,10 +122,17 @@ class Client:
             The outputs by name. REST answers a single output without its name, which is then "".
 
         Raises:
+            RequestError: An input has no rows. Nothing was sent: a server that batches would keep such a request, and
+                one of its threads, until another one comes.
             ClientError: The request failed.
         """
         target = replace(self._target, signature=signature)
         arrays = {name: np.asarray(value) for name, value in inputs.items()}
+        for name, value in arrays.items():
+            if value.ndim and not len(value):
+                raise RequestError(
+                    f"The input {name} has no rows, only the shape {list(value.shape)}; send one or more."
+                )
         return self._retry(lambda: self._wire.predict(target, arrays, tuple(outputs)))
 
     def status(self) -> list[VersionStatus]:

@@ -28,6 +28,7 @@ OWN_FILES = (".env", "proxy/api-keys.conf")
 _HIDDEN = {"environment": ".env", "gitignore": ".gitignore"}
 _GPU_ONLY = ("compose.gpu.yaml", "tfs/session.config", "kubernetes/overlays/gpu/")
 _GIB = 2**30
+_DEPTH = 10  # of the lists and objects that the proxy lets through: twice as deep as a batch of images
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ def render(
         "password": secrets.token_urlsafe(16),
         "api_key": secrets.token_urlsafe(32),
         "at_work": 16 if gpu else 4,
+        "depth": _DEPTH,
+        "shallow": _shallow_json(_DEPTH),
         **_sizes(models),
     }
     environment = _environment()
@@ -109,6 +112,19 @@ def _sizes(models: Sequence[ServedModel]) -> dict[str, str]:
     # Twice: during a change of versions both are loaded. 4 GiB: the server, and the batches at work.
     memory = 4 + -(-2 * weights * 6 // 5 // _GIB)
     return {"memory": f"{memory}Gi", "storage": f"{max(1, -(-4 * weights // _GIB))}Gi"}
+
+
+def _shallow_json(depth: int) -> str:
+    """Return a regular expression for JSON whose lists and objects are at most `depth` deep.
+
+    It never tries a second way (possessive quantifiers), and has no quotation marks, which nginx would want escaped.
+    """
+    atom = r"[^\[\]{}\x22]++|\x22(?:[^\x22\x5c]++|\x5c.)*+\x22"
+    nested = ""
+    for _ in range(depth):
+        inner = f"{atom}|{nested}" if nested else atom
+        nested = rf"[\[{{](?:{inner})*+[\]}}]"
+    return rf"(?s)^\s*{nested}"
 
 
 def _longer_side(model: ServedModel) -> int:

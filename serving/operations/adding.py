@@ -81,8 +81,10 @@ def _check_version(folder: Path) -> None:
     with quiet():
         loaded, findings = trial.load(folder)
         if loaded is not None:
-            findings += trial.check_signatures(folder, loaded.module)
-            findings += trial.check_warmup(folder, loaded.module)[1]
+            with trial.trying(folder) as tried:
+                findings += trial.check_signatures(folder, loaded.module)
+                findings += trial.check_warmup(folder, loaded.module)[1]
+                findings += tried()
     if wrong := errors(findings):
         raise ServingError("It is not added, because a server would not serve it:\n" + "\n".join(map(str, wrong)))
 

@@ -83,9 +83,11 @@ def _examine_version(name: str, version: int, folder: Path) -> tuple[Examined | 
         loaded, findings = trial.load(folder)
         if loaded is None:
             return None, findings
-        findings += trial.check_signatures(folder, loaded.module)
-        requests, problems = trial.check_warmup(folder, loaded.module)
-        memory = estimate_memory(folder, loaded.graphs)
+        with trial.trying(folder) as tried:
+            findings += trial.check_signatures(folder, loaded.module)
+            requests, problems = trial.check_warmup(folder, loaded.module)
+            memory = estimate_memory(folder, loaded.graphs)
+            problems += tried()
     signatures = tuple(sorted(loaded.module.signatures))
     row = Examined(name, version, signatures, requests, memory.weights, memory.total(max(BATCH_SIZES)))
     return row, [*findings, *problems]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serving import contract
+from serving.contract import hostile
 from serving.contract.operators import SERVER, problems, read_saved_model
 from serving.contract.warmup import MOST, answer, read_warmup
 from serving.findings import Finding
@@ -137,6 +139,30 @@ def check_warmup(folder: Path, module: Any) -> tuple[int, list[Finding]]:
             what = f"Request {number}, for {request.signature}, fails: {_first_line(error)} {refuses}"
             findings.append(Finding("error", path, what, _AGAIN))
     return len(requests), findings
+
+
+@contextmanager
+def trying(folder: Path) -> Iterator[Callable[[], list[Finding]]]:
+    """Send wrong requests to the version in `folder`, in a process of its own, while the block does something else.
+
+    Yields:
+        A function that waits for its end and says what was found.
+    """
+    with hostile.trying(folder) as trial:
+
+        def found() -> list[Finding]:
+            try:
+                outcomes = trial.outcomes()
+            except ValueError as error:
+                return [Finding("error", str(folder), f"Wrong requests cannot be tried on it: {error}.", _AGAIN)]
+            mend = "Let its graph ensure the shape (tf.ensure_shape), as python -m export --saved-model does."
+            return [
+                Finding("error" if outcome.is_fatal else "warning", str(folder), f"{outcome}.", mend)
+                for outcome in outcomes
+                if outcome.is_bad
+            ]
+
+        yield found
 
 
 def _first_line(error: BaseException) -> str:

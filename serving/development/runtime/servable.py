@@ -31,6 +31,7 @@ class Signature:
     definition: SignatureDef  # as the SavedModel has it
     inputs: Mapping[str, tf.Tensor]  # placeholders
     outputs: Mapping[str, tf.Tensor]  # behind the batching scheduler if there is one
+    is_batched: bool
 
     def dtypes(self) -> dict[str, str]:
         """Return the dtype of each input, such as `DT_FLOAT`."""
@@ -73,6 +74,9 @@ class Servable:
         import tensorflow as tf
 
         for name, value in inputs.items():
+            if signature.is_batched and value.shape[:1] == (0,):
+                # The real server keeps it, and a thread, until a request with rows comes for the same signature.
+                raise invalid(f"Input {name} has no rows; a batching server would not answer.")
             _check(name, value, signature.inputs[name])
         feeds = {signature.inputs[name]: value for name, value in inputs.items()}
         fetches = {name: signature.outputs[name] for name in outputs or signature.outputs}
@@ -110,10 +114,11 @@ class Servable:
                 continue
             inputs = {key: self._tensor(info.name) for key, info in definition.inputs.items()}
             outputs = {key: self._tensor(info.name) for key, info in definition.outputs.items()}
+            merged = None
             if batching is not None and inputs and outputs:
                 merged = batched(list(inputs.values()), list(outputs.values()), batching, queue=name)
                 outputs = dict(zip(outputs, merged, strict=True)) if merged else outputs
-            signatures[name] = Signature(definition, inputs, outputs)
+            signatures[name] = Signature(definition, inputs, outputs, merged is not None)
         return signatures
 
     def _tensor(self, name: str) -> tf.Tensor:

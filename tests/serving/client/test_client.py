@@ -229,6 +229,15 @@ def test_bare_nan_is_read(scripted: Scripted) -> None:
     np.testing.assert_array_equal(found, [np.nan, -np.inf, 0.5])
 
 
+def test_a_request_without_rows_is_not_sent(scripted: Scripted) -> None:
+    """A server that batches would keep it until another one comes."""
+    with Client(scripted.url, "net") as client:
+        assert client.classify([]) == []
+        with pytest.raises(RequestError, match=r"images has no rows, only the shape \[0, 4\]"):
+            client.predict({"images": np.zeros((0, 4))})
+    assert scripted.requests == []
+
+
 def test_headers_are_sent(scripted: Scripted) -> None:
     """The key that the proxy asks for."""
     Client(scripted.url, "net", headers={"X-API-Key": "secret"}).predict({"x": np.zeros(1)})

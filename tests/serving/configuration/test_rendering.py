@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -270,6 +271,24 @@ def test_ssl_config_holds_the_very_files(folder: Path, certificate: tuple[Path, 
     assert subprocess.run(script, capture_output=True).returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "passes"),
+    [
+        ('{"instances": [[[[0.5, NaN]]]]}', True),
+        ('  {"a": "]]]][[[[[[[[[[[[", "b": "\\\\"} and what comes after it', True),
+        ("[" * 10 + "]" * 10, True),
+        ("[" * 11 + "]" * 11, False),
+        ('{"a": "\\", [[[[[[[[[["}', False),
+        ('{"a": "\\\\", "b": ' + "[" * 10 + "]" * 10 + "}", False),
+        ("[" + "[], " * 100_000, False),
+        ("[" * 100_000, False),
+    ],
+)
+def test_the_proxy_tells_shallow_json_from_deep(text: str, passes: bool) -> None:
+    """The same pattern in Python's re, where there is no nginx."""
+    assert bool(re.match(rendering._shallow_json(10), text)) is passes
+
+
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx: apt-get install nginx-light")
 class TestProxy:
     """The proxy's own configuration in a real nginx, before a small server in TensorFlow Serving's place."""
@@ -285,9 +304,10 @@ class TestProxy:
     ) -> Iterator[tuple[int, str]]:
         """Its port and an API key that it knows."""
         folder = tmp_path_factory.mktemp("proxy")
-        with socket.socket() as free:
+        with socket.socket() as free, socket.socket() as other:
             free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+            other.bind(("127.0.0.1", 0))
+            port, inner = free.getsockname()[1], other.getsockname()[1]
         (folder / "certificates").mkdir()
         for file in certificate:
             shutil.copy(file, folder / "certificates")
@@ -299,6 +319,7 @@ class TestProxy:
                 "burst=100 ": "burst=20 ",
                 "serving:8501": f"127.0.0.1:{backend}",
                 "serving:8500": f"127.0.0.1:{grpc_backend}",
+                "127.0.0.1:8444": f"127.0.0.1:{inner}",
                 "/tmp/nginx.pid": f"{folder}/nginx.pid",
                 "/dev/stdout": f"{folder}/access.log",
                 # nginx 1.22, which Debian has, says the same in one line.
@@ -318,11 +339,13 @@ class TestProxy:
         process.wait(timeout=10)
 
     def ask(
-        self, port: int, method: str, path: str, key: str | None = None, body: bytes = b"{}"
+        self, port: int, method: str, path: str, key: str | None = None, body: bytes = b"{}", **headers: str
     ) -> tuple[int, dict[str, object]]:
         context = ssl._create_unverified_context()
         connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
-        connection.request(method, path, body if method == "POST" else None, {"X-Api-Key": key} if key else {})
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = {"X-Api-Key": key} if key else {}
+        connection.request(method, path, body if method == "POST" else None, sent | headers)
         response = connection.getresponse()
         return response.status, json.loads(response.read() or b"{}")
 
@@ -387,6 +410,47 @@ class TestProxy:
             head = f"POST /v1/models/ready:predict HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: {key}\r\n"
             connection.sendall(f"{head}Content-Length: {33 << 20}\r\n\r\n".encode())
             assert b" 413 " in connection.recv(100)
+
+    @pytest.mark.parametrize(
+        ("body", "reason"),
+        [
+            (b'{"inputs": []}', "no rows"),
+            (b'{"signature_name": "serving_bytes", "inputs": {"image_bytes" : [ ] }}', "no rows"),
+            (b'{"\\u0069nputs":[]}', "no rows"),
+            (b'{"instances": ' + b"[" * 50_000 + b"1.0" + b"]" * 50_000 + b"}", "nested more than 10"),
+            (b'{"x": ' + b"[[0], " * 20_000, "nested more than 10"),
+            (b'{"x": "\\"", "y": ' + b'{"a":' * 20_000, "nested more than 10"),
+            (b"photo", "not JSON"),
+        ],
+    )
+    def test_what_would_end_or_hang_the_server(self, proxy: tuple[int, str], body: bytes, reason: str) -> None:
+        port, key = proxy
+        status, answer = self.ask(port, "POST", "/v1/models/ready:predict", key, body)
+        assert (status, reason in str(answer["error"])) == (400, True)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            json.dumps({"inputs": np.zeros((24, 224, 224, 3)).tolist()}).encode(),  # 22 MB
+            json.dumps({"instances": [{"b64": "[[[[[[[[[[[[" + "A" * 1_000_000}]}).encode(),
+            json.dumps({"inputs": {"x": [["\\", '"[[[[[[[[[[[[', "]"]]}}).encode(),
+            b"",
+        ],
+        ids=["pixels", "a file", "text", "nothing"],
+    )
+    def test_large_and_odd_requests_go_through(self, proxy: tuple[int, str], body: bytes) -> None:
+        port, key = proxy
+        assert self.ask(port, "POST", "/v1/models/ready:predict", key, body, X_Objection="rows")[0] == 200
+
+    @pytest.mark.parametrize(
+        ("headers", "status"), [({"Transfer_Encoding": "chunked"}, 411), ({"Content_Encoding": "gzip"}, 415)]
+    )
+    def test_a_body_that_cannot_be_looked_at(
+        self, proxy: tuple[int, str], headers: dict[str, str], status: int
+    ) -> None:
+        port, key = proxy
+        answered, body = self.ask(port, "POST", "/v1/models/ready:predict", key, b"2\r\n{}\r\n0\r\n\r\n", **headers)
+        assert (answered, list(body)) == (status, ["error"])
 
     def test_rate_limit_of_one_client(self, proxy: tuple[int, str]) -> None:
         """The burst is served, then one client is refused in the contract's form, and the other goes on."""

@@ -333,6 +333,19 @@ def test_requests_are_batched_and_a_full_queue_refuses_at_once(golden_models: Pa
             client.predict({"x": np.ones((5, 2, 2), np.float32)}, signature="image")
 
 
+def test_a_request_without_rows_is_answered_at_once(golden_models: Path) -> None:
+    """With batching the real server keeps it until another one comes; nine of them take all of its threads."""
+    batching = Batching(max_batch_size=4, timeout_micros=60_000_000, max_enqueued_batches=1, threads=1)
+    with running(golden_models, _only_tensors(), batching) as (where, _):
+        began = time.monotonic()
+        body = json.dumps({"signature_name": "image", "inputs": np.zeros((0, 2, 2)).tolist()})
+        connection = http.client.HTTPConnection("127.0.0.1", where.rest_port, timeout=30)
+        connection.request("POST", "/v1/models/tensors:predict", body)
+        reply = connection.getresponse()
+        assert (reply.status, b"Input x has no rows" in reply.read()) == (400, True)
+        assert time.monotonic() - began < 10
+
+
 def test_a_batch_of_requests_is_one_run_of_the_network(golden_models: Path) -> None:
     """Eight requests that wait for each other are answered together, long before the queue's timeout would end."""
     batching = Batching(max_batch_size=8, timeout_micros=20_000_000, max_enqueued_batches=4, threads=1)
