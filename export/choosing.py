@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,12 +53,12 @@ def choose_weights(name: str, weights: str) -> ChosenWeights:
     Raises:
         RequestError: There are no such weights.
     """
-    from kerascnn.registry import variant
+    from kerascnn.weights.sources import preferred
 
     if weights == "none":
         return ChosenWeights()
     if weights in ("auto", OR_RANDOM):
-        record = next(filter(_readable, variant(name).weights), None)
+        record = preferred(name)
         return ChosenWeights(record.name if record else None, record, demanded=weights == "auto")
     from kerascnn.weights import find
 
@@ -67,12 +66,6 @@ def choose_weights(name: str, weights: str) -> ChosenWeights:
         return ChosenWeights(weights, find(name, weights))
     except (ValueError, FileNotFoundError) as error:
         raise RequestError(str(error)) from error
-
-
-def _readable(record: WeightsRecord) -> bool:
-    """Tell whether the package that reads such a file is installed."""
-    package = {"torch": "torch", "safetensors": "safetensors"}.get(record.format)
-    return package is None or importlib.util.find_spec(package) is not None
 
 
 def weights_state(name: str, weights: str) -> tuple[str, bool | None]:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from kerascnn import analysis, applications, layers, photos, surgery, weights
     from kerascnn.factory import create_model
     from kerascnn.photos import crops, detection
-    from kerascnn.photos.preprocessing import decode_predictions, preprocess_input
+    from kerascnn.photos.predicting import decode_predictions, predict
+    from kerascnn.photos.preparing import preprocess_input
     from kerascnn.registry import Variant, list_models, variant
     from kerascnn.saving import load_model
     from kerascnn.surgery.parts import inference_model
@@ -36,6 +37,7 @@ __all__ = [
     "list_models",
     "load_model",
     "photos",
+    "predict",
     "preprocess_input",
     "surgery",
     "variant",
@@ -45,7 +47,8 @@ __all__ = [
 __getattr__, __dir__ = lazy_attributes(
     __name__,
     {
-        "photos.preprocessing": ("decode_predictions", "preprocess_input"),
+        "photos.predicting": ("decode_predictions", "predict"),
+        "photos.preparing": ("preprocess_input",),
         "factory": ("create_model",),
         "surgery.parts": ("inference_model",),
         "registry": ("Variant", "list_models", "variant"),

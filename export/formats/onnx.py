@@ -12,6 +12,7 @@ from export.errors import ExportError, RequestError
 from export.formats import onnx_int8
 from export.formats.format import OPSET, Format, Source
 from export.formats.precision import PRECISIONS, Precision
+from kerascnn.photos import runtimes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -203,17 +204,7 @@ def _without_logs() -> Iterator[None]:
 
 def open_onnx(path: Path, threads: int = 2) -> Runtime:
     """Load an ONNX file in ONNX Runtime on the CPU, with `threads` threads within an operation."""
-    import onnxruntime
-
-    def start(model: str | bytes) -> onnxruntime.InferenceSession:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        # On x86 without VNNI the default int8 kernels add in 16 bits, which overflow; these add in 32 (docs/export.md).
-        options.add_session_config_entry("session.x64quantprecision", "1")
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-    session = start(str(path))
+    session = runtimes.session(str(path), threads)
     source, target = only(session.get_inputs(), "input"), only(session.get_outputs(), "output")
 
     def open_tap() -> Run | None:
@@ -224,7 +215,7 @@ def open_onnx(path: Path, threads: int = 2) -> Runtime:
         if name is None:
             return None
         model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-        tapped = start(model.SerializeToString())
+        tapped = runtimes.session(model.SerializeToString(), threads)
 
         def run_tapped(images: np.ndarray) -> np.ndarray:
             logits = tapped.run([name], {source.name: images})[0]

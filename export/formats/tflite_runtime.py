@@ -9,6 +9,7 @@ import numpy as np
 
 from export.checking.runtimes import Run, Runtime, TensorSpec, only
 from export.errors import ExportError
+from kerascnn.photos import runtimes
 from serving.contract import DEFAULT_SIGNATURE
 
 
@@ -31,10 +32,7 @@ def open_tflite(path: Path, threads: int = 2) -> Runtime:
 
 
 def _start(model: dict[str, Any], threads: int) -> tuple[TensorSpec, TensorSpec, Run]:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(**model, num_threads=threads)
-    interpreter.allocate_tensors()
+    interpreter = runtimes.interpreter(threads, **model)
     signatures = interpreter.get_signature_list()
     if DEFAULT_SIGNATURE not in signatures:
         names = ", ".join(signatures) or "none"
@@ -43,9 +41,9 @@ def _start(model: dict[str, Any], threads: int) -> tuple[TensorSpec, TensorSpec,
     target = only(interpreter.get_output_details(), "output")
 
     def run(images: np.ndarray) -> np.ndarray:
-        interpreter.set_tensor(source["index"], _quantized(images, source))
+        interpreter.set_tensor(source["index"], runtimes.quantized(images, source))
         interpreter.invoke()
-        return _dequantized(interpreter.get_tensor(target["index"]), target)
+        return runtimes.dequantized(interpreter.get_tensor(target["index"]), target)
 
     specifications = [
         TensorSpec(
@@ -92,19 +90,3 @@ def _move_output(content: bytearray) -> tuple[bool, float]:
         return False, step
     main.OutputsAsNumpy()[0] = operator.Inputs(0)  # a view of `content`
     return True, step
-
-
-def _quantized(images: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    dtype = np.dtype(details["dtype"])
-    if dtype.kind == "f":
-        return images.astype(dtype, copy=False)
-    scale, zero_point = details["quantization"]
-    limits = np.iinfo(dtype)
-    return np.clip(np.round(images / scale) + zero_point, limits.min, limits.max).astype(dtype)
-
-
-def _dequantized(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    if values.dtype.kind == "f":
-        return values.astype(np.float32)
-    scale, zero_point = details["quantization"]
-    return (values.astype(np.float32) - zero_point) * np.float32(scale)

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
+# Photos too, but not of a kind that is read: they are named where they lie among others.
+OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".jxl", ".tif", ".tiff", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw")
 
 
 class PhotosError(ValueError):
@@ -25,11 +27,13 @@ class PhotoFiles:
     Attributes:
         path: A folder or a zip.
         names: Paths within it, separated by '/', in alphabetical order.
+        others: Photos of kinds that are not read, such as HEIC.
     """
 
     path: Path
     names: tuple[str, ...]
     archive: zipfile.ZipFile | None = field(default=None, repr=False, compare=False)
+    others: tuple[str, ...] = field(default=(), kw_only=True)
 
     def open(self, name: str) -> bytes:
         """Return the bytes of a file; see `unreadable` for what a damaged archive raises."""
@@ -52,17 +56,26 @@ def find_photos(path: Path) -> PhotoFiles:
         files = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
     else:
         raise PhotosError(f"{path} is neither a folder nor a zip. Give a folder or a .zip of photos.")
-    names = sorted(name for name in files if is_photo(name))
+    names, others = (
+        tuple(sorted(name for name in files if is_photo(name, suffixes))) for suffixes in (SUFFIXES, OTHER_SUFFIXES)
+    )
     if not names:
-        raise PhotosError(f"{path} holds no images ({', '.join(SUFFIXES)}) among its {len(files):,} files.")
-    return PhotoFiles(path, tuple(names), archive)
+        kinds = f" {converted(others[0])}" if others else ""
+        raise PhotosError(f"{path} holds no images ({', '.join(SUFFIXES)}) among its {len(files):,} files.{kinds}")
+    return PhotoFiles(path, names, archive, others=others)
 
 
-def is_photo(name: str) -> bool:
+def is_photo(name: str, suffixes: tuple[str, ...] = SUFFIXES) -> bool:
     """Return whether a path within a source names a photo that is not hidden."""
     # macOS puts a resource fork named like the photo beside each one it zips.
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
-    return name.lower().endswith(SUFFIXES) and not hidden
+    return name.lower().endswith(suffixes) and not hidden
+
+
+def converted(name: str) -> str:
+    """Say what to do with a photo of a kind that is not read."""
+    kind = name.rpartition(".")[2].upper()
+    return f"{kind} files such as {name.rpartition('/')[2]} are not read; save them as JPEG or PNG."
 
 
 @cache

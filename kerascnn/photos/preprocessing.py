@@ -10,7 +10,7 @@ import numpy as np
 
 from kerascnn import registry
 from kerascnn.build_info import build_info
-from kerascnn.data import imagenet_classes
+from kerascnn.photos import images
 from kerascnn.registry import Variant, WeightsRecord
 
 if TYPE_CHECKING:
@@ -176,27 +176,28 @@ class Preprocessing:
         ends = [self.normalize(np.full((1, 1, channels), value, np.float32)) for value in (0.0, 255.0)]
         return float(np.min(ends)), float(np.max(ends))
 
-    def normalize(self, images: Any) -> np.ndarray:
+    def normalize(self, pixels: Any) -> np.ndarray:
         """Bring RGB (or gray) images from 0 to 255 to channel order, mean and scale.
 
         Args:
-            images: Shape (..., height, width, channels).
+            pixels: Shape (..., height, width, channels).
 
         Returns:
             float32 of the same shape.
         """
-        x = np.asarray(images, dtype=np.float32)
+        x = np.asarray(pixels, dtype=np.float32)
         if self.channel_order == "bgr":
             x = x[..., ::-1]
         return (x - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
 
     def load(self, image: Image.Image) -> np.ndarray:
-        """Turn an opened photo into the network's input, float32 of shape (height, width, channels)."""
-        from PIL import Image, ImageOps
+        """Turn an opened photo of any kind into the network's input, float32 of shape (height, width, channels)."""
+        from PIL import Image
 
-        image = ImageOps.exif_transpose(image)
-        image = image.convert("L" if self.channel_order == "gray" else "RGB")
+        image = images.upright(image, "L" if self.channel_order == "gray" else "RGB")
         method = Image.Resampling[self.interpolation.upper()]
+        if self.crop is not None and isinstance(self.resize, int):
+            image = images.middle(image)
         if isinstance(self.resize, tuple):
             image = image.resize((self.resize[1], self.resize[0]), method)
         elif self.resize is not None:
@@ -228,27 +229,6 @@ def _listed(numbers: tuple[float, ...]) -> str:
     return "/".join(f"{number:g}" for number in numbers)
 
 
-def preprocess_input(images: Any, model_or_weights: keras.Model | str | WeightsRecord | Preprocessing) -> np.ndarray:
-    """Bring images to what a network was trained on: channel order, mean and scale (not the size).
-
-    Args:
-        images: RGB, 0 to 255, shape (height, width, 3) or (batch, height, width, 3), any size the model takes.
-        model_or_weights: A model that kerascnn built, or the name of weights such as "squeezenet/imagenet".
-
-    Returns:
-        float32 array of the same shape.
-
-    Raises:
-        ValueError: The shape is not that of images, or the preprocessing of the model is not known.
-    """
-    array = np.asarray(images)
-    if array.ndim not in (3, 4) or array.shape[-1] not in (1, 3):
-        raise ValueError(
-            f"images must have the shape (height, width, 3) or (batch, height, width, 3); it is {array.shape}."
-        )
-    return find_preprocessing(model_or_weights).normalize(array)
-
-
 def find_preprocessing(source: keras.Model | str | WeightsRecord | Preprocessing) -> Preprocessing:
     """Find the preprocessing of a model that kerascnn built, of a weights record or of a weights name.
 
@@ -268,12 +248,11 @@ def find_preprocessing(source: keras.Model | str | WeightsRecord | Preprocessing
                 f"There is no preprocessing {source!r}. Take a normalization ({', '.join(NORMALIZATIONS)}), or the "
                 'name of weights, such as "squeezenet/imagenet".'
             )
-        records = [
-            record for record in registry.variant(variant).weights if weights in ("", record.name, *record.aliases)
-        ]
+        records = registry.variant(variant).weights
+        names = ", ".join(record.full_name for record in records) or "none"
+        records = tuple(record for record in records if weights in ("", record.name, *record.aliases))
         if len(records) != 1:
-            names = [record.full_name for row in registry.variants().values() for record in row.weights]
-            raise ValueError(f"{source!r} does not name one set of weights. The known ones are: {', '.join(names)}.")
+            raise ValueError(f"{source!r} does not name one set of weights. Those of {variant}: {names}.")
         return Preprocessing.from_record(records[0])
     known = known_preprocessing(source)
     if known is None:
@@ -292,29 +271,3 @@ def known_preprocessing(model: keras.Model) -> Preprocessing | None:
         return None
     height, width = model.inputs[0].shape[1:3]
     return info.preprocessing.for_size(height, width) if height and width else info.preprocessing
-
-
-def decode_predictions(probabilities: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
-    """Name the most probable ImageNet classes of each image.
-
-    Args:
-        probabilities: Shape (batch, 1000).
-        top: How many to return for each image.
-
-    Returns:
-        For each image a list of (WordNet id, class name, probability), most probable first.
-
-    Raises:
-        ValueError: The shape is not (batch, 1000), or top is not between 1 and 1000.
-    """
-    array = np.asarray(probabilities)
-    if array.ndim != 2 or array.shape[1] != 1000:
-        raise ValueError(
-            f"decode_predictions knows the 1,000 ImageNet classes; probabilities must have the shape (batch, 1000), "
-            f"it is {array.shape}."
-        )
-    if not 1 <= top <= 1000:
-        raise ValueError(f"top must be between 1 and 1000; it is {top}.")
-    classes = imagenet_classes()
-    order = np.argsort(-array, axis=1, kind="stable")[:, :top]
-    return [[(*classes[i], float(row[i])) for i in best] for row, best in zip(array, order, strict=True)]

@@ -34,7 +34,7 @@ class Photos(PhotoFiles):
                 f"{loose[0]!r} lies directly in {path}, so its class is not known. Put each image into a folder "
                 "named after its class."
             )
-        return cls(path, files.names, files.archive)
+        return cls(path, files.names, files.archive, others=files.others)
 
     @property
     def folders(self) -> tuple[str, ...]:

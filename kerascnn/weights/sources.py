@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,21 @@ def list_weights(variant: str = "*") -> list[WeightsRecord]:
     """
     names = registry.list_models(variant) or [registry.variant(variant).name]
     return [record for name in names for record in registry.variant(name).weights]
+
+
+def preferred(variant: str) -> WeightsRecord | None:
+    """Choose among the published weights of a variant: what is at hand, with kerascnn or in the cache, before the rest.
+
+    Returns:
+        None where none are published, or all are of a kind whose package is not installed.
+    """
+    packages = {"torch": "torch", "safetensors": "safetensors"}
+    readable = [
+        record
+        for record in registry.variant(variant).weights
+        if record.format not in packages or find_spec(packages[record.format])
+    ]
+    return next((record for record in readable if location(record).exists()), next(iter(readable), None))
 
 
 def cache_folder() -> Path:

@@ -1,0 +1,169 @@
+"""What answers photos: a Keras model or an artifact, with its preprocessing and its class names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from kerascnn.build_info import build_info
+from kerascnn.photos.files import PhotosError
+from kerascnn.photos.gathering import Photo
+from kerascnn.photos.preparing import Preparation, preparation
+from kerascnn.photos.preprocessing import Preprocessing, find_preprocessing
+
+if TYPE_CHECKING:
+    import keras
+
+BATCH = 32
+
+
+class Guess(NamedTuple):
+    """One class that a photo may show.
+
+    Attributes:
+        name: Its name.
+        probability: From 0 to 1.
+        number: Its place among the model's outputs.
+    """
+
+    name: str
+    probability: float
+    number: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of a photo.
+
+    Attributes:
+        photo: The path of the photo, or its place among those that were given, such as "photo 1".
+        classes: The most probable classes, best first.
+    """
+
+    photo: str
+    classes: tuple[Guess, ...]
+
+    def __str__(self) -> str:
+        return f"{self.photo}: " + ", ".join(f"{guess.name} {guess.probability:.1%}" for guess in self.classes)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Something that tells classes apart, in memory or in a file.
+
+    Attributes:
+        name: What messages call it.
+        preparation: How photos become its input.
+        run: From prepared photos to probabilities, float [n, classes].
+        labels: Class names in the order of its outputs; None where they are not known.
+    """
+
+    name: str
+    preparation: Preparation
+    run: Callable[[np.ndarray], np.ndarray]
+    labels: Sequence[str] | None = None
+
+    def answers(
+        self, photos: Sequence[Photo], top: int = 5, broken: Callable[[Photo, str], None] | None = None
+    ) -> Iterator[tuple[Photo, Answer]]:
+        """Answer photos in their order, a batch at a time.
+
+        Args:
+            photos: The photos.
+            top: How many classes to name.
+            broken: Told of each photo that cannot be read, and why; by default, that is an error.
+
+        Raises:
+            PhotosError: A photo cannot be read.
+            ValueError: `top` is less than 1, or the labels do not fit.
+        """
+        if top < 1:
+            raise ValueError(f"top is how many classes are named, at least 1; it is {top}.")
+        batch: list[tuple[Photo, np.ndarray]] = []
+        for photo in photos:
+            try:
+                prepared = self.preparation.prepare(photo)
+            except (PhotosError, ValueError) as error:
+                if broken is None:
+                    raise PhotosError(f"{photo.name} cannot be read: {error}") from error
+                broken(photo, str(error))
+                continue
+            if len(batch) == BATCH or (batch and batch[0][1].shape != prepared.shape):
+                yield from self._answer(batch, top)
+                batch = []
+            batch.append((photo, prepared))
+        if batch:
+            yield from self._answer(batch, top)
+
+    def _answer(self, batch: Sequence[tuple[Photo, np.ndarray]], top: int) -> Iterator[tuple[Photo, Answer]]:
+        probabilities = np.asarray(self.run(np.stack([prepared for _, prepared in batch])), np.float64)
+        if probabilities.ndim != 2:
+            raise ValueError(
+                f"{self.name} answers a photo with {'x'.join(map(str, probabilities.shape[1:]))} numbers; a classifier "
+                "answers with one for each class."
+            )
+        if probabilities.shape[1] == 1:  # one output tells two classes apart
+            probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
+        names = self._names(probabilities.shape[1])
+        for (photo, _), row in zip(batch, probabilities, strict=True):
+            best = np.argsort(-row, kind="stable")[:top]
+            yield photo, Answer(photo.name, tuple(Guess(names[i], float(row[i]), int(i)) for i in best))
+
+    def _names(self, outputs: int) -> Sequence[str]:
+        if self.labels is None:
+            return [f"class {i}" for i in range(outputs)]
+        if len(self.labels) != outputs:
+            raise ValueError(f"There are {len(self.labels):,} labels, but {self.name} tells {outputs:,} classes apart.")
+        return self.labels
+
+
+def classifier(
+    model: keras.Model, preprocessing: Preprocessing | str | None = None, labels: Sequence[str] | None = None
+) -> Classifier:
+    """Make a classifier of a Keras model; what it does not remember has to be given.
+
+    Raises:
+        ValueError: It is no classifier of photos, or how photos are prepared for it is not known.
+    """
+    from kerascnn.surgery.logits import ending
+    from kerascnn.surgery.parts import inference_model
+
+    name = model.name
+    if len(getattr(model, "inputs", ())) != 1:
+        raise ValueError(f"{name} takes {len(getattr(model, 'inputs', ()))} inputs; a classifier of photos takes one.")
+    model = inference_model(model)
+    if len(model.outputs) != 1 or isinstance(model.output, dict):
+        raise ValueError(f"{name} has {len(model.outputs)} outputs; a classifier has one. Take keras.Model(...) of it.")
+    if preprocessing is None:
+        known = preparation(model)
+    else:
+        known = Preparation.for_shape(tuple(model.inputs[0].shape[1:]), find_preprocessing(preprocessing), name)
+    logits = not _ends_in_sigmoid(model) and ending(model) == "logits"
+    info = build_info(model)
+    if labels is None and info is not None:
+        labels = info.class_names(model.outputs[0].shape[-1])
+
+    def run(images: np.ndarray) -> np.ndarray:
+        import keras
+
+        outputs = np.asarray(keras.ops.convert_to_numpy(model(images, training=False)), np.float64)
+        return softmax(outputs) if logits else outputs
+
+    return Classifier(name, known, run, labels)
+
+
+def _ends_in_sigmoid(model: keras.Model) -> bool:
+    import keras
+
+    from kerascnn.keras_graph import node_of
+
+    return getattr(node_of(model.outputs[0]).operation, "activation", None) is keras.activations.sigmoid
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Turn logits [n, classes] into probabilities."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)

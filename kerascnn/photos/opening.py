@@ -1,0 +1,213 @@
+"""Classifiers by name or path: a variant with weights, a saved model, an artifact, an export or a finished run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerascnn import registry
+from kerascnn.photos.classifying import Classifier, classifier, softmax
+from kerascnn.photos.preparing import Preparation
+from kerascnn.photos.preprocessing import Preprocessing, find_preprocessing
+from kerascnn.photos.runtimes import open_artifact
+
+# Formats and their runtimes; what loads quickly is taken from an export first.
+FORMATS = {"tflite": "ai_edge_litert", "onnx": "onnxruntime", "saved_model": "tensorflow"}
+RUN_FILE = "run.json"
+_SAVED_MODEL = "saved_model.pb"
+_SUFFIXES = (".keras", ".kdc", ".tflite", ".onnx")
+
+
+def open_classifier(
+    name: str,
+    weights: str = "auto",
+    *,
+    preprocessing: Preprocessing | str | None = None,
+    labels: Sequence[str] | None = None,
+) -> Classifier:
+    """Open what answers photos.
+
+    Args:
+        name: The name of a variant; or the path of a .keras, .kdc, .tflite or .onnx file, of a SavedModel, of the
+            folder of an export, or of that of a fine-tuning run.
+        weights: Of a variant: the name of published weights or a file; "auto" takes those at hand before others.
+        preprocessing: How photos are prepared, in place of what it remembers.
+        labels: Class names, in place of those that it remembers.
+
+    Raises:
+        ValueError: There is no such model, it cannot be read, or how photos are prepared for it is not known.
+        FileNotFoundError: There are no such weights.
+        OSError: The weights cannot be fetched.
+        ModuleNotFoundError: What runs the file is not installed.
+    """
+    path = check_name(name, weights)
+    if path is None:
+        return classifier(_build(name, weights), preprocessing, labels)
+    if path.suffix == ".keras":
+        return classifier(_load(path), preprocessing, labels)
+    if path.suffix == ".kdc":
+        from kerascnn.weights.container import read_header
+
+        return classifier(_build(read_header(path).variant, str(path)), preprocessing, labels)
+    return _of_artifact(path, preprocessing, labels)
+
+
+def check_name(name: str, weights: str = "auto") -> Path | None:
+    """Find the file or folder that a name stands for; None for a variant. Nothing is loaded.
+
+    Raises:
+        ValueError: There is no such model, or the folder is none that can be asked.
+        FileNotFoundError: There is no such weights file.
+    """
+    path = Path(name)
+    if name in registry.variants() and not path.is_dir():
+        if weights == "auto":
+            from kerascnn.weights.sources import preferred
+
+            if preferred(name) is None:
+                raise ValueError(f"{name} has no published weights. Give --weights FILE, such as a .kdc of your own.")
+        else:
+            from kerascnn.weights import find
+
+            find(name, weights)
+        return None
+    if weights != "auto":
+        raise ValueError(f"Weights are given for a network by its name; {name} brings its own.")
+    if path.is_dir():
+        return _in_folder(path)
+    if path.is_file():
+        if path.suffix not in _SUFFIXES:
+            raise ValueError(f"{path} is no model that can be asked; such files end in {', '.join(_SUFFIXES)}.")
+        return path
+    if path.suffix in _SUFFIXES or "/" in name:
+        raise ValueError(f"There is no model file {name}.")
+    registry.variant(name)  # which refuses it, with the nearest names
+    raise AssertionError(name)
+
+
+def _in_folder(folder: Path) -> Path:
+    """Find what answers in a folder: a run, a SavedModel, an export, or the newest version of a SavedModel."""
+    if (folder / RUN_FILE).is_file():
+        return folder / str(_read_json(folder / RUN_FILE)["model"])
+    if (folder / _SAVED_MODEL).is_file():
+        return folder
+    if (folder / "manifest.json").is_file():
+        return _from_manifest(folder)
+    versions = sorted((int(path.parent.name), path.parent) for path in folder.glob(f"[0-9]*/{_SAVED_MODEL}"))
+    if versions:
+        return versions[-1][1]
+    exports = sorted(path.parent.name for path in folder.glob("*/manifest.json"))
+    hint = f" It holds exports: {', '.join(exports[:6])}; give one, such as {folder / exports[0]}." if exports else ""
+    raise ValueError(f"{folder} is neither an export (manifest.json) nor a SavedModel ({_SAVED_MODEL}).{hint}")
+
+
+def _from_manifest(folder: Path) -> Path:
+    """Choose an artifact of an export: float32 before others, and what is installed here before what is not."""
+    artifacts = _read_json(folder / "manifest.json").get("artifacts", [])
+    found = [one for one in artifacts if (folder / one["path"]).exists() and one["format"] in FORMATS]
+    if not found:
+        raise ValueError(f"{folder} holds none of the artifacts that its manifest.json names.")
+    installed = [name for name, package in FORMATS.items() if find_spec(package)]
+    order = [*installed, *(name for name in FORMATS if name not in installed)]
+    best = min(found, key=lambda one: (one["precision"] != "float32", order.index(one["format"])))
+    return folder / str(best["path"])
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if not isinstance(read, dict):
+        raise ValueError(f"{path} cannot be read: it holds no JSON object.")
+    return read
+
+
+def _build(variant: str, weights: str) -> Any:
+    from kerascnn.factory import create_model
+    from kerascnn.weights.resolving import resolve
+    from kerascnn.weights.sources import preferred
+
+    record = preferred(variant) if weights == "auto" else resolve(variant, weights).record
+    options: dict[str, Any] = {}
+    crop = (record.preprocessing or {}).get("crop") if record and record.input_shape is None else None
+    if crop:  # some weights were trained for another size than the paper's
+        options["input_shape"] = (*crop, registry.variant(variant).input_shape[2])
+    assert record is not None or weights != "auto"
+    return create_model(variant, weights=record.name if record and weights == "auto" else weights, **options)
+
+
+def _load(path: Path) -> Any:
+    import keras
+
+    import kerascnn.layers  # noqa: F401  (registers the layers that the file may hold)
+
+    return keras.saving.load_model(path, compile=False)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What lies beside an artifact, or in it."""
+
+    preprocessing: Preprocessing | None = None
+    labels: tuple[str, ...] | None = None
+
+
+def _of_artifact(path: Path, preprocessing: Preprocessing | str | None, labels: Sequence[str] | None) -> Classifier:
+    opened = open_artifact(path)
+    known = _beside(path) or _inside(opened.metadata)
+    reading = known.preprocessing if preprocessing is None else find_preprocessing(preprocessing)
+    if reading is None:
+        raise ValueError(
+            f"How photos are prepared for {path} is not known: no manifest.json of an export lies beside it. Give "
+            "--preprocessing (from Python: preprocessing=), the weights that it was trained from, such as "
+            "squeezenet/imagenet."
+        )
+    scores = opened.output == "scores"
+
+    def run(images: np.ndarray) -> np.ndarray:
+        answers = np.asarray(opened.run(images), np.float64)
+        unbounded = scores or answers.min() < 0 or answers.max() > 1
+        return softmax(answers) if unbounded and answers.ndim == 2 else answers
+
+    return Classifier(path.name, Preparation.for_shape(opened.shape, reading, str(path)), run, labels or known.labels)
+
+
+def _beside(path: Path) -> _Known | None:
+    """Read what the export that an artifact is part of says of it; None where it lies alone."""
+    for folder in (path.parent, path.parent.parent):
+        if not (folder / "manifest.json").is_file():
+            continue
+        manifest = _read_json(folder / "manifest.json")
+        if any((folder / one["path"]).resolve() == path.resolve() for one in manifest.get("artifacts", [])):
+            named = manifest.get("labels")
+            text = (folder / named).read_text(encoding="utf-8") if named and (folder / named).is_file() else ""
+            return _Known(_preprocessing(manifest.get("preprocessing")), tuple(text.splitlines()) or None)
+    return None
+
+
+def _inside(metadata: Mapping[str, str]) -> _Known:
+    """Read what an ONNX file of an export says of itself."""
+    try:
+        labels = json.loads(metadata.get("labels", "null"))
+        return _Known(_preprocessing(json.loads(metadata.get("preprocessing", "null"))), tuple(labels or ()) or None)
+    except (ValueError, TypeError):  # another program's metadata of these names
+        return _Known()
+
+
+def _preprocessing(fields: Mapping[str, Any] | None) -> Preprocessing | None:
+    """Read the preprocessing of a manifest; where the artifact normalizes photos itself, the rest of it."""
+    if not fields:
+        return None
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+    }
+    included = values.pop("included", False)
+    read = Preprocessing(**values)
+    return read.without_normalization if included else read
