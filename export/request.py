@@ -190,10 +190,9 @@ def read_labels(path: Path) -> tuple[str, ...]:
     Raises:
         RequestError: The file does not exist, or is not UTF-8 text.
     """
+    from kerascnn import data
+
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise RequestError(f"The labels file {path} cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise RequestError(f"The labels file {path} is not UTF-8 text; it has one class name a line.") from error
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+        return data.read_labels(path)
+    except ValueError as error:
+        raise RequestError(str(error)) from error

@@ -12,15 +12,17 @@ COMMANDS = {
     "summary": ("kerascnn.analysis.cli:summary", "Print what each layer of a network costs, and the totals."),
     "receptive-field": ("kerascnn.analysis.cli:receptive_field", "Print or draw what each layer sees of the image."),
     "compare": ("kerascnn.analysis.cli:compare_networks", "Compare published accuracy with work and parameters."),
+    "predict": ("kerascnn.photos.cli:predict", "Name what photos show."),
     "train": ("kerascnn.training.cli:train", "Train a network as its paper says."),
 }
 
 
 @click.command(cls=LazyGroup, lazy=COMMANDS)
 def command() -> None:
-    """What the classic convolutional networks cost, what they see, and how they are trained.
+    """What the classic convolutional networks see in photos, what they cost, and how they are trained.
 
     \b
+    python -m kerascnn predict squeezenet cat.jpg
     python -m kerascnn list 'resnet*'
     python -m kerascnn summary resnet50 --csv > resnet50.csv
     python -m kerascnn receptive-field vgg16 --png field.png

@@ -23,6 +23,7 @@ import click
 SETTINGS = {"max_content_width": 110, "help_option_names": ["-h", "--help"]}
 Command = TypeVar("Command", bound=Callable[..., Any])
 Errors = tuple[type[Exception], ...]
+HTML = (".html", ".htm")
 
 
 def run_command(
@@ -134,6 +135,18 @@ def _parse_size(ctx: click.Context, param: click.Parameter, text: str | None) ->
             f"{param.opts[0]} is one number or HEIGHTxWIDTH, such as 224 or 224x320; it is {text!r}."
         )
     return int(sides[0]), int(sides[-1])
+
+
+def check_file(path: Path, option: str, suffixes: tuple[str, ...]) -> None:
+    """Refuse before any work a file that cannot be written, or whose name ends otherwise.
+
+    Raises:
+        ValueError: It is one of these.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"{option} writes a file whose name ends in {suffixes[0]}; it is {str(path)!r}.")
+    if not path.parent.is_dir():
+        raise ValueError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into.")
 
 
 @contextmanager

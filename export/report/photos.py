@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +9,7 @@ from export.images import ImageSource
 from export.report.artifacts import title
 from export.report.exports import evaluation_of
 from kerascnn.analysis.pages.blocks import Answer, Notes, Photo, Photos, Section
-
-_THUMBNAIL = (288, 288)  # twice what is shown, for screens with finer pixels
+from kerascnn.photos import files, images
 
 
 def photo_section(manifest: Mapping[str, Any], photos: ImageSource | None, labels: Sequence[str] | None) -> Section:
@@ -75,14 +72,7 @@ def _class(labels: Sequence[str] | None, index: int) -> str:
 
 def thumbnail(source: ImageSource, name: str) -> str:
     """A photo of the source, made small, as a data URI; "" where it cannot be read."""
-    from PIL import Image, ImageOps
-
     try:
-        with Image.open(io.BytesIO(source.open(name))) as image:
-            small = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, KeyError):
+        return images.thumbnail(images.decode(source.open(name)))
+    except files.unreadable():
         return ""
-    small.thumbnail(_THUMBNAIL)
-    file = io.BytesIO()
-    small.save(file, "JPEG", quality=75, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from kerascnn.analysis import printing
-from kerascnn.console import Command, input_size_option, options_as, quiet
+from kerascnn.console import HTML, Command, check_file, input_size_option, options_as, quiet
 
 if TYPE_CHECKING:
     import keras
@@ -39,10 +39,7 @@ def _check_file(ctx: click.Context, param: click.Parameter, path: Path | None) -
     """Refuse before any work a picture or page that cannot be written."""
     if path is None:
         return None
-    if path.suffix.lower() != f".{param.name}" and (param.name, path.suffix.lower()) != ("html", ".htm"):
-        raise ValueError(f"{param.opts[0]} writes a file whose name ends in .{param.name}; it is {str(path)!r}.")
-    if not path.parent.is_dir():
-        raise ValueError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into.")
+    check_file(path, param.opts[0], HTML if param.name == "html" else (f".{param.name}",))
     if param.name == "html":
         from kerascnn.analysis.pages import rendering
 

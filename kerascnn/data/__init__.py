@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from functools import cache
 from importlib import resources
+from pathlib import Path
+
+logger = logging.getLogger("kerascnn")
 
 # in the order of the data set's own labels
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -30,3 +35,22 @@ def class_names(labels: str | tuple[str, ...] | None) -> tuple[str, ...] | None:
     if labels == "cifar10":
         return CIFAR10_CLASSES
     return tuple(name for _, name in imagenet_classes()) if labels == "imagenet" else None
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Read class names, one a line, in the order of a model's outputs; names that occur twice are told to the log.
+
+    Raises:
+        ValueError: The file does not exist, or is not UTF-8 text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a byte-order mark in front
+    except OSError as error:
+        raise ValueError(f"The labels file {path} cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"The labels file {path} is not UTF-8 text; it has one class name a line.") from error
+    labels = tuple(line.strip() for line in text.splitlines() if line.strip())
+    shared = [f"{label!r} ({count} times)" for label, count in Counter(labels).items() if count > 1]
+    if shared:
+        logger.warning("%s: classes share a name: %s%s.", path, ", ".join(shared[:3]), " and more" * (len(shared) > 3))
+    return labels

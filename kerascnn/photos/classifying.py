@@ -47,7 +47,7 @@ class Answer:
     classes: tuple[Guess, ...]
 
     def __str__(self) -> str:
-        return f"{self.photo}: " + ", ".join(f"{guess.name} {guess.probability:.1%}" for guess in self.classes)
+        return f"{self.photo}: " + ", ".join(f"{guess.name} {100 * guess.probability:.1f} %" for guess in self.classes)
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def classifier(
     if len(getattr(model, "inputs", ())) != 1:
         raise ValueError(f"{name} takes {len(getattr(model, 'inputs', ()))} inputs; a classifier of photos takes one.")
     model = inference_model(model)
-    if len(model.outputs) != 1 or isinstance(model.output, dict):
+    if len(model.outputs) != 1 or isinstance(getattr(model, "output", None), dict):
         raise ValueError(f"{name} has {len(model.outputs)} outputs; a classifier has one. Take keras.Model(...) of it.")
     if preprocessing is None:
         known = preparation(model)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif")
 # Photos too, but not of a kind that is read: they are named where they lie among others.
-OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".jxl", ".tif", ".tiff", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw")
+OTHER_SUFFIXES = (".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw")
 
 
 class PhotosError(ValueError):
@@ -60,7 +60,7 @@ def find_photos(path: Path) -> PhotoFiles:
         tuple(sorted(name for name in files if is_photo(name, suffixes))) for suffixes in (SUFFIXES, OTHER_SUFFIXES)
     )
     if not names:
-        kinds = f" {converted(others[0])}" if others else ""
+        kinds = f" Of {others[0]}: {convert(others[0])}." if others else ""
         raise PhotosError(f"{path} holds no images ({', '.join(SUFFIXES)}) among its {len(files):,} files.{kinds}")
     return PhotoFiles(path, names, archive, others=others)
 
@@ -72,10 +72,9 @@ def is_photo(name: str, suffixes: tuple[str, ...] = SUFFIXES) -> bool:
     return name.lower().endswith(suffixes) and not hidden
 
 
-def converted(name: str) -> str:
+def convert(name: str) -> str:
     """Say what to do with a photo of a kind that is not read."""
-    kind = name.rpartition(".")[2].upper()
-    return f"{kind} files such as {name.rpartition('/')[2]} are not read; save them as JPEG or PNG."
+    return f"{name.rpartition('.')[2].upper()} is not read; save the photo as JPEG or PNG"
 
 
 @cache

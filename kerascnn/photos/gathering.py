@@ -48,7 +48,8 @@ class Photo:
             assert self._open is not None
             return self._open()
         except files.unreadable() as error:
-            raise PhotosError(_hint(self.name) or files.reason(error)) from error
+            other = self.name.lower().endswith(files.OTHER_SUFFIXES)
+            raise PhotosError(files.convert(self.name) if other else files.reason(error)) from error
 
 
 LeftOut = Callable[[str, str], None]  # told a name and what is wrong
@@ -109,7 +110,7 @@ def _of_path(path: str, left_out: LeftOut) -> Iterator[Photo]:
     if place.is_dir() or zipfile.is_zipfile(place):
         found = files.find_photos(place)
         for name in found.others:
-            left_out(f"{path.rstrip('/')}/{name}", files.converted(name))
+            left_out(f"{path.rstrip('/')}/{name}", files.convert(name))
         for name in found.names:
             yield Photo(f"{path.rstrip('/')}/{name}", named=False, _open=partial(_decode_one, found, name))
     else:
@@ -136,7 +137,3 @@ def split(array: np.ndarray, gray: bool = False) -> Iterable[np.ndarray]:
         "An array of photos is (height, width), (height, width, channels) or (photos, height, width, channels), with "
         f"1, 3 or 4 channels{first}. This one is {shape}."
     )
-
-
-def _hint(name: str) -> str:
-    return files.converted(name) if name.lower().endswith((".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3")) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from typing import TYPE_CHECKING, Literal
 
@@ -47,6 +48,15 @@ def middle(image: Image.Image) -> Image.Image:
     width, height = (min(side, _BOUNDED * short) for side in image.size)
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))
+
+
+def thumbnail(image: Image.Image, side: int = 288) -> str:
+    """Make a photo small enough for a page, as a data URI."""
+    small = upright(image, "RGB")
+    small.thumbnail((side, side))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=75, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def from_array(pixels: np.ndarray) -> Image.Image:

@@ -180,7 +180,7 @@ def _of_artifact(path: Path, preprocessing: Preprocessing | str | None, labels: 
 
 
 def _beside(path: Path) -> _Known | None:
-    """Read what the export that an artifact is part of says of it; None where it lies alone."""
+    """Read what its export says of an artifact; where it lies apart, a SavedModel has its labels, others nothing."""
     for folder in (path.parent, path.parent.parent):
         if not (folder / "manifest.json").is_file():
             continue
@@ -189,7 +189,8 @@ def _beside(path: Path) -> _Known | None:
             named = manifest.get("labels")
             text = (folder / named).read_text(encoding="utf-8") if named and (folder / named).is_file() else ""
             return _Known(_preprocessing(manifest.get("preprocessing")), tuple(text.splitlines()) or None)
-    return None
+    own = path / "assets.extra" / "labels.txt"
+    return _Known(labels=tuple(own.read_text(encoding="utf-8").splitlines())) if own.is_file() else None
 
 
 def _inside(metadata: Mapping[str, str]) -> _Known:

@@ -8,9 +8,11 @@ exports also run as `--dry-run`, and what is quick or what a page builds on real
 from __future__ import annotations
 
 import ast
+import io
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,6 +26,25 @@ from tests.docs.blocks import PAGES, ROOT, Block, WithoutFetching, blocks, check
 SLOW = {"compression.md", "ensembles.md", "analysis.md", "training.md", "fine_tuning.md"}
 # Pages whose commands really run, because later blocks read what they write
 RUN = {"first_steps.md"}
+
+
+def of_many_kinds(photo: Image.Image) -> list[bytes]:
+    """Files of one photo in different sizes and modes, and one that says how it is turned upright."""
+    width, height = photo.size
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    kinds: list[tuple[Image.Image, dict[str, Any]]] = [
+        (photo.resize((3 * width, 3 * height), Image.Resampling.LANCZOS), {}),
+        (photo.convert("RGBA"), {}),
+        (photo.convert("P", palette=Image.Palette.ADAPTIVE), {"transparency": 0}),
+        (photo.transpose(Image.Transpose.ROTATE_270), {"exif": exif.tobytes()}),
+    ]
+    files = []
+    for image, options in kinds:
+        file = io.BytesIO()
+        image.save(file, "PNG", **options)
+        files.append(file.getvalue())
+    return files
 
 
 def name_of(page: Path) -> str:
@@ -42,6 +63,9 @@ def materials(tmp_path_factory) -> Path:
         photo.save(folder / f"photos/{i % 2}/{i}.png")
     for name in ("cat.jpg", "dog.jpg", "photo.jpg", "photos/cat.jpg"):
         photo.save(folder / name)
+    (folder / "holiday").mkdir()
+    for number, kind in enumerate(of_many_kinds(photo)):
+        (folder / f"holiday/{number}.png").write_bytes(kind)
     for name, copies in (("photos.zip", 1), ("others.zip", 1), ("cifar10.zip", 20)):  # a batch of a recipe is 128
         with zipfile.ZipFile(folder / name, "w") as archive:
             for path in sorted(folder.glob("photos/?/*.png")):
@@ -151,3 +175,20 @@ def test_exports_can_be_done_as_printed(page, monkeypatch, capsys):
                 context = parse("export", [*words[3:], "--dry-run"])
                 context.command.invoke(context)
                 assert capsys.readouterr().out, f"{block}: {' '.join(words)}"
+
+
+@pytest.mark.usefixtures("filled_cache")
+def test_the_first_lines_of_the_readme_name_real_photos(data, tmp_path, monkeypatch, capsys):
+    """With the published weights, on photos of different sizes, modes and orientations: the class is the right one."""
+    (tmp_path / "holiday").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with zipfile.ZipFile(data / "imagenet_sample_250.zip") as archive:
+        file = next(name for name in archive.namelist() if "Model_T" in name)
+        (tmp_path / "cat.jpg").write_bytes(archive.read(file))
+    for number, content in enumerate(of_many_kinds(Image.open("cat.jpg"))):
+        (tmp_path / f"holiday/{number}.png").write_bytes(content)
+    first = next(block for block in blocks(ROOT / "README.md") if block.language == "python")
+    exec(compile(first.code, str(first), "exec"), {})
+    answers = capsys.readouterr().out.splitlines()
+    assert [answer.split(": ")[0] for answer in answers] == ["cat.jpg", *(f"holiday/{i}.png" for i in range(4))]
+    assert all("Model_T" in answer for answer in answers), answers

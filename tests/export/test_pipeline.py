@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 import export
+import kerascnn
 from export import ExportError, RequestError
 from export.formats.registry import FORMATS
 from kerascnn.photos.preprocessing import Preprocessing
@@ -121,6 +123,29 @@ def test_onnx_carries_labels_and_preprocessing(exported):
     properties = {entry.key: entry.value for entry in model.metadata_props}
     assert json.loads(properties["labels"]) == list(CLASSES)
     assert json.loads(properties["preprocessing"])["mean"] == [127.5]
+
+
+def test_every_artifact_answers_photos_by_name(exported, trained, photos, tmp_path):
+    """`kerascnn predict` finds preprocessing and class names beside an artifact, or in an ONNX file that lies alone."""
+    folder, manifest = exported
+    some = [photos / name / "3.png" for name in CLASSES]
+    expected = np.array([guesses(answer) for answer in kerascnn.predict(trained, some, preprocessing="tf")])
+    shutil.copy(folder / "tiny.onnx", tmp_path)
+    shutil.copytree(folder / "saved_model", tmp_path / "served")
+    places = ["", "saved_model", *(artifact["path"] for artifact in manifest["artifacts"])]
+    for place in [*(folder / place for place in places), tmp_path / "tiny.onnx"]:
+        answers = kerascnn.predict(place, some)
+        assert [answer.classes[0].name for answer in answers] == list(CLASSES), place
+        close = 1e-5 if "_" not in place.name else 0.05
+        np.testing.assert_allclose([guesses(answer) for answer in answers], expected, atol=close, err_msg=str(place))
+    with pytest.raises(ValueError, match=r"served/1 is not known: no manifest.json"):
+        kerascnn.predict(tmp_path / "served", some)
+    assert kerascnn.predict(tmp_path / "served", some, preprocessing="tf")[0].classes[0].name == "red"
+
+
+def guesses(answer):
+    """The probabilities of an answer in the order of the classes."""
+    return [guess.probability for guess in sorted(answer.classes, key=lambda guess: guess.number)]
 
 
 def test_included_preprocessing_takes_rgb_from_0_to_255(trained, photos, tmp_path):

@@ -133,7 +133,24 @@ class Photos:
     kind: str = field(default="photos", init=False)
 
 
-Block = Table | Chart | Charts | Facts | Notes | Photos
+@dataclass(frozen=True)
+class Answered:
+    """A photo with the classes that one model sees in it, each with its probability."""
+
+    name: str
+    picture: str
+    classes: Sequence[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class ContactSheet:
+    """Photos in a grid, each with its classes as bars."""
+
+    photos: Sequence[Answered]
+    kind: str = field(default="contact_sheet", init=False)
+
+
+Block = Table | Chart | Charts | Facts | Notes | Photos | ContactSheet
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ def available() -> bool:
     return find_spec("jinja2") is not None and find_spec("vl_convert") is not None
 
 
-def check_installed() -> None:
-    """Refuse to write pages without the packages that this needs.
+def check_installed(charts: bool = True) -> None:
+    """Refuse to write pages without the packages that this needs; those without charts need jinja2 alone.
 
     Raises:
         ModuleNotFoundError: The extra `report` is not installed; the message says how to get it.
     """
-    if not available():
+    if not (available() if charts else find_spec("jinja2")):
         raise ModuleNotFoundError(MISSING)
 
 
@@ -32,7 +32,8 @@ def render(page: Page) -> str:
     Raises:
         ModuleNotFoundError: The extra `report` is not installed; the message says how to get it.
     """
-    check_installed()
+    drawn = any(isinstance(block, Chart | Charts) for section in page.sections for block in section.blocks)
+    check_installed(drawn)
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -42,7 +43,6 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    drawn = any(isinstance(block, Chart | Charts) for section in page.sections for block in section.blocks)
     return environment.get_template("page.html.jinja").render(
         page=page,
         style=_text("page.css"),
