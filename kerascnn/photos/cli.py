@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -86,12 +87,15 @@ def predict(model: str, photos: tuple[str, ...], options: Options) -> int:
     shown = Shown()
     found = gather(photos, left_out=lambda name, why: shown.left_out.append((name, why)))
     with quiet():
-        asked = open_classifier(model, options.weights, preprocessing=options.preprocessing, labels=labels)
+        with contextlib.redirect_stdout(sys.stderr):  # Keras announces downloads on standard output
+            asked = open_classifier(model, options.weights, preprocessing=options.preprocessing, labels=labels)
         _ask(asked, found, options, shown)
+    if not shown.answers and len(found) == 1:
+        raise ValueError("{} cannot be read: {}".format(*shown.left_out[-1]))
     for name, reason in shown.left_out:
         print(f"Left out: {name}: {reason}", file=sys.stderr)
     if not shown.answers:
-        raise ValueError(f"None of the {len(found):,} photos can be read; the first: {shown.left_out[0][1]}")
+        raise ValueError(f"None of the {len(found):,} photos can be read.")
     if options.as_json:
         print(json.dumps(_as_json(model, shown), indent=2, ensure_ascii=False))
     if options.html is not None:

@@ -168,6 +168,8 @@ def test_included_preprocessing_takes_rgb_from_0_to_255(trained, photos, tmp_pat
         found = FORMATS[artifact["format"]].open(tmp_path / "raw" / artifact["path"]).predict(raw)
         np.testing.assert_allclose(found, expected, atol=0.05 if artifact["precision"] == "int8" else 1e-4)
     assert manifest["preprocessing"]["included"] is True
+    answers = [guesses(answer) for answer in kerascnn.predict(tmp_path / "raw", files)]
+    np.testing.assert_allclose(answers, expected, atol=1e-4)
 
 
 def test_calibration_from_an_array(trained, tmp_path):
