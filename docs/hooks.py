@@ -4,6 +4,8 @@
 - A link to a file of the repository that is not a page leads to a copy of it, below `source/`.
 - `architectures/` in the navigation stands for its index page and, in its order, every page that it links to.
 - `::: kerascnn.applications.*` stands for every family's module, so that the reference needs no list of them.
+- The search is mended: lunr takes different parts of its index for the same where words hold digits, and then fails for
+  words that it has.
 - Linked images in HTML, which the index page has for their width, become Markdown, so that MkDocs checks them.
 """
 
@@ -29,6 +31,7 @@ PAGES = {
 
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)")
 _HTML_IMAGE = re.compile(r'<a href="([^"]+)"><img src="([^"]+)" width="(\d+)" alt="([^"]+)"></a>')
+_LUNR = "e=e+s+o.id"  # in TokenSet.prototype.toString
 _FAMILIES = "::: kerascnn.applications.*"
 _CODE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 
@@ -41,6 +44,19 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         if isinstance(entry, dict) and "Architectures" in entry:
             entry["Architectures"] = [f"architectures/{page}" for page in ("README.md", *pages)]
     return config
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Let lunr tell apart the nodes of its index: a label, the number of a node, and now where that number ends.
+
+    Raises:
+        RuntimeError: This release of the search is another one. See whether it still needs this.
+    """
+    (worker,) = Path(config.site_dir).glob("assets/javascripts/workers/search.*.min.js")
+    text = worker.read_text(encoding="utf-8")
+    if text.count(_LUNR) != 1:
+        raise RuntimeError(f"{worker.name} does not hold {_LUNR!r} once.")
+    worker.write_text(text.replace(_LUNR, _LUNR + '+";"'), encoding="utf-8")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

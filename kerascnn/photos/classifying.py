@@ -11,8 +11,8 @@ import numpy as np
 from kerascnn.build_info import build_info
 from kerascnn.photos.files import PhotosError
 from kerascnn.photos.gathering import Photo
-from kerascnn.photos.preparing import Preparation, preparation
-from kerascnn.photos.preprocessing import Preprocessing, find_preprocessing
+from kerascnn.photos.preparing import Given, Preparation
+from kerascnn.photos.preprocessing import known_preprocessing
 
 if TYPE_CHECKING:
     import keras
@@ -120,9 +120,7 @@ class Classifier:
         return self.labels
 
 
-def classifier(
-    model: keras.Model, preprocessing: Preprocessing | str | None = None, labels: Sequence[str] | None = None
-) -> Classifier:
+def classifier(model: keras.Model, preprocessing: Given = None, labels: Sequence[str] | None = None) -> Classifier:
     """Make a classifier of a Keras model; what it does not remember has to be given.
 
     Raises:
@@ -137,10 +135,7 @@ def classifier(
     model = inference_model(model)
     if len(model.outputs) != 1 or isinstance(getattr(model, "output", None), dict):
         raise ValueError(f"{name} has {len(model.outputs)} outputs; a classifier has one. Take keras.Model(...) of it.")
-    if preprocessing is None:
-        known = preparation(model)
-    else:
-        known = Preparation.for_shape(tuple(model.inputs[0].shape[1:]), find_preprocessing(preprocessing), name)
+    known = Preparation.for_input(tuple(model.inputs[0].shape[1:]), known_preprocessing(model), preprocessing, name)
     logits = not _ends_in_sigmoid(model) and ending(model) == "logits"
     info = build_info(model)
     if labels is None and info is not None:

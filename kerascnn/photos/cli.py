@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kerascnn.console import HTML, SETTINGS, check_file, options_as, quiet
+from kerascnn.photos.choosing import PreprocessingChoice, preprocessing_options
 
 if TYPE_CHECKING:
     from kerascnn.analysis.pages.blocks import Answered
@@ -27,7 +28,6 @@ class Options:
     """What the command line gives: see the options' help."""
 
     weights: str
-    preprocessing: str | None
     labels: Path | None
     top: int
     as_json: bool
@@ -51,7 +51,6 @@ class Shown:
     "--weights", metavar="auto|NAME|FILE", default="auto", help="Of a network by name; by default its published ones."
 )
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes to name for each photo.")
-@click.option("--preprocessing", metavar="NAME", help="How photos are prepared, if the model does not remember it.")
 @click.option(
     "--labels",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -62,8 +61,9 @@ class Shown:
 @click.option(
     "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a contact sheet as a page."
 )
+@preprocessing_options
 @options_as(Options, "options")
-def predict(model: str, photos: tuple[str, ...], options: Options) -> int:
+def predict(model: str, photos: tuple[str, ...], options: Options, preprocessing: PreprocessingChoice) -> int:
     """Name what photos show.
 
     MODEL is a network by name with published weights, a .keras, .kdc, .tflite or .onnx file, a SavedModel, or the
@@ -84,11 +84,12 @@ def predict(model: str, photos: tuple[str, ...], options: Options) -> int:
         check_installed(charts=False)
     check_name(model, options.weights)
     labels = read_labels(options.labels) if options.labels else None
+    given = preprocessing if preprocessing.given else None
     shown = Shown()
     found = gather(photos, left_out=lambda name, why: shown.left_out.append((name, why)))
     with quiet():
         with contextlib.redirect_stdout(sys.stderr):  # Keras announces downloads on standard output
-            asked = open_classifier(model, options.weights, preprocessing=options.preprocessing, labels=labels)
+            asked = open_classifier(model, options.weights, preprocessing=given, labels=labels)
         _ask(asked, found, options, shown)
     if not shown.answers and len(found) == 1:
         raise ValueError("{} cannot be read: {}".format(*shown.left_out[-1]))

@@ -13,22 +13,23 @@ import numpy as np
 
 from kerascnn import registry
 from kerascnn.photos.classifying import Classifier, classifier, softmax
-from kerascnn.photos.preparing import Preparation
-from kerascnn.photos.preprocessing import Preprocessing, find_preprocessing
+from kerascnn.photos.preparing import Given, Preparation
+from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.photos.runtimes import open_artifact
 
 # Formats and their runtimes; what loads quickly is taken from an export first.
 FORMATS = {"tflite": "ai_edge_litert", "onnx": "onnxruntime", "saved_model": "tensorflow"}
 RUN_FILE = "run.json"
 _SAVED_MODEL = "saved_model.pb"
-_SUFFIXES = (".keras", ".kdc", ".tflite", ".onnx")
+_SUFFIXES = (".keras", ".h5", ".kdc", ".tflite", ".onnx")
+_FIELDS = Preprocessing.__dataclass_fields__
 
 
 def open_classifier(
     name: str,
     weights: str = "auto",
     *,
-    preprocessing: Preprocessing | str | None = None,
+    preprocessing: Given = None,
     labels: Sequence[str] | None = None,
 ) -> Classifier:
     """Open what answers photos.
@@ -46,15 +47,15 @@ def open_classifier(
         OSError: The weights cannot be fetched.
         ModuleNotFoundError: What runs the file is not installed.
     """
+    from kerascnn.saving import SUFFIXES, load_model
+
     path = check_name(name, weights)
     if path is None:
         return classifier(_build(name, weights), preprocessing, labels)
-    if path.suffix == ".keras":
-        return classifier(_load(path), preprocessing, labels)
-    if path.suffix == ".kdc":
-        from kerascnn.weights.container import read_header
-
-        return classifier(_build(read_header(path).variant, str(path)), preprocessing, labels)
+    if path.suffix in SUFFIXES:
+        return classifier(
+            load_model(path, **({} if path.suffix == ".kdc" else {"compile": False})), preprocessing, labels
+        )
     return _of_artifact(path, preprocessing, labels)
 
 
@@ -143,14 +144,6 @@ def _build(variant: str, weights: str) -> Any:
     return create_model(variant, weights=record.name if record and weights == "auto" else weights, **options)
 
 
-def _load(path: Path) -> Any:
-    import keras
-
-    import kerascnn.layers  # noqa: F401  (registers the layers that the file may hold)
-
-    return keras.saving.load_model(path, compile=False)
-
-
 @dataclass(frozen=True)
 class _Known:
     """What lies beside an artifact, or in it."""
@@ -159,16 +152,10 @@ class _Known:
     labels: tuple[str, ...] | None = None
 
 
-def _of_artifact(path: Path, preprocessing: Preprocessing | str | None, labels: Sequence[str] | None) -> Classifier:
+def _of_artifact(path: Path, preprocessing: Given, labels: Sequence[str] | None) -> Classifier:
     opened = open_artifact(path)
     known = _beside(path) or _inside(opened.metadata)
-    reading = known.preprocessing if preprocessing is None else find_preprocessing(preprocessing)
-    if reading is None:
-        raise ValueError(
-            f"How photos are prepared for {path} is not known: no manifest.json of an export lies beside it. Give "
-            "--preprocessing (from Python: preprocessing=), the weights that it was trained from, such as "
-            "squeezenet/imagenet."
-        )
+    preparation = Preparation.for_input(opened.shape, known.preprocessing, preprocessing, str(path))
     scores = opened.output == "scores"
 
     def run(images: np.ndarray) -> np.ndarray:
@@ -176,7 +163,7 @@ def _of_artifact(path: Path, preprocessing: Preprocessing | str | None, labels: 
         unbounded = scores or answers.min() < 0 or answers.max() > 1
         return softmax(answers) if unbounded and answers.ndim == 2 else answers
 
-    return Classifier(path.name, Preparation.for_shape(opened.shape, reading, str(path)), run, labels or known.labels)
+    return Classifier(path.name, preparation, run, labels or known.labels)
 
 
 def _beside(path: Path) -> _Known | None:
@@ -206,9 +193,5 @@ def _preprocessing(fields: Mapping[str, Any] | None) -> Preprocessing | None:
     """Read the preprocessing of a manifest; where the artifact normalizes photos itself, the rest of it."""
     if not fields:
         return None
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
-    }
-    included = values.pop("included", False)
-    read = Preprocessing(**values)
-    return read.without_normalization if included else read
+    read = Preprocessing.from_fields({name: value for name, value in fields.items() if name in _FIELDS})
+    return read.without_normalization if fields.get("included") else read

@@ -19,7 +19,7 @@ from kerascnn.photos.opening import open_classifier
 if TYPE_CHECKING:
     import keras
 
-    from kerascnn.photos.preprocessing import Preprocessing
+    from kerascnn.photos.preparing import Given
 
 logger = logging.getLogger("kerascnn")
 
@@ -29,7 +29,7 @@ def predict(
     photos: Any,
     top: int = 5,
     *,
-    preprocessing: Preprocessing | str | None = None,
+    preprocessing: Given = None,
     labels: Sequence[str] | None = None,
 ) -> list[Answer]:
     """Name what photos show.

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerascnn.photos import images
+from kerascnn.photos.choosing import PreprocessingChoice
 from kerascnn.photos.files import PhotosError
 from kerascnn.photos.gathering import CHANNELS, Photo, gather, split
-from kerascnn.photos.preprocessing import Preprocessing, find_preprocessing
+from kerascnn.photos.preprocessing import NORMALIZATIONS, Preprocessing, find_preprocessing
 from kerascnn.registry import WeightsRecord
 
 if TYPE_CHECKING:
     import keras
+
+Given = Preprocessing | PreprocessingChoice | str | None  # how photos are prepared, as users say it
 
 
 @dataclass(frozen=True)
@@ -32,23 +35,42 @@ class Preparation:
     channels_first: bool = False
 
     @classmethod
-    def for_shape(cls, shape: tuple[int | None, ...], known: Preprocessing, name: str) -> Preparation:
+    def for_input(
+        cls, shape: tuple[int | None, ...], known: Preprocessing | None, given: Given, name: str
+    ) -> Preparation:
         """Fit a preprocessing to an input (height, width, channels) or (channels, height, width).
 
+        Args:
+            shape: The shape of the input without the batch.
+            known: What the model brings, for its own size; None where it brings nothing.
+            given: What the user says instead.
+            name: What messages call the model.
+
         Raises:
-            ValueError: It is not the input of photos.
+            ValueError: It is not the input of photos, what is given does not fit it, or nothing is known.
         """
         first = len(shape) == 3 and shape[-1] not in (1, 3) and shape[0] in (1, 3)
         height, width, channels = (*shape[1:], shape[0]) if first else shape if len(shape) == 3 else (None, None, None)
         if channels not in (1, 3):
             raise ValueError(f"{name} takes inputs of shape {tuple(shape)}, which are no photos: gray or RGB.")
+        if isinstance(given, str):
+            given = PreprocessingChoice(named=given)
+        if isinstance(given, PreprocessingChoice):
+            known = given.resolve((height, width, channels), known)
+        elif given is not None:
+            known = given.checked((height, width, channels))
+        if known is None:
+            raise ValueError(
+                f"How photos are prepared for {name} is not known: it does not say. Give --preprocessing (from Python: "
+                f"preprocessing=): the weights that it was trained from, such as squeezenet/imagenet, or one of "
+                f"{', '.join(NORMALIZATIONS)}."
+            )
         known = known.for_channels(channels)
         if not height or not width:
             return cls(known, None, first)
-        fitted = known.for_size(height, width)
-        if fitted.resize is None and fitted.crop is None:
-            fitted = replace(fitted, resize=(height, width))
-        return cls(fitted, (height, width), first)
+        if known.resize is None and known.crop is None:
+            known = replace(known, resize=(height, width))
+        return cls(known, (height, width), first)
 
     @property
     def gray(self) -> bool:
@@ -100,7 +122,7 @@ def preparation(source: keras.Model | str | WeightsRecord | Preprocessing) -> Pr
     known = find_preprocessing(source)
     if isinstance(source, str | WeightsRecord | Preprocessing):
         return Preparation(known)
-    return Preparation.for_shape(tuple(source.inputs[0].shape[1:]), known, source.name)
+    return Preparation.for_input(tuple(source.inputs[0].shape[1:]), known, None, source.name)
 
 
 def preprocess_input(photos: Any, model: keras.Model | str | WeightsRecord | Preprocessing) -> np.ndarray:

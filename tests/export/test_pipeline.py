@@ -138,7 +138,7 @@ def test_every_artifact_answers_photos_by_name(exported, trained, photos, tmp_pa
         assert [answer.classes[0].name for answer in answers] == list(CLASSES), place
         close = 1e-5 if "_" not in place.name else 0.05
         np.testing.assert_allclose([guesses(answer) for answer in answers], expected, atol=close, err_msg=str(place))
-    with pytest.raises(ValueError, match=r"served/1 is not known: no manifest.json"):
+    with pytest.raises(ValueError, match=r"served/1 is not known: it does not say"):
         kerascnn.predict(tmp_path / "served", some)
     assert kerascnn.predict(tmp_path / "served", some, preprocessing="tf")[0].classes[0].name == "red"
 

@@ -198,7 +198,7 @@ def ending_in(classes: int, activation: str | None, size: int | None = 8) -> ker
 def test_models_of_ones_own(classes: int, activation: str | None) -> None:
     """Whatever they end in, the answer is in probabilities; names and preprocessing are given or remembered."""
     model = ending_in(classes, activation)
-    with pytest.raises(ValueError, match="the model does not say. Give the weights"):
+    with pytest.raises(ValueError, match="for own is not known: it does not say. Give --preprocessing"):
         kerascnn.predict(model, RGB)
     (answer,) = kerascnn.predict(model, RGB, preprocessing="tf")
     logits = model.get_layer("end").kernel.numpy().T @ kerascnn.preprocess_input(RGB, "tf").mean((0, 1, 2))
@@ -259,7 +259,7 @@ def test_decode_predictions_of_ones_own_classes(model: keras.Model) -> None:
 def test_preprocessing_by_name() -> None:
     pixels = np.full((2, 2, 3), 100.0)
     assert kerascnn.preprocess_input(pixels, "caffe")[0, 0, 0, 0] == pytest.approx(100 - 103.939, abs=1e-5)
-    with pytest.raises(ValueError, match="no preprocessing named 'imagenet'. Give weights .*squeezenet/imagenet"):
+    with pytest.raises(ValueError, match="no preprocessing 'imagenet'. Take a normalization .*squeezenet/imagenet"):
         kerascnn.preprocess_input(pixels, "imagenet")
 
 
