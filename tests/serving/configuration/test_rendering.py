@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -289,54 +290,54 @@ def test_the_proxy_tells_shallow_json_from_deep(text: str, passes: bool) -> None
     assert bool(re.match(rendering._shallow_json(10), text)) is passes
 
 
+@pytest.fixture(scope="module")
+def proxy(
+    tmp_path_factory: pytest.TempPathFactory,
+    files: dict[str, str],
+    backend: int,
+    grpc_backend: int,
+    certificate: tuple[Path, Path],
+) -> Iterator[tuple[int, str]]:
+    """Its port and an API key that it knows."""
+    folder = tmp_path_factory.mktemp("proxy")
+    with socket.socket() as free, socket.socket() as other:
+        free.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        port, inner = free.getsockname()[1], other.getsockname()[1]
+    (folder / "certificates").mkdir()
+    for file in certificate:
+        shutil.copy(file, folder / "certificates")
+    for name in ("nginx.conf", "rest.conf", "api-keys.conf"):
+        text = files[f"proxy/{name}"]
+        for old, new in {
+            # Slower than any machine that runs this test.
+            "rate=50r/s": "rate=1r/s",
+            "burst=100 ": "burst=20 ",
+            "serving:8501": f"127.0.0.1:{backend}",
+            "serving:8500": f"127.0.0.1:{grpc_backend}",
+            "127.0.0.1:8444": f"127.0.0.1:{inner}",
+            "/tmp/nginx.pid": f"{folder}/nginx.pid",
+            "/dev/stdout": f"{folder}/access.log",
+            # nginx 1.22, which Debian has, says the same in one line.
+            "listen 8443 ssl;\n    http2 on;": f"listen 127.0.0.1:{port} ssl http2;",
+        }.items():
+            text = text.replace(old, new)
+        (folder / name).write_text(text)
+    with (folder / "api-keys.conf").open("a") as keys:
+        keys.write('"flood" "second-client";\n')
+    command = ["nginx", "-p", folder, "-c", folder / "nginx.conf", "-g", "daemon off;"]
+    check = subprocess.run([*command, "-t"], capture_output=True, text=True)
+    assert check.returncode == 0, check.stderr
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    _wait_for(port)
+    yield port, re.search(r'^"(\S+)" "first-client";$', files["proxy/api-keys.conf"], re.MULTILINE)[1]
+    process.terminate()
+    process.wait(timeout=10)
+
+
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx: apt-get install nginx-light")
 class TestProxy:
     """The proxy's own configuration in a real nginx, before a small server in TensorFlow Serving's place."""
-
-    @pytest.fixture(scope="class")
-    def proxy(
-        self,
-        tmp_path_factory: pytest.TempPathFactory,
-        files: dict[str, str],
-        backend: int,
-        grpc_backend: int,
-        certificate: tuple[Path, Path],
-    ) -> Iterator[tuple[int, str]]:
-        """Its port and an API key that it knows."""
-        folder = tmp_path_factory.mktemp("proxy")
-        with socket.socket() as free, socket.socket() as other:
-            free.bind(("127.0.0.1", 0))
-            other.bind(("127.0.0.1", 0))
-            port, inner = free.getsockname()[1], other.getsockname()[1]
-        (folder / "certificates").mkdir()
-        for file in certificate:
-            shutil.copy(file, folder / "certificates")
-        for name in ("nginx.conf", "rest.conf", "api-keys.conf"):
-            text = files[f"proxy/{name}"]
-            for old, new in {
-                # Slower than any machine that runs this test.
-                "rate=50r/s": "rate=1r/s",
-                "burst=100 ": "burst=20 ",
-                "serving:8501": f"127.0.0.1:{backend}",
-                "serving:8500": f"127.0.0.1:{grpc_backend}",
-                "127.0.0.1:8444": f"127.0.0.1:{inner}",
-                "/tmp/nginx.pid": f"{folder}/nginx.pid",
-                "/dev/stdout": f"{folder}/access.log",
-                # nginx 1.22, which Debian has, says the same in one line.
-                "listen 8443 ssl;\n    http2 on;": f"listen 127.0.0.1:{port} ssl http2;",
-            }.items():
-                text = text.replace(old, new)
-            (folder / name).write_text(text)
-        with (folder / "api-keys.conf").open("a") as keys:
-            keys.write('"flood" "second-client";\n')
-        command = ["nginx", "-p", folder, "-c", folder / "nginx.conf", "-g", "daemon off;"]
-        check = subprocess.run([*command, "-t"], capture_output=True, text=True)
-        assert check.returncode == 0, check.stderr
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        _wait_for(port)
-        yield port, re.search(r'^"(\S+)" "first-client";$', files["proxy/api-keys.conf"], re.MULTILINE)[1]
-        process.terminate()
-        process.wait(timeout=10)
 
     def ask(
         self, port: int, method: str, path: str, key: str | None = None, body: bytes = b"{}", **headers: str
@@ -345,9 +346,10 @@ class TestProxy:
         connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         sent = {"X-Api-Key": key} if key else {}
-        connection.request(method, path, body if method == "POST" else None, sent | headers)
-        response = connection.getresponse()
-        return response.status, json.loads(response.read() or b"{}")
+        with closing(connection):
+            connection.request(method, path, body if method == "POST" else None, sent | headers)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read() or b"{}")
 
     def test_prediction_with_a_key(self, proxy: tuple[int, str]) -> None:
         """It is answered, and the key does not go on to the server."""

@@ -15,6 +15,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -339,10 +340,10 @@ def test_a_request_without_rows_is_answered_at_once(golden_models: Path) -> None
     with running(golden_models, _only_tensors(), batching) as (where, _):
         began = time.monotonic()
         body = json.dumps({"signature_name": "image", "inputs": np.zeros((0, 2, 2)).tolist()})
-        connection = http.client.HTTPConnection("127.0.0.1", where.rest_port, timeout=30)
-        connection.request("POST", "/v1/models/tensors:predict", body)
-        reply = connection.getresponse()
-        assert (reply.status, b"Input x has no rows" in reply.read()) == (400, True)
+        with closing(http.client.HTTPConnection("127.0.0.1", where.rest_port, timeout=30)) as connection:
+            connection.request("POST", "/v1/models/tensors:predict", body)
+            reply = connection.getresponse()
+            assert (reply.status, b"Input x has no rows" in reply.read()) == (400, True)
         assert time.monotonic() - began < 10
 
 
@@ -555,7 +556,7 @@ def test_the_command_serves_on_loopback_alone_and_survives_being_killed(photo_mo
         assert "Traceback" not in second.stderr
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     process, *_ = start(photo_models, "--rest-port", str(rest), "--grpc-port", str(grpc))
     try:
         with Client(f"grpc://127.0.0.1:{grpc}", "colours") as client:
@@ -564,7 +565,7 @@ def test_the_command_serves_on_loopback_alone_and_survives_being_killed(photo_mo
         assert process.wait(30) == 0
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def _listeners(port: int) -> set[str]:
