@@ -12,6 +12,9 @@ from export import adding, publishing, stages
 from export.errors import ExportError
 from export.formats.format import OPSET
 from export.formats.registry import FORMATS
+from export.general.network import is_general
+from export.general.stages import fit
+from export.general.stages import make as make_general
 from export.images import find_images
 from export.job import make_job
 from export.manifest import Failure
@@ -127,7 +130,8 @@ def run(
         ExportError: Something failed. Artifacts that passed are published nonetheless, and the message says so.
     """
     progress = progress or Silent()
-    job = make_job(request, loaded)
+    general = is_general(loaded.model)
+    job = fit(request, loaded) if general else make_job(request, loaded)
     if isinstance(request.preprocessing, PreprocessingChoice):
         note = request.preprocessing.scaled(job.loaded.model.inputs[0].shape[1:])
         if note:
@@ -142,7 +146,8 @@ def run(
     try:
         with publishing.staging(target, waiting=progress.step) as folder:
             earlier = None if replace else adding.find(target)
-            manifest = stages.make(stages.Context(job, folder, progress, earlier))
+            make = make_general if general else stages.make
+            manifest = make(stages.Context(job, folder, progress, earlier))
             progress.step(f"{job.name}: publishing")
             publishing.publish(folder, target)
     except OSError as error:

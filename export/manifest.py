@@ -194,7 +194,7 @@ def describe(job: Job, inputs: Inputs, source: Source, outcome: Outcome, scores:
     if scores is not None and photos is not None:
         keras_model = scores.accuracies["keras"]
         evaluation = Evaluation(photos.path.name, len(photos.names), scores.skipped, keras_model, scores.disagreements)
-    created = datetime.now(UTC).isoformat(timespec="milliseconds")
+    created = now()
     accuracies = scores.accuracies if scores else {}
     return Manifest(
         created=created,
@@ -211,6 +211,11 @@ def describe(job: Job, inputs: Inputs, source: Source, outcome: Outcome, scores:
         ],
         rejected=outcome.rejected,
     )
+
+
+def now() -> str:
+    """Return the time of an export."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def versions() -> dict[str, str]:

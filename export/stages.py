@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from export.request import Item
 if TYPE_CHECKING:
     import keras
 
+T = TypeVar("T")
 FEW_IMAGES = 32  # for the precisions that these are enough for
 
 
@@ -102,9 +103,7 @@ def make(context: Context) -> dict[str, Any]:
         RequestError: The artifacts cannot be added to what is there.
         ExportError: No artifact passed.
     """
-    if context.earlier is not None:
-        context.earlier.check(context.job)
-        context = replace(context, job=context.earlier.completed(context.job))
+    context = begin(context)
     inputs = read_images(context)
     compression = compress(context, inputs)
     reference = answer(context, inputs)
@@ -120,6 +119,27 @@ def make(context: Context) -> dict[str, Any]:
     manifest = asdict(
         replace(manifests.describe(context.job, inputs, source, outcome, scores), compression=compression)
     )
+    return finish(context, manifest)
+
+
+def begin(context: Context) -> Context:
+    """Refuse what cannot be added to the artifacts that are there, and complete the job from what is said of them.
+
+    Raises:
+        RequestError: The artifacts cannot be added to what is there.
+    """
+    if context.earlier is None:
+        return context
+    context.earlier.check(context.job)
+    return replace(context, job=context.earlier.completed(context.job))
+
+
+def finish(context: Context, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Add the artifacts that stay, and write what describes all of them, the manifest last.
+
+    Returns:
+        The manifest of all of them.
+    """
     if context.earlier is not None:
         manifest = context.earlier.add(manifest, context.folder, context.progress)
     write_reports(context.job, manifest, context.folder, context.progress)
@@ -192,22 +212,34 @@ def make_artifacts(context: Context, source: Source, inputs: Inputs, reference: 
     """Write and verify every artifact; remove those that fail."""
     outcome = Outcome()
     for item in context.job.request.items:
-        path = context.folder / item.path(context.job.loaded.origin.stem)
-        try:
-            context.step(f"writing {item.title}")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            item.format.write(source, path, item.precision)
+
+        def one(item: Item = item) -> Passed:
+            item.format.write(source, context.folder / item.path(context.job.loaded.origin.stem), item.precision)
             context.step(f"verifying {item.title}")
-            outcome.passed.append(_verified(context, item, source, inputs.images, reference))
-        except RequestError:
-            raise
-        except Exception as error:  # converters raise whatever they like; one bad artifact must not cost the others
-            if publishing.disk_full(error):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-            failure = Failure(item.format.name, item.precision.name, first_line(error))
+            return _verified(context, item, source, inputs.images, reference)
+
+        passed, failure = attempt(context, item, one)
+        if passed is not None:
+            outcome.passed.append(passed)
+        if failure is not None:
             (outcome.left_out if item.optional else outcome.rejected).append(failure)
-            _remove(path)
     return outcome
+
+
+def attempt(context: Context, item: Item, make_one: Callable[[], T]) -> tuple[T | None, Failure | None]:
+    """Make one artifact; where that fails, remove it and say why: one bad artifact must not cost the others."""
+    path = context.folder / item.path(context.job.loaded.origin.stem)
+    try:
+        context.step(f"writing {item.title}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return make_one(), None
+    except RequestError:
+        raise
+    except Exception as error:  # converters raise whatever they like
+        if publishing.disk_full(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        _remove(path)
+        return None, Failure(item.format.name, item.precision.name, first_line(error))
 
 
 def _verified(context: Context, item: Item, source: Source, images: np.ndarray, reference: Prediction) -> Passed:

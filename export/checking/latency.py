@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,11 +24,16 @@ class Latency:
 def measure_latency(runtime: Runtime, image: np.ndarray, runs: int = 20, warm_up: int = 3) -> Latency:
     """Time `runs` answers of the unmodified artifact to one `image`, float32 [H, W, C] or [1, H, W, C]."""
     batch = image if image.ndim == 4 else image[None]
+    return time_runs(lambda: runtime.predict(batch[:1]), runtime.threads, runs, warm_up)
+
+
+def time_runs(run: Callable[[], object], threads: int | None, runs: int = 20, warm_up: int = 3) -> Latency:
+    """Time `runs` calls, after `warm_up` that are not counted."""
     for _ in range(warm_up):
-        runtime.predict(batch[:1])
+        run()
     times = []
     for _ in range(runs):
         start = time.perf_counter()
-        runtime.predict(batch[:1])
+        run()
         times.append((time.perf_counter() - start) * 1000)
-    return Latency(float(np.median(times)), float(np.percentile(times, 90)), runs, runtime.threads)
+    return Latency(float(np.median(times)), float(np.percentile(times, 90)), runs, threads)

@@ -24,14 +24,30 @@ def finish(flatbuffer: bytes, input_name: str, output_name: str, float_softmax: 
     if float_softmax:
         _dequantize_before_softmax(schema, content, graph)
     _shorten_names(graph)
+    _sign(schema, content, [input_name], [output_name])
+    finished: bytes = flatbuffer_utils.convert_object_to_bytearray(content)
+    return finished
+
+
+def with_signature(flatbuffer: bytes, inputs: list[str], outputs: list[str]) -> bytes:
+    """Name all inputs and outputs of a file, in its own order, and add a signature of these names."""
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    content: Any = flatbuffer_utils.convert_bytearray_to_object(flatbuffer)
+    _sign(schema, content, inputs, outputs)
+    finished: bytes = flatbuffer_utils.convert_object_to_bytearray(content)
+    return finished
+
+
+def _sign(schema: Any, content: Any, inputs: list[str], outputs: list[str]) -> None:
+    graph = content.subgraphs[0]  # the others are bodies of loops
     signature = schema.SignatureDefT()
     signature.signatureKey = "serving_default"
     signature.subgraphIndex = 0
-    signature.inputs = [_named(schema, graph, graph.inputs[0], input_name)]
-    signature.outputs = [_named(schema, graph, graph.outputs[0], output_name)]
+    signature.inputs = [_named(schema, graph, i, name) for i, name in zip(graph.inputs, inputs, strict=True)]
+    signature.outputs = [_named(schema, graph, i, name) for i, name in zip(graph.outputs, outputs, strict=True)]
     content.signatureDefs = [signature]
-    finished: bytes = flatbuffer_utils.convert_object_to_bytearray(content)
-    return finished
 
 
 def _shorten_names(graph: Any) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from export.checking.runtimes import Run, Runtime, TensorSpec, only
 from export.errors import ExportError, RequestError
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import numpy as np
     import onnx
     import onnxruntime
 
@@ -94,7 +95,7 @@ def write_onnx(
         calibration = check_calibration(traced, calibration, "ONNX int8")
         frozen = prepare(traced, calibration, activations=True)  # on TFLite's int8 steps, which are ONNX Runtime's too
     model = _convert(traced, frozen, opset)
-    _refuse_foreign_operations(model, traced.model.name)
+    refuse_foreign_operations(model, traced.model.name)
     _name_batch_axis(model.graph)
     try:
         onnx.checker.check_model(model)  # before the kernels, which it would copy
@@ -102,13 +103,10 @@ def write_onnx(
         raise ExportError(f"The ONNX file of {traced.model.name!r} would not be valid: {error}") from error
     _store_kernels(model.graph, frozen.kernels)
     if precision == "int8" and calibration is not None:
-        with _without_logs():
+        with without_logs():
             model = onnx_int8.quantize(model, calibration)
-        _refuse_foreign_operations(model, traced.model.name)
-        # ONNX Runtime declares all domains that it knows of; other tools refuse those that they do not.
-        standard = [entry for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
-        del model.graph.value_info[:], model.opset_import[:]
-        model.opset_import.extend(standard)
+        refuse_foreign_operations(model, traced.model.name)
+        standard_domains(model)
         onnx.checker.check_model(model)
     onnx.helper.set_model_props(model, dict(metadata or {}))
     path.write_bytes(model.SerializeToString())
@@ -122,7 +120,7 @@ def _convert(traced: TracedModel, frozen: FrozenGraph, opset: int) -> onnx.Model
 
     names = {f"{name}:0": name for name in (traced.input_name, *frozen.kernels, traced.output_name)}
     # What tf2onnx.convert.from_function calls, without its own freeze and without a copy of the graph for every pass.
-    with tf.Graph().as_default() as graph, _without_logs():
+    with tf.Graph().as_default() as graph, without_logs():
         tf.import_graph_def(frozen.graph_def, name="")
         try:
             converted = tfonnx.process_tf_graph(
@@ -131,6 +129,7 @@ def _convert(traced: TracedModel, frozen: FrozenGraph, opset: int) -> onnx.Model
                 input_names=list(names)[:-1],
                 output_names=list(names)[-1:],
                 tensors_to_rename=names,
+                custom_op_handlers=HANDLERS,
             )
             converted = optimizer.optimize_graph(converted, catch_errors=False)
         except Exception as error:
@@ -140,7 +139,7 @@ def _convert(traced: TracedModel, frozen: FrozenGraph, opset: int) -> onnx.Model
         )
 
 
-def _refuse_foreign_operations(model: onnx.ModelProto, name: str) -> None:
+def refuse_foreign_operations(model: onnx.ModelProto, name: str) -> None:
     """Refuse operations that tf2onnx does not know: it leaves them in the graph and calls that success."""
     import onnx
 
@@ -154,6 +153,26 @@ def _refuse_foreign_operations(model: onnx.ModelProto, name: str) -> None:
             f"Model {name!r} uses operations that ONNX does not have: {', '.join(sorted(foreign))}. "
             "Replace the layers that make them, or export to another format."
         )
+
+
+def standard_domains(model: onnx.ModelProto) -> None:
+    """Declare the standard operators alone: ONNX Runtime declares all domains that it knows of, which others refuse."""
+    standard = [entry for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    del model.graph.value_info[:], model.opset_import[:]
+    model.opset_import.extend(standard)
+
+
+def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """Say erfc(x), with which Keras computes GELU, as 1 - erf(x): ONNX has no Erfc."""
+    source, shape, dtype = node.input[0], ctx.get_shape(node.output[0]), ctx.get_dtype(node.output[0])
+    target = node.output[0]
+    ctx.remove_node(node.name)
+    one = ctx.make_const(f"{name}_one", np.array(1, np.float32))
+    erf = ctx.make_node("Erf", [source], name=f"{name}_erf", shapes=[shape], dtypes=[dtype])
+    ctx.make_node("Sub", [one.output[0], erf.output[0]], name=name, outputs=[target], shapes=[shape], dtypes=[dtype])
+
+
+HANDLERS = {"Erfc": (_erfc, [])}  # what tf2onnx does not know
 
 
 def _store_kernels(graph: onnx.GraphProto, kernels: Mapping[str, np.ndarray]) -> None:
@@ -192,7 +211,7 @@ def _name_batch_axis(graph: onnx.GraphProto) -> None:
 
 
 @contextmanager
-def _without_logs() -> Iterator[None]:
+def without_logs() -> Iterator[None]:
     """Silence tf2onnx, which logs through loggers of many names what is raised or found here anyway."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -224,8 +243,8 @@ def open_onnx(path: Path, threads: int = 2) -> Runtime:
         return run_tapped
 
     return Runtime(
-        _specification(source),
-        _specification(target),
+        specification(source),
+        specification(target),
         lambda images: session.run([target.name], {source.name: images})[0],
         open_tap,
         threads,
@@ -246,7 +265,8 @@ def _logits(graph: onnx.GraphProto, output: str) -> tuple[str | None, list[int] 
     return (node.input[0], order) if node is not None and node.op_type == "Softmax" else (None, None)
 
 
-def _specification(tensor: onnxruntime.NodeArg) -> TensorSpec:
+def specification(tensor: onnxruntime.NodeArg) -> TensorSpec:
+    """Say what a session declares of an input or output."""
     shape = tuple(size if isinstance(size, int) else None for size in tensor.shape)
     dtype = tensor.type.removeprefix("tensor(").removesuffix(")")
-    return TensorSpec(tensor.name, shape, {"float": "float32"}.get(dtype, dtype))
+    return TensorSpec(tensor.name, shape, {"float": "float32", "double": "float64"}.get(dtype, dtype))

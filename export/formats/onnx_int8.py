@@ -7,6 +7,7 @@ Runtime computes unsigned activations with signed weights more than twice as fas
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,17 +20,19 @@ if TYPE_CHECKING:
 LEAST_OPSET = 13  # the first whose DequantizeLinear takes a step for each channel
 
 
-def quantize(model: onnx.ModelProto, calibration: np.ndarray) -> onnx.ModelProto:
+def quantize(model: onnx.ModelProto, calibration: np.ndarray | Mapping[str, np.ndarray]) -> onnx.ModelProto:
     """Return a float32 model with int8 inside; input, output, and the softmax with what follows it stay float32.
 
     Args:
         model: A model of at least LEAST_OPSET.
-        calibration: float32 [n, height, width, channels], from whose smallest and largest values the ranges come.
+        calibration: float32 [n, height, width, channels], from whose smallest and largest values the ranges come; or
+            such arrays by the names of the inputs.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    arrays = calibration if isinstance(calibration, Mapping) else {model.graph.input[0].name: calibration}
     with tempfile.TemporaryDirectory(prefix="kerascnn-") as folder:
         floats, prepared, quantized = (Path(folder) / name for name in ("floats", "prepared", "quantized"))
         onnx.save(model, floats)
@@ -38,7 +41,7 @@ def quantize(model: onnx.ModelProto, calibration: np.ndarray) -> onnx.ModelProto
         quantize_static(
             ready,
             quantized,
-            _Images(model.graph.input[0].name, calibration),
+            _Samples(arrays),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
@@ -48,16 +51,17 @@ def quantize(model: onnx.ModelProto, calibration: np.ndarray) -> onnx.ModelProto
         return onnx.load(quantized)
 
 
-class _Images:
-    """ONNX Runtime's CalibrationDataReader: one image at a time, then None."""
+class _Samples:
+    """ONNX Runtime's CalibrationDataReader: one sample at a time, then None."""
 
-    def __init__(self, name: str, images: np.ndarray):
+    def __init__(self, arrays: Mapping[str, np.ndarray]):
+        count = len(next(iter(arrays.values())))
         self._next: Iterator[dict[str, np.ndarray]] = (
-            {name: images[index : index + 1]} for index in range(len(images))
+            {name: values[index : index + 1] for name, values in arrays.items()} for index in range(count)
         )
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """Return the next image under the name of the input."""
+        """Return the next sample by the names of the inputs."""
         return next(self._next, None)
 
 

@@ -83,7 +83,7 @@ def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: n
     try:
         converted = converter.convert()
     except Exception as error:
-        raise ExportError(_explain(error, traced.model.name, precision)) from error
+        raise ExportError(explain(error, traced.model.name, precision)) from error
     # TFLite's own int16 softmax is too coarse for many classes.
     content = flatbuffers.finish(
         converted, traced.input_name, traced.output_name, float_softmax=chosen.activations == "int16"
@@ -121,19 +121,26 @@ def _converter(traced: TracedModel, frozen: FrozenGraph, precision: Precision, c
     # a second time. Behind them is the same converter.
     converter = tf.compat.v1.lite.TFLiteConverter(frozen.with_kernels(), [inputs], [outputs])
     converter.exclude_conversion_metadata = True  # a hash over all weights in Python, read by nobody
+    if calibration is not None and precision.has_ranges:
+        converter.representative_dataset = lambda: _one_by_one(calibration)
+    set_precision(converter, precision)
+    return converter
+
+
+def set_precision(converter: Any, precision: Precision) -> None:
+    """Tell TensorFlow's converter how numbers are stored and computed."""
+    import tensorflow as tf
+
     if precision.weights in ("float16", "int8"):  # int4 weights are made of the float32 file
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision.weights == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if calibration is not None and precision.has_ranges:
-        converter.representative_dataset = lambda: _one_by_one(calibration)
     if precision.activations == "int16":
         sixteen = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         # LocalResponseNormalization has no int16 kernel and stays in float, which the second entry allows.
         converter.target_spec.supported_ops = [sixteen, tf.lite.OpsSet.TFLITE_BUILTINS]
     if precision.interface == "int8":
         converter.inference_input_type = converter.inference_output_type = tf.int8
-    return converter
 
 
 def _one_by_one(images: np.ndarray) -> Iterator[list[np.ndarray]]:
@@ -141,8 +148,8 @@ def _one_by_one(images: np.ndarray) -> Iterator[list[np.ndarray]]:
         yield [images[index : index + 1]]
 
 
-def _explain(error: Exception, name: str, precision: str) -> str:
-    """Find the operations that TFLite lacks, on lines of their own among the converter's pages of MLIR."""
+def explain(error: Exception, name: str, precision: str) -> str:
+    """Say why a conversion failed. Find the operations that TFLite lacks, on lines of their own among the converter's pages of MLIR."""
     missing = sorted(
         set(", ".join(re.findall(r"^(?:TF Select|Custom) ops: (.+)$", str(error), re.M)).split(", ")) - {""}
     )

@@ -20,7 +20,7 @@ def write_warmup(signatures: dict[str, Any], folder: Path) -> None:
     """Write a request for each signature and each of BATCH_SIZES into the version folder `folder`.
 
     Args:
-        signatures: Concrete functions with one input each, float32, uint8 or string.
+        signatures: Concrete functions of tensors by name.
         folder: The version folder.
     """
     import tensorflow as tf
@@ -30,12 +30,13 @@ def write_warmup(signatures: dict[str, Any], folder: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for name, function in signatures.items():
-            ((key, spec),) = function.structured_input_signature[1].items() or _positional(function)
+            inputs = dict(function.structured_input_signature[1].items() or _positional(function))
             for size in BATCH_SIZES:
                 log = prediction_log_pb2.PredictionLog()
                 request = log.predict_log.request
                 request.model_spec.signature_name = name
-                request.inputs[key].CopyFrom(_filled(spec, size))
+                for key, spec in inputs.items():
+                    request.inputs[key].CopyFrom(_filled(spec, size))
                 writer.write(log.SerializeToString())
 
 

@@ -140,12 +140,12 @@ def _concrete_function(
             outputs = tf.cast(call(images), tf.float32)
         return {output_name: tf.identity(outputs, name=output_name)}
 
-    with _native_grouped_convolutions():
+    with native_grouped_convolutions():
         return network.get_concrete_function()
 
 
 @contextmanager
-def _native_grouped_convolutions() -> Iterator[None]:
+def native_grouped_convolutions() -> Iterator[None]:
     """Keep Keras from hiding grouped convolutions in an XLA call.
 
     Keras compiles them with XLA because TensorFlow has no CPU gradient for them. An exported graph needs no gradient,

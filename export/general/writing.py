@@ -1,0 +1,176 @@
+"""Write such a network in each format, by the converters of TensorFlow and tf2onnx themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export.errors import ExportError, RequestError
+from export.formats.precision import Precision
+from serving.contract import DEFAULT_SIGNATURE
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from export.general.network import Network
+
+# The others round by what one image makes of each layer.
+PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8")
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What an artifact is written from.
+
+    Attributes:
+        network: The network.
+        calibration: Inputs by name to take ranges from; None where the user gave none.
+        opset: ONNX operator set.
+        metadata: What an ONNX file says of itself.
+    """
+
+    network: Network
+    calibration: Mapping[str, np.ndarray] | None
+    opset: int
+    metadata: Mapping[str, str]
+
+
+def check_precision(name: str, precision: Precision) -> None:
+    """Refuse a precision that is for networks with one image.
+
+    Raises:
+        RequestError: It is one.
+    """
+    if precision.name not in PRECISIONS:
+        raise RequestError(
+            f"{precision.name} is for networks that take one image and give one answer, and {name} does not. Choose from "
+            f"{', '.join(PRECISIONS[1:])}."
+        )
+
+
+def write_saved_model(writing: Writing, path: Path, precision: Precision) -> None:
+    """Write a version folder with the signature `serving_default`, and warm-up requests.
+
+    Raises:
+        ExportError: The graph holds what the server's TensorFlow does not know.
+    """
+    import tensorflow as tf
+
+    from export.formats.warmup import write_warmup
+    from serving.contract.operators import problems
+
+    module = tf.Module()
+    function = writing.network.trace()
+    module.weights, module.network = list(function.variables), function
+    signatures = {DEFAULT_SIGNATURE: function}
+    tf.saved_model.save(module, str(path), signatures=signatures)
+    unknown = problems(path)
+    if unknown:
+        raise ExportError(" ".join(unknown))
+    write_warmup(signatures, path)
+
+
+def write_tflite(writing: Writing, path: Path, precision: Precision) -> None:
+    """Write a file for batch 1 with the signature `serving_default`.
+
+    Raises:
+        ExportError: The network has an operation that TFLite does not have.
+    """
+    import tensorflow as tf
+
+    from export.formats import flatbuffers
+    from export.formats.tflite import explain, set_precision
+
+    network = writing.network
+    function = network.trace(batch=1)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    converter.exclude_conversion_metadata = True
+    set_precision(converter, precision)
+    if precision.has_ranges:
+        converter.representative_dataset = lambda: _one_by_one(writing)
+    try:
+        converted = converter.convert()
+    except Exception as error:
+        raise ExportError(explain(error, network.model.name, precision.name)) from error
+    inputs = [spec.name for spec in network.inputs]
+    # TensorFlow orders what a function returns by name.
+    path.write_bytes(flatbuffers.with_signature(converted, inputs, sorted(spec.name for spec in network.outputs)))
+
+
+def _one_by_one(writing: Writing) -> Iterator[list[np.ndarray]]:
+    assert writing.calibration is not None
+    for index in range(len(next(iter(writing.calibration.values())))):
+        yield [writing.calibration[spec.name][index : index + 1] for spec in writing.network.inputs]
+
+
+def write_onnx(writing: Writing, path: Path, precision: Precision) -> None:
+    """Write a file with an open batch.
+
+    Raises:
+        ExportError: The network has an operation that ONNX does not have.
+    """
+    import onnx
+    import tensorflow as tf
+    import tf2onnx
+
+    from export.formats import onnx_int8
+    from export.formats.onnx import HANDLERS, refuse_foreign_operations, standard_domains, without_logs
+
+    network = writing.network
+    signature = [tf.TensorSpec(spec.shape, spec.dtype, spec.name) for spec in network.inputs]
+    try:
+        with without_logs():
+            model, _ = tf2onnx.convert.from_function(
+                _function(network), signature, opset=writing.opset, custom_op_handlers=HANDLERS
+            )
+    except Exception as error:
+        raise ExportError(f"tf2onnx could not convert {network.model.name!r}: {error}") from error
+    refuse_foreign_operations(model, network.model.name)
+    _rename(model, network)
+    if precision.weights == "int8":
+        assert writing.calibration is not None
+        with without_logs():
+            model = onnx_int8.quantize(model, writing.calibration)
+        standard_domains(model)
+    onnx.checker.check_model(model)
+    onnx.helper.set_model_props(model, dict(writing.metadata))
+    path.write_bytes(model.SerializeToString())
+
+
+def _function(network: Network) -> Any:
+    """Return a function of positional tensors that gives a list, whose order tf2onnx keeps."""
+    import tensorflow as tf
+
+    traced = network.trace()
+
+    @tf.function(autograph=False)
+    def call(*tensors: tf.Tensor) -> list[tf.Tensor]:
+        named = {spec.name: tensor for spec, tensor in zip(network.inputs, tensors, strict=True)}
+        found = traced(**named)
+        return [found[spec.name] for spec in network.outputs]
+
+    return call
+
+
+def _rename(model: Any, network: Network) -> None:
+    """Give inputs and outputs their names, and the batch its own."""
+    graph = model.graph
+    names = {}
+    for values, specs in ((graph.input, network.inputs), (graph.output, network.outputs)):
+        for value, spec in zip(values, specs, strict=True):
+            names[value.name] = spec.name
+            value.type.tensor_type.shape.dim[0].dim_param = "batch"
+            value.name = spec.name
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    del graph.value_info[:]
+
+
+WRITE: dict[str, Callable[[Writing, Path, Precision], None]] = {
+    "saved_model": write_saved_model,
+    "tflite": write_tflite,
+    "onnx": write_onnx,
+}
