@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,11 @@ from export.formats.registry import FORMATS
 from export.general.network import is_general
 from export.general.stages import fit
 from export.general.stages import make as make_general
-from export.images import find_images
-from export.job import make_job
+from export.images import find_calibration, find_images
+from export.job import Job, make_job
+from export.keras_models import exportable
 from export.manifest import Failure
-from export.opening import LoadedModel, exportable, origin_of
+from export.opening import LoadedModel, origin_of
 from export.report.progress import Progress, Silent
 from export.request import Compression, Request, read_labels
 from kerascnn.photos.choosing import PreprocessingChoice
@@ -36,11 +37,12 @@ def export(
     *,
     formats: Sequence[str] = tuple(FORMATS),
     precisions: Sequence[str] = (),
-    calibration: np.ndarray | str | Path | None = None,
+    calibration: np.ndarray | Mapping[str, np.ndarray] | str | Path | None = None,
     evaluate: str | Path | None = None,
     labels: Sequence[str] | str | Path | None = None,
     preprocessing: Preprocessing | str | None = None,
     include_preprocessing: bool = False,
+    input_size: tuple[int, int] | None = None,
     opset: int = OPSET,
     compress: bool | Compression = False,
     replace: bool = False,
@@ -62,6 +64,7 @@ def export(
             one of `NORMALIZATIONS` there, or a .json file of its fields. Needed with photos where the model does not
             bring it.
         include_preprocessing: Put channel order, mean and scale into the artifacts, which then take RGB 0 to 255.
+        input_size: (height, width) for a model that takes images of any size.
         opset: ONNX operator set.
         compress: Make the network smaller first, and write a .kdc file beside the artifacts, and sparse .tflite files
             where they are smaller; the model itself is left as it was. Needs `calibration`. True, or
@@ -82,7 +85,7 @@ def export(
         precisions=precisions,
         compression=Compression() if compress is True else compress or None,
         opset=opset,
-        calibration=find_images(calibration) if isinstance(calibration, str | Path) else calibration,
+        calibration=find_calibration(calibration) if isinstance(calibration, str | Path) else calibration,
         evaluation=find_images(evaluate) if evaluate is not None else None,
         labels=None if labels is None else tuple(labels),
         preprocessing=PreprocessingChoice(preprocessing) if isinstance(preprocessing, str) else preprocessing,
@@ -90,7 +93,7 @@ def export(
     )
     from kerascnn.photos.preprocessing import known_preprocessing
 
-    model = exportable(model)
+    model = exportable(model, input_size)
     origin, known_labels = origin_of(model)
     if re.fullmatch(r"(functional|sequential)(_\d+)?", origin.name):  # Keras's own, another one in each process
         origin = dataclasses.replace(origin, name=Path(output).resolve().name)
@@ -100,6 +103,15 @@ def export(
         Path(output),
         replace=replace,
     )
+
+
+def fitted(request: Request, loaded: LoadedModel) -> Job:
+    """Fit a request to a model.
+
+    Raises:
+        RequestError: They do not go together.
+    """
+    return (fit if is_general(loaded.model) else make_job)(request, loaded)
 
 
 class Rejected(ExportError):
@@ -131,7 +143,7 @@ def run(
     """
     progress = progress or Silent()
     general = is_general(loaded.model)
-    job = fit(request, loaded) if general else make_job(request, loaded)
+    job = fitted(request, loaded)
     if isinstance(request.preprocessing, PreprocessingChoice):
         note = request.preprocessing.scaled(job.loaded.model.inputs[0].shape[1:])
         if note:

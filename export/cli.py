@@ -18,7 +18,7 @@ from export import printing
 from export.errors import ExportError, RequestError
 from export.formats.format import OPSET
 from export.formats.registry import FORMATS
-from export.images import find_images
+from export.images import find_calibration, find_images
 from export.request import Compression, Request, read_labels
 from kerascnn.console import SETTINGS, input_size_option, quiet_with_log, run_command
 from kerascnn.photos.choosing import PreprocessingChoice, preprocessing_options
@@ -47,6 +47,7 @@ class Options(TypedDict):
     input_size: tuple[int, int] | None
     classes: int | None
     labels: Path | None
+    modules: tuple[str, ...]
     preprocessing: PreprocessingChoice
     include_preprocessing: bool
     output: Path
@@ -99,7 +100,12 @@ def _more_precisions() -> str:
     help="auto (default) takes published weights: from the package or the cache, else from the net; random ones only "
     "for networks that have none. With auto,none random ones also replace those that cannot be fetched.",
 )
-@click.option("--calibration-data", type=click.Path(path_type=Path), metavar="DIR|ZIP", help="Photos for int8 ranges.")
+@click.option(
+    "--calibration-data",
+    type=click.Path(path_type=Path),
+    metavar="DIR|ZIP|NPZ",
+    help="Photos for int8 ranges; or an .npz of the inputs by name.",
+)
 @click.option(
     "--evaluate",
     type=click.Path(path_type=Path),
@@ -107,6 +113,13 @@ def _more_precisions() -> str:
     help="Photos in folders named by class name, WordNet id or index: prints top-1 and top-5 of every artifact.",
 )
 @input_size_option("Input size in pixels, where the network can take another.")
+@click.option(
+    "--import",
+    "modules",
+    multiple=True,
+    metavar="MODULE",
+    help="Import what a .keras file's own layers are defined in.",
+)
 @click.option("--classes", type=click.IntRange(min=1), help="Number of classes, for untrained networks.")
 @click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="Class names, one a line.")
 @click.option("--include-preprocessing", is_flag=True, help="Artifacts take RGB 0 to 255 and normalize it themselves.")
@@ -133,6 +146,7 @@ def command(**options: Unpack[Options]) -> None:
         return
     request, jobs = _check(options)
     if options["dry_run"]:
+        _check_files(request, jobs, options)
         printing.print_plan(request, jobs, options["weights"], options["replace"], options["as_json"])
         return
     failures = _run(request, jobs, options)
@@ -175,13 +189,28 @@ def _check(options: Options) -> tuple[Request, list[_Job]]:
         precisions=[name.strip() for name in options["quantize"].split(",") if name.strip()],
         compression=_compression(options),
         opset=options["opset"],
-        calibration=find_images(options["calibration_data"]) if options["calibration_data"] else None,
+        calibration=find_calibration(options["calibration_data"]) if options["calibration_data"] else None,
         evaluation=find_images(options["evaluate"]) if options["evaluate"] else None,
         labels=read_labels(options["labels"]) if options["labels"] else None,
         preprocessing=options["preprocessing"] if options["preprocessing"].given else None,
         include_preprocessing=options["include_preprocessing"],
     )
     return request, jobs
+
+
+def _check_files(request: Request, jobs: list[_Job], options: Options) -> None:
+    """Refuse saved models that cannot be exported as asked."""
+    files = [Path(name) for name, _ in jobs if name.endswith(".keras")]
+    if not files:
+        return
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    with quiet_with_log("kerascnn-export-"):
+        from export.api import fitted
+        from export.keras_models import import_modules, open_file
+
+        import_modules(options["modules"])
+        for path in files:
+            fitted(request, open_file(path, options["input_size"]))
 
 
 def _compression(options: Options) -> Compression | None:
@@ -242,11 +271,12 @@ def _run(request: Request, jobs: list[_Job], options: Options) -> list[str]:
 
 
 def _open(name: str, options: Options, progress: Progress) -> LoadedModel:
-    from export import opening
+    from export import keras_models, opening
 
     if name.endswith(".keras"):
         progress.step(f"{name}: loading")
-        return opening.open_file(Path(name))
+        keras_models.import_modules(options["modules"])
+        return keras_models.open_file(Path(name), options["input_size"])
     progress.step(f"{name}: building, with its weights from the cache or the net")
     return opening.build(
         name,

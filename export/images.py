@@ -51,6 +51,23 @@ def _as_request_error() -> Iterator[None]:
         raise RequestError(str(error)) from error
 
 
+def find_calibration(source: str | Path) -> ImageSource | dict[str, np.ndarray]:
+    """List the photos of a folder or a zip, or read the arrays of an .npz file, inputs by name.
+
+    Raises:
+        RequestError: There are none.
+    """
+    if Path(source).suffix != ".npz":
+        return find_images(source)
+    import numpy as np
+
+    try:
+        with np.load(source, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except Exception as error:  # whatever a damaged zip or array raises
+        raise RequestError(f"{source} cannot be read as an .npz file of arrays ({error}).") from error
+
+
 def find_images(source: str | Path) -> ImageSource:
     """List the photos of a folder or a zip, at any depth. Hidden files and folders are left out.
 

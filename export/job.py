@@ -156,6 +156,10 @@ def make_job(request: Request, loaded: LoadedModel) -> Job:
             "unit, tf, torch, caffe."
         )
     calibration = request.calibration
+    if isinstance(calibration, Mapping):
+        if len(calibration) != 1:
+            raise RequestError(f"{name} has one input; the calibration data are {', '.join(calibration) or 'none'}.")
+        (calibration,) = calibration.values()
     if isinstance(calibration, np.ndarray):
         calibration = _checked_inputs(calibration, loaded)
     loaded = replace(loaded, preprocessing=preprocessing, labels=labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +98,9 @@ def check_builder_options(name: str, weights: str, input_size: tuple[int, int] |
     from kerascnn.registry import variant
 
     if name.endswith((".keras", ".kdc")):
-        given = {"--weights": weights not in ("auto", OR_RANDOM), "--input-size": input_size, "--classes": classes}
+        given: dict[str, object] = {"--weights": weights not in ("auto", OR_RANDOM), "--classes": classes}
+        if name.endswith(".kdc"):
+            given["--input-size"] = input_size
         for option, value in given.items():
             if value:
                 raise RequestError(f"{option} is for models by name; {name} brings its own.")
@@ -222,64 +224,6 @@ def _weights_entry(record: WeightsRecord | None, source: str | None = None) -> d
     if len(digest) < 64 and path.is_file():  # some publishers print less than all of it
         digest = sha256(path)
     return {"name": record.full_name, "sha256": digest, "url": record.url, "licence": record.licence}
-
-
-def open_file(path: Path) -> LoadedModel:
-    """Load a saved Keras model, with what it remembers: preprocessing, class names, and where its weights came from.
-
-    Raises:
-        RequestError: Keras cannot read the file.
-    """
-    from kerascnn.photos.preprocessing import known_preprocessing
-    from kerascnn.saving import load_model
-    from kerascnn.weights.sources import sha256
-
-    try:
-        model = load_model(path, compile=False)
-    except Exception as error:  # zip, JSON, HDF5 and Keras each raise their own kinds
-        raise RequestError(
-            f"{path} cannot be loaded as a Keras model ({first_line(error)}). Save it with model.save('NAME.keras'); "
-            "layers of your own need keras.saving.register_keras_serializable."
-        ) from error
-    known, labels = origin_of(model)
-    weights = {"file": path.name, "sha256": sha256(path)} | (
-        {"made_from": dict(known.weights)} if known.weights else {}
-    )
-    # Whether the weights were trained further since is not known, so that neither is whether they are those on record.
-    origin = replace(known, name=path.stem, trained=None, weights=weights)
-    return LoadedModel(exportable(model), origin, known_preprocessing(model), labels)
-
-
-def exportable(model: keras.Model) -> keras.Model:
-    """Return a model as it is exported: without auxiliary classifiers, which are for training.
-
-    Raises:
-        RequestError: It is not a functional model with one image input of a fixed size and one output.
-    """
-    from kerascnn.keras_graph import has_graph
-    from kerascnn.surgery.parts import inference_model
-
-    if not has_graph(model):
-        raise RequestError(
-            f"A {type(model).__name__} cannot be exported. Give a functional or Sequential Keras model that is built; "
-            "a model of a class of your own becomes one by keras.Model(image, model(image)), where image is a "
-            "keras.Input."
-        )
-    model = inference_model(model)
-    inputs, outputs = len(model.inputs), len(model.outputs)
-    if (inputs, outputs) != (1, 1) or isinstance(model.output, dict):
-        named = " by name" if isinstance(model.output, dict) else ""
-        raise RequestError(
-            f"{model.name} has {inputs} input(s) and {outputs} output(s){named}; an export takes one of each, without "
-            "names. Export a part: keras.Model(model.inputs[0], model.outputs[0])."
-        )
-    shape = model.inputs[0].shape[1:]
-    if len(shape) != 3 or None in shape:
-        raise RequestError(
-            f"{model.name} takes an input of shape {tuple(shape)}; an export takes images of a fixed (height, width, "
-            "channels)."
-        )
-    return model
 
 
 def first_line(error: BaseException) -> str:

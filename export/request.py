@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,7 +80,7 @@ class Request:
         compression: Make the model smaller first. TFLite then gets the sparse precisions too, as optional ones.
         opset: ONNX operator set.
         calibration: Photos, or float32 [n, height, width, channels] as the artifacts take them, to choose quantization
-            steps with and to compress with.
+            steps with and to compress with; or arrays by the names of the inputs.
         evaluation: Photos in folders named after their classes, to score every artifact on.
         labels: Class names in the order of the outputs; None: those that the model brings.
         preprocessing: How photos are prepared; None: as the model brings.
@@ -94,7 +94,7 @@ class Request:
     precisions: Collection[str] = ()
     compression: Compression | None = None
     opset: int = OPSET
-    calibration: ImageSource | np.ndarray | None = None
+    calibration: ImageSource | np.ndarray | Mapping[str, np.ndarray] | None = None
     evaluation: ImageSource | None = None
     labels: tuple[str, ...] | None = None
     preprocessing: Preprocessing | PreprocessingChoice | None = None

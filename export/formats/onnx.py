@@ -172,7 +172,7 @@ def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
     ctx.make_node("Sub", [one.output[0], erf.output[0]], name=name, outputs=[target], shapes=[shape], dtypes=[dtype])
 
 
-HANDLERS = {"Erfc": (_erfc, [])}  # what tf2onnx does not know
+HANDLERS: dict[str, tuple[Any, list[Any]]] = {"Erfc": (_erfc, [])}  # what tf2onnx does not know
 
 
 def _store_kernels(graph: onnx.GraphProto, kernels: Mapping[str, np.ndarray]) -> None:

@@ -149,7 +149,7 @@ def _one_by_one(images: np.ndarray) -> Iterator[list[np.ndarray]]:
 
 
 def explain(error: Exception, name: str, precision: str) -> str:
-    """Say why a conversion failed. Find the operations that TFLite lacks, on lines of their own among the converter's pages of MLIR."""
+    """Name the operations that TFLite lacks, which stand on lines of their own among the converter's pages of MLIR."""
     missing = sorted(
         set(", ".join(re.findall(r"^(?:TF Select|Custom) ops: (.+)$", str(error), re.M)).split(", ")) - {""}
     )

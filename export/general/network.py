@@ -94,8 +94,8 @@ def _spec(model: keras.Model, tensor: Any, what: str) -> TensorSpec:
         dtype = "float32"  # as all artifacts compute
     if dtype not in NUMBERS:
         raise RequestError(
-            f"{model.name} has an {what} {tensor.name!r} of {dtype}, which no artifact can hold. Export the part of the "
-            f"model that computes with numbers ({', '.join(NUMBERS)})."
+            f"{model.name} has an {what} {tensor.name!r} of {dtype}, which no artifact can hold. Export the part of "
+            f"the model that computes with numbers ({', '.join(NUMBERS)})."
         )
     if what == "input" and None in shape[1:]:
         raise RequestError(
@@ -135,9 +135,7 @@ def _identifier(name: str) -> str:
 
 
 def _renamed(specs: Sequence[TensorSpec], names: Sequence[str]) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(name, (None, *spec.shape[1:]), spec.dtype) for name, spec in zip(names, specs, strict=True)
-    )
+    return tuple(TensorSpec(name, (None, *spec.shape[1:]), spec.dtype) for name, spec in zip(names, specs, strict=True))
 
 
 Values = Mapping[str, "np.ndarray"]

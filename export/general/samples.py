@@ -45,8 +45,8 @@ def _checked(network: Network, given: Mapping[str, np.ndarray] | np.ndarray) -> 
         array = arrays[spec.name]
         if array.shape != (count, *spec.shape[1:]) or not count:
             raise RequestError(
-                f"The calibration data for {spec.name} have the shape {array.shape}; {network.model.name} takes {wanted}, "
-                "as many of each."
+                f"The calibration data for {spec.name} have the shape {array.shape}; {network.model.name} takes "
+                f"{wanted}, as many of each."
             )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise RequestError(f"The calibration data for {spec.name} hold NaN or infinity.")
@@ -71,7 +71,9 @@ def _sample(network: Network, spec: TensorSpec, random: np.random.Generator) -> 
 
 def _entries(network: Network) -> int:
     """Return how many entries the smallest table has that whole numbers may look up: any number below is in all."""
-    tables = [getattr(layer, "input_dim", None) or getattr(layer, "vocabulary_size", None) for layer in _layers(network)]
+    tables = [
+        getattr(layer, "input_dim", None) or getattr(layer, "vocabulary_size", None) for layer in _layers(network)
+    ]
     return min((size for size in tables if isinstance(size, int)), default=10)
 
 

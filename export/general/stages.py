@@ -105,7 +105,11 @@ def make(context: Context) -> dict[str, Any]:
     passed: list[tuple[NamedArtifact, NamedRuntime]] = []
     rejected: list[Failure] = []
     for item in job.request.items:
-        made, failure = attempt(context, item, lambda item=item: _make(context, item, writing, tried, reference))
+
+        def one(item: Item = item) -> tuple[NamedArtifact, NamedRuntime]:
+            return _make(context, item, writing, tried, reference)
+
+        made, failure = attempt(context, item, one)
         passed += [made] if made else []
         rejected += [failure] if failure else []
     if not passed:
@@ -114,7 +118,7 @@ def make(context: Context) -> dict[str, Any]:
     manifest["artifacts"] = [asdict(artifact) | {"created": manifest["created"]} for artifact, _ in passed]
     manifest["rejected"] = [asdict(failure) for failure in rejected]
     if job.evaluation is not None:
-        _score(context, network, manifest, dict((artifact.path, runtime) for artifact, runtime in passed))
+        _score(context, network, manifest, {artifact.path: runtime for artifact, runtime in passed})
     return finish(context, manifest)
 
 
@@ -233,8 +237,7 @@ def _score(context: Context, network: Network, manifest: dict[str, Any], runtime
 def _describe(context: Context, network: Network, kind: str, count: int, calibration: Any) -> dict[str, Any]:
     job = context.job
     origin, preprocessing = job.loaded.origin, job.loaded.preprocessing
-    source = job.calibration
-    given = isinstance(source, ImageSource)
+    source = job.calibration.path.name if isinstance(job.calibration, ImageSource) else "arrays"
     described = manifests.Manifest(
         created=manifests.now(),
         model=manifests.Model(origin.name, origin.variant, dict(origin.options), job.sha256),
@@ -243,9 +246,7 @@ def _describe(context: Context, network: Network, kind: str, count: int, calibra
         labels=manifests.LABELS if job.loaded.labels else None,
         signature=manifests.Signature(network.inputs[0], network.outputs[0]),
         verification=manifests.Verification(count, kind, THREADS),
-        calibration=None
-        if calibration is None
-        else manifests.Calibration(source.path.name if given else "arrays", count, 0, count),
+        calibration=None if calibration is None else manifests.Calibration(source, count, 0, count),
         evaluation=None,
         artifacts=[],
         rejected=[],

@@ -45,8 +45,8 @@ def check_precision(name: str, precision: Precision) -> None:
     """
     if precision.name not in PRECISIONS:
         raise RequestError(
-            f"{precision.name} is for networks that take one image and give one answer, and {name} does not. Choose from "
-            f"{', '.join(PRECISIONS[1:])}."
+            f"{precision.name} is for networks that take one image and give one answer, and {name} does not. Choose "
+            f"from {', '.join(PRECISIONS[1:])}."
         )
 
 
