@@ -117,7 +117,7 @@ def _with_size(model: keras.Model, size: Size | None) -> keras.Model:
     import keras
 
     from kerascnn.build_info import carry_over
-    from kerascnn.keras_graph import deep_graphs
+    from kerascnn.keras_graph import deep_graphs, input_structure, output_structure
 
     images = [tensor for tensor in model.inputs if len(tensor.shape) == 4]
     open_images = [tensor for tensor in images if None in tensor.shape[1:3]]
@@ -138,6 +138,6 @@ def _with_size(model: keras.Model, size: Size | None) -> keras.Model:
         return keras.Input(shape, dtype=tensor.dtype, name=tensor.name)
 
     with deep_graphs():
-        inputs = keras.tree.map_structure(fixed, model.input)
-        outputs = keras.models.clone_model(model, input_tensors=inputs, clone_function=lambda layer: layer).output
-        return carry_over(model, keras.Model(inputs, outputs, name=model.name))
+        inputs = keras.tree.map_structure(fixed, input_structure(model))
+        fixed_model = keras.models.clone_model(model, input_tensors=inputs, clone_function=lambda layer: layer)
+        return carry_over(model, keras.Model(inputs, output_structure(fixed_model), name=model.name))

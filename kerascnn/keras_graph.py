@@ -39,6 +39,22 @@ def has_graph(model: Any) -> bool:
     return bool(getattr(model, "inputs", None) and outputs) and all(hasattr(x, "_keras_history") for x in outputs)
 
 
+def input_structure(model: keras.Model) -> Any:
+    """Return a model's inputs as they are given to it: one, a list, or a dictionary."""
+    return model.inputs[0] if _is_sequential(model) else model.input
+
+
+def output_structure(model: keras.Model) -> Any:
+    """Return a model's outputs as it gives them: one, a list, or a dictionary."""
+    return model.outputs[0] if _is_sequential(model) else model.output
+
+
+def _is_sequential(model: keras.Model) -> bool:
+    import keras
+
+    return isinstance(model, keras.Sequential)
+
+
 def node_of(tensor: KerasTensor) -> Node:
     """Return the call that made a tensor."""
     operation, index, _ = tensor._keras_history

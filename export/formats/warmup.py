@@ -52,7 +52,7 @@ def _filled(spec: tf.TensorSpec, batch: int) -> Any:
         photo = tf.fill((_SIDE, _SIDE, 3), tf.constant(128, tf.uint8))
         message = tf.make_tensor_proto(tf.io.encode_jpeg(photo).numpy())
     else:
-        message = tf.make_tensor_proto(0, spec.dtype)
+        message = tf.make_tensor_proto(spec.dtype.as_numpy_dtype(0), spec.dtype)
     for size in (batch, *(side or _SIDE for side in spec.shape[1:])):
         message.tensor_shape.dim.add().size = size
     return message

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.checking.runtimes import TensorSpec
 from export.errors import RequestError
+from kerascnn.keras_graph import input_structure, output_structure, producer
 
 if TYPE_CHECKING:
     import keras
@@ -38,7 +39,7 @@ class Network:
         import keras
 
         flat = [tensors[spec.name] for spec in self.inputs]
-        given = keras.tree.pack_sequence_as(self.model.input, flat)
+        given = keras.tree.pack_sequence_as(input_structure(self.model), flat)
         found = keras.tree.flatten(self.model(given, training=False))
         return {spec.name: value for spec, value in zip(self.outputs, found, strict=True)}
 
@@ -65,7 +66,7 @@ class Network:
 
 def is_general(model: keras.Model) -> bool:
     """Return whether a model is not simply one image of floats in, and one answer out."""
-    if len(model.inputs) != 1 or len(model.outputs) != 1 or isinstance(model.output, dict):
+    if len(model.inputs) != 1 or len(model.outputs) != 1 or isinstance(output_structure(model), dict):
         return True
     image = model.inputs[0]
     return len(image.shape) != 4 or not image.dtype.startswith(("float", "bfloat"))
@@ -79,11 +80,11 @@ def network_of(model: keras.Model) -> Network:
     """
     import keras
 
-    inputs = [_spec(model, tensor, "input") for tensor in keras.tree.flatten(model.input)]
-    outputs = [_spec(model, tensor, "output") for tensor in keras.tree.flatten(model.output)]
-    names = _names(model.input, [_AUTOMATIC.sub("", spec.name) for spec in inputs], "inputs")
+    inputs = [_spec(model, tensor, "input") for tensor in keras.tree.flatten(input_structure(model))]
+    outputs = [_spec(model, tensor, "output") for tensor in keras.tree.flatten(output_structure(model))]
+    names = _names(input_structure(model), [_AUTOMATIC.sub("", spec.name) for spec in inputs], "inputs")
     given = dict.fromkeys(names)
-    found = _names(model.output, _output_names(model), "outputs")
+    found = _names(output_structure(model), _output_names(model), "outputs")
     found = [f"{name}_out" if name in given else name for name in found]
     return Network(model, _renamed(inputs, names), _renamed(outputs, found))
 
@@ -107,8 +108,6 @@ def _spec(model: keras.Model, tensor: Any, what: str) -> TensorSpec:
 
 
 def _output_names(model: keras.Model) -> list[str]:
-    from kerascnn.keras_graph import producer
-
     return [producer(tensor).name for tensor in model.outputs]
 
 

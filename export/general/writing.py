@@ -80,12 +80,20 @@ def write_tflite(writing: Writing, path: Path, precision: Precision) -> None:
     """
     import tensorflow as tf
 
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
     from export.formats import flatbuffers
+    from export.formats.onnx import without_logs
     from export.formats.tflite import explain, set_precision
 
     network = writing.network
     function = network.trace(batch=1)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    if precision.has_ranges:
+        _refuse_loops(function, network.model.name, precision)
+    # Constants for variables: what the converter itself makes of them cannot be run.
+    frozen = convert_variables_to_constants_v2(function)
+    with without_logs():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
     converter.exclude_conversion_metadata = True
     set_precision(converter, precision)
     if precision.has_ranges:
@@ -97,6 +105,17 @@ def write_tflite(writing: Writing, path: Path, precision: Precision) -> None:
     inputs = [spec.name for spec in network.inputs]
     # TensorFlow orders what a function returns by name.
     path.write_bytes(flatbuffers.with_signature(converted, inputs, sorted(spec.name for spec in network.outputs)))
+
+
+def _refuse_loops(function: Any, name: str, precision: Precision) -> None:
+    """Refuse ranges within a loop, at which TensorFlow's converter ends the whole process."""
+    loops = [operation.name for operation in function.graph.get_operations() if operation.type.endswith("While")]
+    if loops:
+        layers = sorted({loop.split("/")[-2] if "/" in loop else loop for loop in loops})
+        raise ExportError(
+            f"TFLite {precision.name} needs the range of every tensor, and those within the loop of {', '.join(layers)} in "
+            f"{name} cannot be measured. Build recurrent layers with unroll=True, or take float16 or dynamic."
+        )
 
 
 def _one_by_one(writing: Writing) -> Iterator[list[np.ndarray]]:

@@ -48,5 +48,7 @@ def batches(images: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def transposes(node: tf.compat.v1.NodeDef) -> bool:
-    """Say whether a layer is a matrix product that transposes one of its inputs."""
-    return node.op == "MatMul" and (node.attr["transpose_a"].b or node.attr["transpose_b"].b)
+    """Say whether a layer reads its inputs in another order: a transposed matrix, or channels before rows."""
+    if node.op == "MatMul":
+        return bool(node.attr["transpose_a"].b or node.attr["transpose_b"].b)
+    return bool(node.attr["data_format"].s == b"NCHW")
