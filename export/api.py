@@ -22,6 +22,7 @@ from export.manifest import Failure
 from export.opening import LoadedModel, origin_of
 from export.report.progress import Progress, Silent
 from export.request import Compression, Request, read_labels
+from kerascnn.keras_graph import all_layers
 from kerascnn.photos.choosing import PreprocessingChoice
 
 if TYPE_CHECKING:
@@ -149,6 +150,9 @@ def run(
         if note:
             progress.warn(f"{job.name}: {note}")
     model, original = job.loaded.model, None
+    half = next((layer for layer in all_layers(model) if layer.compute_dtype in ("float16", "bfloat16")), None)
+    if half is not None:
+        progress.note(f"{job.name}: {half.name} computes in {half.compute_dtype}; artifacts are made in float32")
     if request.compression is not None:
         from export.compression import coding
 

@@ -41,7 +41,7 @@ class NamedRuntime:
         parts = []
         for start in range(0, count, size):
             batch = {
-                name: _quantized(values[start : start + size], self._dtype(name), self.steps.get(name))
+                name: _quantized(values[start : start + size], self.type_of(name), self.steps.get(name))
                 for name, values in arrays.items()
             }
             parts.append(self.run(batch))
@@ -51,7 +51,8 @@ class NamedRuntime:
             for name in names
         }
 
-    def _dtype(self, name: str) -> np.dtype[Any]:
+    def type_of(self, name: str) -> np.dtype[Any]:
+        """Return the type of an input."""
         return np.dtype(next(spec.dtype for spec in self.inputs if spec.name == name))
 
 

@@ -68,14 +68,14 @@ def fit(request: Request, loaded: LoadedModel) -> Job:
         RequestError: They do not go together.
     """
     network, name = network_of(loaded.model), loaded.origin.name
-    for item in request.items:
-        check_precision(name, item.precision)
     if request.compression is not None:
         raise RequestError(f"{name} cannot be compressed: that is for networks with one image input and one output.")
     if request.include_preprocessing:
         raise RequestError(
             f"--include-preprocessing is for networks that take one image of floats, and {name} does not."
         )
+    for item in request.items:
+        check_precision(name, item.precision)
     if _takes_photos(network):
         return make_job(request, loaded)
     if isinstance(request.calibration, ImageSource) or request.evaluation is not None or request.preprocessing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,6 @@ def write_tflite(writing: Writing, path: Path, precision: Precision) -> None:
         ExportError: The network has an operation that TFLite does not have.
     """
     import tensorflow as tf
-
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     from export.formats import flatbuffers
@@ -99,7 +99,10 @@ def write_tflite(writing: Writing, path: Path, precision: Precision) -> None:
     if precision.has_ranges:
         converter.representative_dataset = lambda: _one_by_one(writing)
     try:
-        converted = converter.convert()
+        with warnings.catch_warnings():
+            # It asks for statistics that the representative data set gives.
+            warnings.filterwarnings("ignore", "Statistics for quantized inputs")
+            converted = converter.convert()
     except Exception as error:
         raise ExportError(explain(error, network.model.name, precision.name)) from error
     inputs = [spec.name for spec in network.inputs]
@@ -113,8 +116,9 @@ def _refuse_loops(function: Any, name: str, precision: Precision) -> None:
     if loops:
         layers = sorted({loop.split("/")[-2] if "/" in loop else loop for loop in loops})
         raise ExportError(
-            f"TFLite {precision.name} needs the range of every tensor, and those within the loop of {', '.join(layers)} in "
-            f"{name} cannot be measured. Build recurrent layers with unroll=True, or take float16 or dynamic."
+            f"TFLite {precision.name} needs the range of every tensor, and those within the loop of "
+            f"{', '.join(layers)} in {name} cannot be measured. Build recurrent layers with unroll=True, or "
+            "take float16 or dynamic."
         )
 
 

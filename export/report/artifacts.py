@@ -87,7 +87,7 @@ def artifact_rows(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
                 **artifact.get("sizes", {}),
                 "median_ms": artifact["latency"]["median_ms"],
                 "p90_ms": artifact["latency"]["p90_ms"],
-                **{key: parity[key] for key in ("relative_error", "sqnr_db", "top1_agreement")},
+                **{key: parity.get(key) for key in ("relative_error", "sqnr_db", "top1_agreement")},
                 **accuracy(exports.accuracy_of(manifest, artifact)),
             }
         )

@@ -65,7 +65,8 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
         lines.append("UNTRAINED: the weights are random; the answers of these artifacts mean nothing.")
     check = manifest["verification"]
     lines.append(
-        f"Parity: logits against the Keras model on {check['images']} {check['source']}; largest relative error for "
+        f"Parity: {'each output' if 'outputs' in manifest['signature'] else 'logits'} against the Keras model on "
+        f"{check['images']} {check['source']}; largest relative error for "
         "float32, signal to quantization noise for the others."
     )
     if manifest["compression"]:
@@ -170,12 +171,19 @@ def markdown(manifest: Mapping[str, Any]) -> str:
 
 def use(manifest: Mapping[str, Any]) -> list[str]:
     """What goes in and what comes out, and where everything came from."""
-    source, target = manifest["signature"]["input"], manifest["signature"]["output"]
+    signature = manifest["signature"]
+    sources, targets = signature.get("inputs", [signature["input"]]), signature.get("outputs", [signature["output"]])
     weights = manifest["weights"]["source"]
     return [
-        f"Input `{source['name']}`: {source['dtype']} {_shape(source['shape'])}; {_input_text(manifest)}",
-        f"Output `{target['name']}`: {target['dtype']} {_shape(target['shape'])}"
-        + (", names in `labels.txt`" if manifest["labels"] else ""),
+        *(
+            f"Input `{source['name']}`: {source['dtype']} {_shape(source['shape'])}; {_input_text(manifest)}"
+            for source in sources
+        ),
+        *(
+            f"Output `{target['name']}`: {target['dtype']} {_shape(target['shape'])}"
+            + (", names in `labels.txt`" if manifest["labels"] else "")
+            for target in targets
+        ),
         f"Weights: {_weights_text(manifest, weights)}",
         "Made with: " + ", ".join(f"{package} {version}" for package, version in manifest["versions"].items()),
     ]
