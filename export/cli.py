@@ -173,14 +173,12 @@ def _check(options: Options) -> tuple[Request, list[_Job]]:
     """Refuse what can be refused without importing TensorFlow."""
     from export import adding, publishing
     from export.choosing import weights_state
-    from export.opening import check_builder_options, check_compressible, expand_names
+    from export.opening import check_builder_options, expand_names
 
     jobs = [(name, options["output"] / Path(name).stem) for name in expand_names(options["models"])]
     for name, folder in jobs:
         check_builder_options(name, options["weights"], options["input_size"], options["classes"])
         publishing.check_target(folder)
-        if options["compress"]:
-            check_compressible(name)
         found = None if options["replace"] else adding.find(folder)
         if found:
             found.check_early(weights_state(name, options["weights"])[1], options["compress"])

@@ -173,6 +173,8 @@ def _checked_inputs(calibration: np.ndarray, loaded: LoadedModel) -> np.ndarray:
             f"The calibration array has the shape {calibration.shape}; {loaded.origin.name} takes [n, "
             f"{', '.join(map(str, shape))}]."
         )
+    if not np.isfinite(calibration).all():
+        raise RequestError("The calibration array holds NaN or infinity.")
     return calibration.astype(np.float32)
 
 

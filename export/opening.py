@@ -119,20 +119,6 @@ def check_builder_options(name: str, weights: str, input_size: tuple[int, int] |
         )
 
 
-def check_compressible(name: str) -> None:
-    """Refuse to compress a .keras file.
-
-    Raises:
-        RequestError: It is one.
-    """
-    if name.endswith(".keras"):
-        raise RequestError(
-            f"{name} cannot be compressed: a .kdc file says which network of kerascnn it holds, and a .keras file does "
-            "not tell. Build it with kerascnn.create_model, load the weights into that, and call "
-            "export.export(model, ..., compress=True)."
-        )
-
-
 def build(
     name: str,
     *,

@@ -101,6 +101,9 @@ class Request:
     include_preprocessing: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("formats", "precisions"):
+            if isinstance(getattr(self, name), str):
+                raise RequestError(f"{name} is a list of names, such as [{getattr(self, name)!r}].")
         if self.compression is not None:
             _check_compression(self.compression)
         elif not self.formats:

@@ -11,6 +11,7 @@ import numpy as np
 
 from export.checking.runtimes import TensorSpec
 from export.errors import ExportError
+from kerascnn.photos import runtimes
 from serving.contract import DEFAULT_SIGNATURE
 
 Arrays = Mapping[str, np.ndarray]
@@ -90,9 +91,9 @@ def open_tflite(path: Path, threads: int) -> NamedRuntime:
 
 def open_onnx(path: Path, threads: int) -> NamedRuntime:
     """Load an ONNX file in ONNX Runtime on the CPU."""
-    from export.formats.onnx import specification, start_session
+    from export.formats.onnx import specification
 
-    session = start_session(str(path), threads)
+    session = runtimes.session(str(path), threads)
     inputs, outputs = (tuple(map(specification, tensors)) for tensors in (session.get_inputs(), session.get_outputs()))
     names = [spec.name for spec in outputs]
     return NamedRuntime(

@@ -76,6 +76,8 @@ def fit(request: Request, loaded: LoadedModel) -> Job:
         )
     for item in request.items:
         check_precision(name, item.precision)
+    if request.calibration is not None and not isinstance(request.calibration, ImageSource):
+        samples(network, request.calibration)
     if _takes_photos(network):
         return make_job(request, loaded)
     if isinstance(request.calibration, ImageSource) or request.evaluation is not None or request.preprocessing:
@@ -128,24 +130,19 @@ def _takes_photos(network: Network) -> bool:
     return len(inputs) == len(outputs) == 1 and len(inputs[0].shape) == 4 and len(outputs[0].shape) == 2
 
 
-def _inputs(context: Context, network: Network) -> tuple[Any, dict[str, np.ndarray], str]:
+def _inputs(context: Context, network: Network) -> tuple[dict[str, np.ndarray] | None, dict[str, np.ndarray], str]:
     """Return calibration inputs or None, the inputs to compare on, and what these are."""
-    job = context.job
-    for photos, count, kind in (
-        (job.evaluation, VERIFICATION_PHOTOS, "evaluation photos"),
-        (job.calibration, CALIBRATION_PHOTOS, "calibration photos"),
-    ):
-        if isinstance(photos, ImageSource):
-            context.step(f"reading {kind}")
-            tried = _as_inputs(network, job.read(photos, count)[0])
-            calibration = tried
-            if isinstance(job.calibration, ImageSource) and photos is not job.calibration:
-                calibration = _as_inputs(network, job.read(job.calibration, CALIBRATION_PHOTOS)[0])
-            return calibration if job.calibration is not None else None, tried, kind
-    given = job.request.calibration
-    assert not isinstance(given, ImageSource)
-    tried = samples(network, given)
-    return (None if given is None else tried), tried, "synthetic inputs" if given is None else "calibration inputs"
+    job, given = context.job, context.job.request.calibration
+    calibration, kind = None, "synthetic inputs"
+    if isinstance(given, ImageSource):
+        context.step("reading calibration photos")
+        calibration, kind = _as_inputs(network, job.read(given, CALIBRATION_PHOTOS)[0]), "calibration photos"
+    elif given is not None:
+        calibration, kind = samples(network, given), "calibration inputs"
+    if job.evaluation is not None:
+        context.step("reading photos to verify with")
+        return calibration, _as_inputs(network, job.read(job.evaluation, VERIFICATION_PHOTOS)[0]), "evaluation photos"
+    return calibration, calibration or samples(network, None), kind
 
 
 def _as_inputs(network: Network, images: np.ndarray) -> dict[str, np.ndarray]:

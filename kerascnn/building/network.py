@@ -176,7 +176,13 @@ def _make_input(variant: Variant, options: Mapping[str, Any]) -> tuple[KerasTens
     """
     tensor, shape = options.get("input_tensor"), options.get("input_shape")
     if tensor is None:
-        shape = tuple(variant.input_shape if shape is None else shape)
+        shape = variant.input_shape if shape is None else shape
+        if not isinstance(shape, list | tuple):
+            raise ValueError(
+                f"The input of {variant.name} is (height, width, channels), such as {variant.input_shape}; "
+                f"input_shape is {shape!r}."
+            )
+        shape = tuple(shape)
         check_shape(variant, shape)
         image = keras.Input(shape, name="images")
         return image, image

@@ -151,6 +151,8 @@ class SharedOptions:
             raise ValueError(f'input_channels must be None or "adapt"; it is {self.input_channels!r}.')
         if not isinstance(self.include_top, bool):
             raise ValueError(f"include_top must be True or False; it is {self.include_top!r}.")
+        if self.pooling is not None and self.features:
+            raise ValueError(f"pooling={self.pooling!r} is for include_top=False; features= gives the maps themselves.")
 
     @classmethod
     def read(cls, variant: Variant, options: Mapping[str, Any]) -> SharedOptions:

@@ -79,6 +79,10 @@ def resolve(variant: str, weights: str | os.PathLike[str]) -> Resolved:
         WeightsError: The file is of a kind that cannot be read, or is a damaged copy of published weights.
     """
     records = registry.variant(variant).weights
+    if not isinstance(weights, str | os.PathLike):
+        raise ValueError(
+            f"weights is None, the name of weights of {variant}, or the path of a file; it is {weights!r}."
+        )
     for record in records:
         if weights == record.name or weights in record.aliases:
             return Resolved(sources.location(record), record, named=True)

@@ -101,7 +101,6 @@ def photos(tmp_path_factory):
         (["--model", "squeezenet", "--compress", "--bits", "0"], "1 to 8 bits"),
         (["--model", "squeezenet", "--compress", "--bits", "9"], "1 to 8 bits"),
         (["--model", "squeezenet", "--compress", "--target-bytes", "0"], "0 bytes"),
-        (["--model", "broken.keras", "--compress", "--calibration-data", "texts"], "cannot be compressed"),
         (["--model", "squeezenet", "--tfliet"], "--tflite"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -262,7 +262,7 @@ def test_open_sides_stay_open_where_they_can():
 def test_export_of_two_sizes_to_every_format(tmp_path):
     """Preparation and mean in standard operators; the saved file exports as well, also where Keras comes in late."""
     from export import export
-    from export.opening import open_file
+    from export.keras_models import open_file
 
     members = [member(replace(CAFFE, resize=24, crop=(20, 20))), member(TORCH, seed=1, activation=None)]
     for average in ("probabilities", "logits"):
@@ -283,7 +283,8 @@ def test_export_of_two_sizes_to_every_format(tmp_path):
     np.testing.assert_array_equal(open_file(saved).model(x), model(x))
     code = f"""
 from pathlib import Path
-from export.opening import expand_names, open_file
+from export.keras_models import open_file
+from export.opening import expand_names
 expand_names(({str(saved)!r},))
 print(open_file(Path({str(saved)!r})).model.name)
 """
