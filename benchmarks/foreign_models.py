@@ -27,7 +27,6 @@ import keras
 import numpy as np
 from keras import layers
 
-ROOT = Path(__file__).parents[1]
 PRECISIONS = ("float16", "dynamic", "int8")
 COLUMNS = {
     "saved_model float32": "SavedModel",
@@ -269,29 +268,47 @@ def outcome(model: keras.Model, name: str, folder: Path) -> tuple[dict[str, str]
     return cells, [f"{row['format']} {row['precision']}: {row['reason']}" for row in manifest["rejected"]]
 
 
+def read_rows(page: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Read the rows and the reasons of models that a page has already."""
+    text = page.read_text(encoding="utf-8").split("<!-- table -->\n")[1].split("<!-- end of the table -->")[0]
+    rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("| ")}
+    rows.pop("model", None)
+    reasons: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if line.startswith("- "):
+            reasons.setdefault(line[2:].split(": ")[0], []).append(line)
+    return rows, reasons
+
+
+def write_rows(page: Path, rows: dict[str, str], reasons: dict[str, list[str]]) -> None:
+    """Write the rows and reasons of all models into a page."""
+    head = ["| model | " + " | ".join(COLUMNS.values()) + " |", "|---|" + "---:|" * len(COLUMNS)]
+    known = [name for name in MODELS if name in rows]
+    lines = [*head, *(rows[name] for name in known), "", *(line for name in known for line in reasons.get(name, []))]
+    text = page.read_text(encoding="utf-8")
+    before, rest = text.split("<!-- table -->\n")[0], text.split("<!-- end of the table -->\n")[1]
+    table = "\n".join(lines).rstrip()
+    page.write_text(f"{before}<!-- table -->\n{table}\n<!-- end of the table -->\n{rest}", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MODELS)}; all by default")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="write the table to this page")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="replace their rows in the table of this page")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    lines = ["| model | " + " | ".join(COLUMNS.values()) + " |", "|---|" + "---:|" * len(COLUMNS)]
-    notes = []
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.names or MODELS:
             start = time.monotonic()
             keras.utils.set_random_seed(0)
             cells, reasons = outcome(moved(MODELS[name]()), name, Path(folder))
-            lines.append(f"| {name} | " + " | ".join(cells.get(key, "refused") for key in COLUMNS) + " |")
-            notes += [f"- {name}: {reason}" for reason in reasons]
-            print(f"{lines[-1]} {time.monotonic() - start:.0f} s", *reasons, sep="\n  ", flush=True)
+            row = f"| {name} | " + " | ".join(cells.get(key, "refused") for key in COLUMNS) + " |"
+            print(f"{row} {time.monotonic() - start:.0f} s", *reasons, sep="\n  ", flush=True)
+            if arguments.write:
+                rows, notes = read_rows(arguments.write)
+                notes[name] = [f"- {name}: {reason}" for reason in reasons]
+                write_rows(arguments.write, rows | {name: row}, notes)
             keras.backend.clear_session()
-    if arguments.write:
-        page = (ROOT / arguments.write).read_text(encoding="utf-8")
-        before, rest = page.split("<!-- table -->\n")[0], page.split("<!-- end of the table -->\n")[1]
-        table = "\n".join([*lines, "", *notes]).rstrip()
-        text = f"{before}<!-- table -->\n{table}\n<!-- end of the table -->\n{rest}"
-        (ROOT / arguments.write).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
