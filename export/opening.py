@@ -144,8 +144,8 @@ def build(
     import keras
 
     from kerascnn import factory, registry
-    from kerascnn.build_info import build_info
     from kerascnn.data import class_names
+    from kerascnn.photos.preprocessing import known_preprocessing
 
     title = name
     if name.endswith(".kdc"):
@@ -170,16 +170,13 @@ def build(
         raise RequestError(str(error)) from error
     if chosen.source is None:
         calm_branches(model)
-    height, width = model.inputs[0].shape[1:3]
     # A file of the user's own does not tell how its photos were prepared.
     known = chosen.record is not None or chosen.source is None
-    info = build_info(model)
-    preprocessing = info.preprocessing if known and info else None
     if record:
         options |= dict(record.options)
     origin = Origin(title, name, options, trained, _weights_entry(record, chosen.source))
     labels = class_names(record.labels) if record else None
-    return LoadedModel(model, origin, preprocessing and preprocessing.for_size(height, width), labels)
+    return LoadedModel(model, origin, known_preprocessing(model) if known else None, labels)
 
 
 def origin_of(model: keras.Model) -> tuple[Origin, tuple[str, ...] | None]:

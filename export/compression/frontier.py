@@ -105,13 +105,17 @@ def sweep(
     finally:
         model.set_weights(original)
     if csv is not None:
-        with Path(csv).open("w", newline="", encoding="utf-8") as file:
-            writer = csv_files.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(asdict(row) for row in rows)
+        _write_csv(rows, Path(csv))
     if plot is not None:
         draw(rows, Path(plot))
     return rows
+
+
+def _write_csv(rows: Sequence[Row], path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv_files.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:

@@ -117,8 +117,7 @@ def run(
     described = describe(model)
     if operation == "quantize":
         _check_quantized(described)
-    size = (PROBES, *model.inputs[0].shape[1:])
-    probes = np.random.default_rng(0).normal(size=size).astype(np.float32)
+    probes = _probes(model)
     task = {
         "model": described,
         "operation": operation,
@@ -132,12 +131,22 @@ def run(
     answers = _in_process(task, arrays, timeout)
     _check_equal(_answer(model, probes), answers["before"], "rebuilt in tf_keras")
     weights = {name.removeprefix("weight:"): value for name, value in answers.items() if name.startswith("weight:")}
+    _check_equal(_answer(_with_weights(model, weights), probes), answers["after"], "with the weights that came back")
+    return weights
+
+
+def _probes(model: keras.Model) -> np.ndarray:
+    """Return inputs on which the model and its copy are compared."""
+    size = (PROBES, *model.inputs[0].shape[1:])
+    return np.random.default_rng(0).normal(size=size).astype(np.float32)
+
+
+def _with_weights(model: keras.Model, weights: dict[str, np.ndarray]) -> keras.Model:
     import keras
 
     back = keras.models.clone_model(model)
     load(back, weights)
-    _check_equal(_answer(back, probes), answers["after"], "with the weights that came back")
-    return weights
+    return back
 
 
 def _check_options(operation: str, options: dict[str, Any]) -> None:

@@ -65,14 +65,7 @@ def compress(
     progress = progress or Silent()
     check(model, sparsity, bits, target_bytes)
     log_probabilities(model)
-    if len(images) < FEWEST_PHOTOS:
-        raise RequestError(
-            f"{len(images)} photos are too few to measure which weights matter; give {FEWEST_PHOTOS} or more, better a "
-            "hundred."
-        )
-    warning = check_photos(images)
-    if warning:
-        progress.warn(warning)
+    _check_images(images, progress)
     if tuning_steps is None:
         tuning_steps = 0 if sparsity is None else distillation.STEPS
     record = Recorder(model, score)
@@ -90,6 +83,18 @@ def compress(
             )
             clustering.round_to_half(model)
     return record.steps
+
+
+def _check_images(images: np.ndarray, progress: Progress) -> None:
+    """Refuse photos that are too few, and warn of those that show nothing."""
+    if len(images) < FEWEST_PHOTOS:
+        raise RequestError(
+            f"{len(images)} photos are too few to measure which weights matter; give {FEWEST_PHOTOS} or more, better a "
+            "hundred."
+        )
+    warning = check_photos(images)
+    if warning:
+        progress.warn(warning)
 
 
 def check(model: keras.Model, sparsity: float | None, bits: int, target_bytes: int | None) -> None:
