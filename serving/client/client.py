@@ -136,7 +136,9 @@ class Client:
         return self._retry(lambda: self._wire.predict(target, arrays, tuple(outputs)))
 
     def status(self) -> list[VersionStatus]:
-        """Return the versions of the model, newest first, or the one that was asked for.
+        """Return the versions of the model, newest first, or the one that was asked for by number.
+
+        To a server's status a label counts for nothing: all versions come.
 
         Raises:
             ClientError: There is none, or the server cannot be reached.

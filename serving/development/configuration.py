@@ -34,6 +34,8 @@ def from_message(message: pb2.ModelServerConfig, models: Path | None, where: str
     """
     if message.WhichOneof("config") == "custom_model_config":
         raise RequestError(f"{where} holds a custom_model_config; list the models in model_config_list.")
+    if message.WhichOneof("config") is None:
+        raise RequestError(f"{where} is empty; list the models in model_config_list.")
     configs: dict[str, ModelConfig] = {}
     for entry in message.model_config_list.config:
         if entry.name in configs:
@@ -45,14 +47,11 @@ def from_message(message: pb2.ModelServerConfig, models: Path | None, where: str
 def _read_entry(entry: pb2.ModelConfig, models: Path | None, where: str) -> ModelConfig:
     if not entry.name or not entry.base_path:
         raise RequestError(f"{where}: a model has no {'base_path' if entry.name else 'name'}; give it one.")
-    if entry.model_platform not in ("", "tensorflow"):
+    if entry.model_platform != "tensorflow":
         raise RequestError(
             f"{where}: {entry.name} has model_platform {entry.model_platform!r}; only 'tensorflow' is served."
         )
-    policy = read_policy(entry)
-    if policy.specific == ():
-        raise RequestError(f"{where}: {entry.name} asks for specific versions and names none.")
-    return ModelConfig(entry.name, _base_path(entry, models, where), policy, dict(entry.version_labels))
+    return ModelConfig(entry.name, _base_path(entry, models, where), read_policy(entry), dict(entry.version_labels))
 
 
 def _base_path(entry: pb2.ModelConfig, models: Path | None, where: str) -> Path:

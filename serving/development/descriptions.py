@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from serving.development.statuses import invalid
-
 if TYPE_CHECKING:
     from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataResponse
     from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse
@@ -16,14 +14,9 @@ SIGNATURE_DEF = "signature_def"
 
 
 def status(table: Table, name: str, number: int | None, label: str | None) -> GetModelStatusResponse:
-    """Return the state of the versions of a model, or of the one asked for."""
+    """Return the state of the versions of a model, or of the one asked for by number; a label counts for nothing."""
     from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse
 
-    if label:
-        labels = table.labels(name)
-        if label not in labels:
-            raise invalid(f"Unrecognized servable version label: {label}")
-        number = labels[label]
     response = GetModelStatusResponse()
     for version in table.statuses(name, number):
         row = response.model_version_status.add(version=version.number, state=int(version.state))
@@ -67,6 +60,4 @@ def metadata_json(table: Table, name: str, number: int | None, label: str | None
         MessageToDict(part, always_print_fields_with_no_presence=True, preserving_proto_field_name=True)
         for part in (response.model_spec, signatures)
     )
-    for definition in definitions["signature_def"].values():
-        definition.pop("defaults", None)  # newer than the message that the server prints
     return dump({"model_spec": spec, "metadata": {SIGNATURE_DEF: definitions}})

@@ -7,6 +7,7 @@ model chooses among them, and an old version is unloaded only after a new one wa
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from serving.development.runtime.servable import Servable
 from serving.development.statuses import Code, StatusError, invalid
 
 logger = logging.getLogger(__name__)
+_NUMBER = re.compile(r"[+-]?[0-9]{1,30}")
 _REMEMBERED = 20  # versions of a model that failed or were unloaded, and are still reported
 
 
@@ -55,7 +57,6 @@ class Version:
     message: str = ""  # the same in words
     servable: Servable | None = None  # while it is loaded
     users: int = 0  # requests that use it right now
-    fingerprint: tuple[int, ...] = ()  # of its files when they were loaded
 
 
 @dataclass(frozen=True)
@@ -77,21 +78,35 @@ class Table:
         self._polling = threading.Lock()  # one poll at a time: loading is slow and must not happen twice
 
     def configure(self, configs: Sequence[ModelConfig]) -> None:
-        """Replace the list of models. The next `poll` loads and unloads what has changed."""
+        """Replace the list of models. The next `poll` loads and unloads what has changed.
+
+        Raises:
+            StatusError: FAILED_PRECONDITION, if a label that exists would move to a version that is not loaded. The
+                list stays as it was.
+        """
         with self._lock:
+            for config in configs:
+                self._check_labels(config)
             self._configs = {config.name: config for config in configs}
             for name in self._configs:
                 self._versions.setdefault(name, {})
+
+    def _check_labels(self, config: ModelConfig) -> None:
+        known = self._configs.get(config.name)
+        versions = self._versions.get(config.name, {})
+        for label, number in config.labels.items():
+            moves = known is not None and known.labels.get(label, number) != number
+            if moves and (number not in versions or versions[number].state is not State.AVAILABLE):
+                raise StatusError(
+                    Code.FAILED_PRECONDITION,
+                    f"Request to assign label to version {number} of model {config.name}, which is not currently "
+                    "available for inference",
+                )
 
     def names(self) -> list[str]:
         """Return the names of the configured models."""
         with self._lock:
             return sorted(self._configs)
-
-    def labels(self, name: str) -> dict[str, int]:
-        """Return the labels of a model and their versions."""
-        with self._lock:
-            return dict(self._configs[name].labels) if name in self._configs else {}
 
     def versions(self, name: str) -> list[Version]:
         """Return the versions of a model, newest first; an empty list for a model that is not configured."""
@@ -122,9 +137,7 @@ class Table:
         with self._lock:
             config = self._configs.get(name)
             if label:
-                if config is None:
-                    raise invalid(f"Unrecognized servable name for version label lookup: {name}")
-                if label not in config.labels:
+                if config is None or label not in config.labels:
                     raise invalid(f"Unrecognized servable version label: {label}")
                 number = config.labels[label]
             versions = sorted(self._versions.get(name, {}).items(), reverse=True) if config is not None else []
@@ -158,19 +171,21 @@ class Table:
 
     def _load_version(self, name: str, number: int, folder: Path) -> None:
         old = self._versions[name].get(number)
-        if old and old.state is not State.END:
-            return
-        fingerprint = _fingerprint(folder)
-        # A version that failed is tried again once its files change: it may have been half copied.
-        if old and old.code is not Code.OK and old.fingerprint == fingerprint:
+        # A number that failed stays failed, whatever becomes of its files: so it is in the real server.
+        if old and (old.state is not State.END or old.code is not Code.OK):
             return
         with self._lock:
-            version = self._versions[name][number] = Version(number, folder, State.LOADING, fingerprint=fingerprint)
+            version = self._versions[name][number] = Version(number, folder, State.LOADING)
         logger.info("%s: loading version %d from %s", name, number, folder)
         try:
             servable = self._load(folder)
         except StatusError as error:
-            logger.error("%s: version %d cannot be served: %s", name, number, error.message)
+            logger.error(
+                "%s: version %d cannot be served: %s. It is not tried again; add it under a new number.",
+                name,
+                number,
+                error.message.rstrip("."),
+            )
             with self._lock:
                 version.state, version.code, version.message = State.END, error.code, error.message
             return
@@ -210,22 +225,13 @@ class Table:
 
 
 def find_versions(base_path: Path) -> dict[int, Path] | None:
-    """Return the version folders in a base path, whatever they hold; None if the path does not exist.
+    """Return what is named by a number in a base path, whatever it is; None if the path does not exist.
 
-    Other names, such as "v1", "0.1" and hidden ones, are not versions.
+    A file counts as well, and so do -5 and 007. Names such as "v1", "0.1" and ".1" do not.
     """
     try:
-        children = list(base_path.iterdir())
+        children = sorted(base_path.iterdir())
     except OSError:
         return None
-    numbered = [child for child in children if child.name.isascii() and child.name.isdecimal() and child.is_dir()]
-    return {int(child.name): child for child in numbered if int(child.name) <= GREATEST_VERSION}
-
-
-def _fingerprint(folder: Path) -> tuple[int, ...]:
-    """Return what changes when a file of a version does: the number of files, their bytes, the newest change."""
-    try:
-        stats = [file.stat() for file in folder.rglob("*")]
-    except OSError:
-        return ()
-    return len(stats), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
+    numbered = {int(child.name): child for child in children if _NUMBER.fullmatch(child.name)}
+    return {number: child for number, child in numbered.items() if -GREATEST_VERSION <= number <= GREATEST_VERSION}

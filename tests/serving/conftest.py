@@ -45,6 +45,15 @@ def golden_server(golden_models: Path) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def golden_batching_server(golden_models: Path) -> Iterator[Any]:
+    """The same, batching: at most 4 rows, and always 4."""
+    from serving.development.runtime.batching import Batching
+
+    with running(golden_models, golden.CONFIG, Batching(4, 1000, 10, 2, (4,))) as (where, _):
+        yield where
+
+
+@pytest.fixture(scope="session")
 def photo_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as export writes it, with the model `colours` of servers.py."""
     folder = tmp_path_factory.mktemp("artifacts")

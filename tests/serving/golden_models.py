@@ -1,10 +1,12 @@
 """The models that the golden requests are sent to, and the configuration to serve them with.
 
-To hold a real TensorFlow Serving against the same table:
+To hold a real TensorFlow Serving against the same table (and, for the rows about batching, one with
+--enable_batching=true --batching_parameters_file=/models/batching.config as TFS_BATCHING_URL):
 
     python tests/serving/golden_models.py /tmp/golden
     docker run --rm -p 8501:8501 -p 8500:8500 -v /tmp/golden:/models tensorflow/serving:2.20.0 \\
-        --model_config_file=/models/models.config --allow_version_labels_for_unavailable_models=true
+        --model_config_file=/models/models.config --allow_version_labels_for_unavailable_models=true \\
+        --monitoring_config_file=/models/monitoring.config
     TFS_URL=http://127.0.0.1:8501 TFS_GRPC=127.0.0.1:8500 pytest tests/serving/development/test_golden_requests.py
 """
 
@@ -27,6 +29,8 @@ model_config_list {
   config { name: "tensors" base_path: "/models/tensors" model_platform: "tensorflow" }
 }
 """
+MONITORING = 'prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }'
+BATCHING = "max_batch_size { value: 4 } batch_timeout_micros { value: 1000 } allowed_batch_sizes: 4"
 
 
 def write(folder: Path) -> None:
@@ -35,6 +39,8 @@ def write(folder: Path) -> None:
         write_half(folder / "half" / str(version), offset=1.0 + version)
     write_tensors(folder / "tensors" / "1")
     (folder / "models.config").write_text(CONFIG)
+    (folder / "monitoring.config").write_text(MONITORING)
+    (folder / "batching.config").write_text(BATCHING)
 
 
 def write_half(folder: Path, offset: float) -> None:
@@ -64,6 +70,7 @@ def write_half(folder: Path, offset: float) -> None:
                 {"classes": info(classes), "scores": info(scores)},
                 "tensorflow/serving/classify",
             ),
+            "another_method": build({"x": info(x)}, {"y": info(half * x + shift)}, "somebody/elses/method"),
             "scores": build({"inputs": info(examples)}, {"scores": info(scores)}, "tensorflow/serving/classify"),
         }
         builder = v1.saved_model.Builder(str(folder))
@@ -122,8 +129,38 @@ def write_tensors(folder: Path) -> None:
         with tf.control_dependencies([tf.debugging.assert_less(x, 3, message="only three are there")]):
             return {"y": tf.gather(tf.constant([10, 20, 30]), x)}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    def one_text(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.strings.as_string(tf.reduce_sum(x), precision=1)}
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.float32, "x")])
+    def scalar(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": x * module.one}
+
+    @tf.function(input_signature=[])
+    def nothing() -> dict[str, tf.Tensor]:
+        return {"y": module.one[None]}
+
+    def from_examples(*outputs: str, dtype: tf.DType = tf.float32) -> object:
+        """As TensorFlow 2 saves it: to classify or to regress by its names, with the method predict."""
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
+        def examples(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            x = tf.io.parse_example(inputs, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"]
+            return {name: tf.cast(x, dtype) for name in outputs}
+
+        return examples
+
     functions = {
         "serving_default": two,
+        "one_text": one_text,
+        "scalar": scalar,
+        "nothing": nothing,
+        "scores": from_examples("scores"),
+        "regress": from_examples("outputs"),
+        "double_scores": from_examples("scores", dtype=tf.float64),
+        "integers": from_examples("outputs", dtype=tf.int64),
+        "two_outputs": from_examples("outputs", "more"),
         "image": image,
         "total": total,
         "logarithm": logarithm,

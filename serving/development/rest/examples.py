@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from serving.development.rest.parsing import JSONObject, from_base64, is_base64, json_type, show, to_bytes
 from serving.development.statuses import invalid
 
 if TYPE_CHECKING:
     from tensorflow.core.example.example_pb2 import Example
     from tensorflow.core.example.feature_pb2 import Feature
     from tensorflow_serving.apis.input_pb2 import Input
+
+_KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
 
 
 def read_examples(document: Mapping[str, object]) -> Input:
@@ -27,48 +27,56 @@ def read_examples(document: Mapping[str, object]) -> Input:
         target = message.example_list_with_context
         _fill(target.context, document["context"])
     if "examples" not in document:
-        raise invalid("When method is classify, key 'examples' is expected and was not found")
+        raise invalid(
+            f"JSON Value: {show(document)} When method is classify, key 'examples' is expected and was not found"
+        )
     examples = document["examples"]
     if not isinstance(examples, list):
-        raise invalid("Expecting 'examples' value to be an list/array")
+        raise invalid(f"JSON Value: {show(document)} Expecting 'examples' value to be an list/array")
     if not examples:
-        raise invalid("'examples' value is an empty array")
+        raise invalid(f"JSON Value: {show(document)} 'examples' value is an empty array")
     for example in examples:
         _fill(target.examples.add(), example)
     return message
 
 
 def _fill(example: Example, value: object) -> None:
-    if not isinstance(value, dict):
-        raise invalid(f"Example must be JSON object but got JSON {type(value).__name__}")
-    for name, content in value.items():
+    if not isinstance(value, JSONObject):
+        raise invalid(f"Example must be JSON object but got JSON {json_type(value)}")
+    for name, content in value.pairs:  # of two features of one name the last one counts
         feature = example.features.feature[name]
+        feature.Clear()
         for item in content if isinstance(content, list) else [content]:
             _add(name, feature, item)
 
 
 def _add(name: str, feature: Feature, value: object) -> None:
     kind, converted = _convert(name, value)
-    if feature.WhichOneof("kind") not in (None, kind):
-        raise invalid(f"Unexpected element type in feature: {name} expecting type: {feature.WhichOneof('kind')}")
+    found = feature.WhichOneof("kind")
+    if found not in (None, kind):
+        raise invalid(f"Unexpected element type in feature: {name} expecting type: {_KINDS[found]}")
     getattr(feature, kind).value.append(converted)
 
 
 def _convert(name: str, value: object) -> tuple[str, bytes | float | int]:
     """Return the list of a feature that a JSON value belongs to, and the value as that list takes it."""
-    if isinstance(value, (bool, int)):
-        if not -(2**63) <= value < 2**63:
-            raise invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
         return "int64_list", int(value)
-    if isinstance(value, float):
-        if np.isfinite(value) and abs(value) > np.finfo(np.float32).max:
-            raise invalid(f"Cannot convert JSON value: {value} to float without loss of precision.")
-        return "float_list", value
+    if isinstance(value, int) and 0 <= value < 2**64:
+        raise invalid(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
+    if isinstance(value, (int, float)):
+        return "float_list", _to_float32(float(value))
     if isinstance(value, str):
-        return "bytes_list", value.encode("utf-8", errors="replace")
-    if isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str):
-        try:
-            return "bytes_list", base64.b64decode(value["b64"], validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise invalid("Unable to base64 decode") from error
-    raise invalid(f"Feature: {name} has element with unexpected JSON type: {type(value).__name__}")
+        return "bytes_list", to_bytes(value)
+    if is_base64(value):
+        assert isinstance(value, JSONObject)
+        return "bytes_list", from_base64(value)
+    raise invalid(f"Feature: {name} has element with unexpected JSON type: {json_type(value)}")
+
+
+def _to_float32(value: float) -> float:
+    """Round as the server does: what is too large becomes infinite."""
+    try:
+        return float(struct.unpack("f", struct.pack("f", value))[0])
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")

@@ -7,6 +7,7 @@ which is put in front of the function that a signature calls. As in the real ser
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING
 from serving import findings
 from serving.configuration.tfs import batching as rules
 from serving.configuration.tfs import messages
+from serving.development.statuses import Code, StatusError, invalid
 from serving.errors import RequestError
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
 
 
@@ -50,6 +53,51 @@ def read_batching(path: Path) -> Batching:
     if split and not allowed and message.max_execution_batch_size.value:
         allowed = (message.max_execution_batch_size.value,)
     return Batching(allowed_sizes=allowed, split=split, **given)
+
+
+def check_rows(inputs: Mapping[str, np.ndarray], batching: Batching) -> int:
+    """Return the rows of a request; refuse one that cannot be part of a batch.
+
+    One without rows is refused too. The real server keeps it, and a thread, until a request with rows comes for the
+    same signature.
+    """
+    if not inputs:
+        raise invalid("Batching Run() must have at least one input tensor")
+    if any(not value.ndim for value in inputs.values()):
+        raise invalid("Batching Run() input tensors must have at least one dimension")
+    sizes = {len(value) for value in inputs.values()}
+    if len(sizes) > 1:
+        raise invalid("Batching Run() input tensors must have equal 0th-dimension size")
+    (rows,) = sizes
+    if not rows:
+        raise invalid(f"Input {min(inputs)} has no rows; a batching server would not answer.")
+    if rows > batching.max_batch_size and not batching.split:
+        raise invalid(f"Task size {rows} is larger than maximum input batch size {batching.max_batch_size}")
+    return rows
+
+
+def pad(inputs: Mapping[str, np.ndarray], rows: int, batching: Batching) -> tuple[dict[str, np.ndarray], int]:
+    """Fill a batch up with its first row to the next allowed size; return it and the size."""
+    import numpy as np
+
+    size = next((size for size in batching.allowed_sizes if size >= rows), rows)
+    if size == rows:
+        return dict(inputs), rows
+    return {name: np.concatenate([value, np.repeat(value[:1], size - rows, 0)]) for name, value in inputs.items()}, size
+
+
+def unpad(outputs: Mapping[str, np.ndarray], rows: int, size: int) -> dict[str, np.ndarray]:
+    """Return the rows of a request from the outputs for a batch of `size`; refuse outputs that are no batch."""
+    for value in outputs.values():
+        if not value.ndim:
+            raise StatusError(Code.FAILED_PRECONDITION, "Batched output tensor has 0 dimensions")
+        if len(value) != size:
+            raise StatusError(
+                Code.FAILED_PRECONDITION,
+                "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input "
+                "tensors",
+            )
+    return {name: value[:rows] for name, value in outputs.items()}
 
 
 def batched(

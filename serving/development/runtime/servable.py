@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from serving.contract import DEFAULT_SIGNATURE
-from serving.development.runtime.batching import Batching, batched
+from serving.development.runtime.batching import Batching, batched, check_rows, pad, unpad
 from serving.development.statuses import Code, StatusError, from_tensorflow, invalid
 
 if TYPE_CHECKING:
@@ -34,10 +34,11 @@ class Signature:
     is_batched: bool
 
     def dtypes(self) -> dict[str, str]:
-        """Return the dtype of each input, such as `DT_FLOAT`."""
+        """Return the type of each input by TensorFlow's name in messages, such as `float` or `half`."""
         from tensorflow.core.framework.types_pb2 import DataType
 
-        return {name: DataType.Name(info.dtype) for name, info in self.definition.inputs.items()}
+        names = {name: DataType.Name(info.dtype) for name, info in self.definition.inputs.items()}
+        return {name: dtype.removeprefix("DT_").lower() for name, dtype in names.items()}
 
 
 class Servable:
@@ -47,6 +48,7 @@ class Servable:
         """Load the SavedModel in `folder`; raise a StatusError that says why if it cannot be loaded."""
         import tensorflow as tf
 
+        self._batching = batching
         self._graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=self._graph)
         try:
@@ -70,23 +72,37 @@ class Servable:
         *,
         timeout: float | None = None,
     ) -> dict[str, np.ndarray]:
-        """Return the outputs (all, or those named) for `inputs`, within `timeout` seconds."""
+        """Return the outputs (all, or those named) for `inputs`, within `timeout` seconds.
+
+        What the scheduler cannot batch runs by itself, padded and with the same demands.
+        """
+        rows = check_rows(inputs, self._batching) if self._batching is not None else 0
+        for name, value in inputs.items():
+            _check(name, value, signature.inputs[name])
+        if self._batching is None or signature.is_batched:
+            return self._run(signature, inputs, outputs, timeout)
+        padded, size = pad(inputs, rows, self._batching)
+        return unpad(self._run(signature, padded, outputs, timeout), rows, size)
+
+    def _run(
+        self, signature: Signature, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], timeout: float | None
+    ) -> dict[str, np.ndarray]:
         import tensorflow as tf
 
-        for name, value in inputs.items():
-            if signature.is_batched and value.shape[:1] == (0,):
-                # The real server keeps it, and a thread, until a request with rows comes for the same signature.
-                raise invalid(f"Input {name} has no rows; a batching server would not answer.")
-            _check(name, value, signature.inputs[name])
         feeds = {signature.inputs[name]: value for name, value in inputs.items()}
         fetches = {name: signature.outputs[name] for name in outputs or signature.outputs}
         options = tf.compat.v1.RunOptions(timeout_in_ms=max(1, int(timeout * 1000)) if timeout is not None else 0)
         try:
-            return self._session.run(fetches, feeds, options=options)
+            answers = self._session.run(fetches, feeds, options=options)
         except tf.errors.OpError as error:
             raise from_tensorflow(error) from error
         except RuntimeError as error:  # the session is closed: this version was unloaded
             raise StatusError(Code.UNAVAILABLE, "The model is being unloaded.") from error
+        # A string without dimensions comes as bytes, a number as one of NumPy's scalars.
+        return {
+            name: np.array(value, dtype=object) if isinstance(value, bytes) else np.asarray(value)
+            for name, value in answers.items()
+        }
 
     def close(self) -> None:
         """Give back memory and threads."""

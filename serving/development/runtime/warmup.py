@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from serving.contract.warmup import MOST, read_warmup
-from serving.development.runtime.prediction import predict, to_array
+from serving.development.runtime.prediction import predict
 from serving.development.runtime.servable import Servable
+from serving.development.runtime.tensors import to_array
 from serving.development.statuses import StatusError, invalid
 
 

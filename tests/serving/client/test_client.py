@@ -334,7 +334,7 @@ def test_both_wires_against_the_development_server(golden_server: Any, scheme: s
     with Client(url, "half", label="stable") as client:
         (found,) = client.predict({"x": np.array([1.0, 2.0], np.float32)}).values()
         assert found.tolist() == [2.5, 3.0]
-        assert [(v.version, v.state) for v in client.status()] == [(1, "AVAILABLE")]
+        assert [(v.version, v.state) for v in client.status()] == [(2, "AVAILABLE"), (1, "AVAILABLE")]
         with pytest.raises(BadRequestError):
             client.predict({"x": np.array([[1.0]], np.float32)})
         with pytest.raises(BadRequestError, match="absent"):

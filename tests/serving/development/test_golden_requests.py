@@ -1,6 +1,7 @@
 """The table of golden requests and replies, against the development server and, where one is named, a real one.
 
-TFS_URL and TFS_GRPC name a TensorFlow Serving that serves the models of golden_models.py, which says how to start it.
+TFS_URL and TFS_GRPC name a TensorFlow Serving that serves the models of golden_models.py, which says how to start it;
+TFS_BATCHING_URL names one that batches besides.
 """
 
 from __future__ import annotations
@@ -36,14 +37,21 @@ def skip_unless_meant(server: str, row: dict[str, Any], variable: str) -> None:
 @pytest.mark.parametrize("row", TABLE["rest"], ids=lambda row: row["name"])
 def test_rest(row: dict[str, Any], server: str, request: pytest.FixtureRequest) -> None:
     """Each row is a rule that clients of TensorFlow Serving rely on."""
-    skip_unless_meant(server, row, "TFS_URL")
+    variable = "TFS_BATCHING_URL" if row.get("batching") else "TFS_URL"
+    skip_unless_meant(server, row, variable)
     if server == "development":
-        where = request.getfixturevalue("golden_server")
+        where = request.getfixturevalue("golden_batching_server" if row.get("batching") else "golden_server")
         address = f"{where.host}:{where.rest_port}"
     else:
-        address = urlsplit(os.environ["TFS_URL"]).netloc
-    status, text = send(address, row)
+        address = urlsplit(os.environ[variable]).netloc
+    status, headers, data = send(address, row)
+    text = data.decode(errors="surrogateescape")
     assert status == row["status"], text
+    assert {name: headers.get(name) for name in row.get("reply_headers", {})} == row.get("reply_headers", {})
+    if row.get("empty"):
+        assert text == ""
+    if "latin_text" in row:
+        assert row["latin_text"].encode("latin-1") in data
     if "reply" in row:
         assert_matches(json.loads(text), row["reply"])
     if "text" in row:
@@ -57,16 +65,17 @@ def test_rest(row: dict[str, Any], server: str, request: pytest.FixtureRequest) 
     assert ".py" not in text
 
 
-def send(address: str, row: dict[str, Any]) -> tuple[int, str]:
+def send(address: str, row: dict[str, Any]) -> tuple[int, http.client.HTTPMessage, bytes]:
     body = body_of(row)
     headers = dict(row.get("headers", {}))
-    if row.get("gzip"):
-        body, headers["Content-Encoding"] = gzip.compress(body or b"", compresslevel=1), "gzip"
+    if encoding := row.get("gzip"):
+        headers["Content-Encoding"] = "gzip" if encoding is True else encoding
+        body = gzip.compress(body or b"", compresslevel=1) + row.get("trailing", "").encode()
     connection = http.client.HTTPConnection(address, timeout=30)
     try:
         connection.request(row.get("method") or ("GET" if body is None else "POST"), row["path"], body, headers)
         reply = connection.getresponse()
-        return reply.status, reply.read().decode()
+        return reply.status, reply.headers, reply.read()
     finally:
         connection.close()
 
@@ -77,6 +86,8 @@ def body_of(row: dict[str, Any]) -> bytes | None:
         return (part.get("before", "") + part["text"] * part["times"] + part.get("after", "")).encode()
     if "json" in row:
         return json.dumps(row["json"]).encode()
+    if "latin" in row:
+        return row["latin"].encode("latin-1")
     return row["body"].encode() if "body" in row else None
 
 
@@ -139,6 +150,7 @@ def make_request(row: dict[str, Any]) -> Any:
         classification_pb2,
         get_model_metadata_pb2,
         get_model_status_pb2,
+        inference_pb2,
         predict_pb2,
         regression_pb2,
     )
@@ -149,8 +161,12 @@ def make_request(row: dict[str, Any]) -> Any:
         "Regress": regression_pb2.RegressionRequest,
         "GetModelStatus": get_model_status_pb2.GetModelStatusRequest,
         "GetModelMetadata": get_model_metadata_pb2.GetModelMetadataRequest,
+        "MultiInference": inference_pb2.MultiInferenceRequest,
     }[row["call"]]()
-    spec = dict(row["spec"])
+    for model, signature, method in row.get("tasks", []):
+        task = request.tasks.add(method_name=method)
+        task.model_spec.name, task.model_spec.signature_name = model, signature
+    spec = dict(row.get("spec", {}))
     if "version" in spec:
         request.model_spec.version.value = spec.pop("version")
     for name, value in spec.items():
@@ -164,7 +180,7 @@ def make_request(row: dict[str, Any]) -> Any:
     if "output_filter" in row:
         request.output_filter.extend(row["output_filter"])
     if row["call"] == "GetModelMetadata":
-        request.metadata_field.append("signature_def")
+        request.metadata_field.extend(row.get("metadata_field", ["signature_def"]))
     return request
 
 
@@ -176,11 +192,15 @@ def check_reply(row: dict[str, Any], reply: Any) -> None:
         assert set(reply.outputs) == set(row["outputs"])
         for name, values in row["outputs"].items():
             assert tf.make_ndarray(reply.outputs[name]).tolist() == values
+    for name, (field, values) in row.get("fields", {}).items():
+        assert (list(getattr(reply.outputs[name], field)), reply.outputs[name].tensor_content) == (values, b"")
     expected = row.get("answered", {})
     match row["call"]:
         case "Predict" if expected:
             spec = reply.model_spec
             assert {"name": spec.name, "signature_name": spec.signature_name, "version": spec.version.value} == expected
+        case "GetModelStatus" if "versions" in expected:
+            assert [v.version for v in reply.model_version_status] == expected["versions"]
         case "GetModelStatus":
             found = [(v.version, v.state) for v in reply.model_version_status]
             assert found == [(expected["version"], expected["state"])]
@@ -193,3 +213,9 @@ def check_reply(row: dict[str, Any], reply: Any) -> None:
         case "Classify":
             (one,) = reply.result.classifications
             assert [[c.label, c.score] for c in one.classes] == expected["results"]
+        case "MultiInference":
+            classes, numbers = reply.results
+            first = classes.classification_result.classifications[0]
+            assert [[c.label, c.score] for c in first.classes] == expected["classes"]
+            assert [r.value for r in numbers.regression_result.regressions] == expected["results"]
+            assert numbers.model_spec.signature_name == "regress"

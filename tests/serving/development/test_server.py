@@ -75,11 +75,16 @@ def states(table: Table) -> dict[int, State]:
 
 @pytest.mark.parametrize(
     ("policy", "expected"),
-    [(Policy(), [10]), (Policy(latest=2), [9, 10]), (Policy(latest=0), [1, 9, 10]), (Policy(specific=(1, 7)), [1])],
+    [
+        (Policy(), [15]),
+        (Policy(latest=2), [10, 15]),
+        (Policy(latest=0), [-5, 1, 7, 9, 10, 15]),
+        (Policy(specific=(1, 8)), [1]),
+    ],
 )
 def test_the_policy_chooses_versions_by_number(tmp_path: Path, policy: Policy, expected: list[int]) -> None:
-    """10 is newer than 9, and what is no number is no version."""
-    for name in ("1", "9", "10", "v11", "0.12", ".13", "١٤"):
+    """10 is newer than 9; what is no number is no version, and whatever is one counts, as in the real server."""
+    for name in ("1", "9", "10", "v11", "0.12", ".13", "١٤", "-5", "007"):
         (tmp_path / name).mkdir()
     (tmp_path / "15").write_text("a file")
     table = make_table(tmp_path, policy)
@@ -110,20 +115,44 @@ def test_the_old_version_goes_only_after_the_new_one_came(tmp_path: Path) -> Non
 
 
 def test_a_broken_new_version_leaves_the_old_one_serving(tmp_path: Path) -> None:
-    """Its status says why; once its files have changed it is tried again."""
+    """Its status says why. Its number stays failed even when its files are mended, as in the real server."""
     (tmp_path / "1").mkdir()
     table = make_table(tmp_path)
     table.poll()
     (tmp_path / "2").mkdir()
     (tmp_path / "2" / "broken").touch()
     table.poll()
-    table.poll()
     assert states(table) == {1: State.AVAILABLE, 2: State.END}
     (broken,) = table.statuses("net", 2)
     assert (broken.code, broken.message) == (Code.DATA_LOSS, "it is broken")
     (tmp_path / "2" / "broken").unlink()
     table.poll()
-    assert states(table) == {1: State.END, 2: State.AVAILABLE}
+    assert states(table) == {1: State.AVAILABLE, 2: State.END}
+    (tmp_path / "3").mkdir()
+    table.poll()
+    assert states(table) == {1: State.END, 2: State.END, 3: State.AVAILABLE}
+
+
+def test_a_label_in_use_moves_only_to_a_version_that_is_loaded(tmp_path: Path) -> None:
+    """The whole list is refused otherwise. A new label may come before its version."""
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+    table = Table(Fake)  # type: ignore[arg-type]
+
+    def configure(labels: dict[str, int], *versions: int) -> None:
+        table.configure([ModelConfig("net", tmp_path, Policy(specific=versions), labels)])
+        table.poll()
+
+    configure({"stable": 1}, 1)
+    with pytest.raises(StatusError, match="not currently available") as caught:
+        configure({"stable": 2}, 1, 2)
+    assert caught.value.code is Code.FAILED_PRECONDITION
+    with table.lease("net", label="stable") as version:
+        assert version.number == 1
+    configure({"stable": 1, "canary": 2, "later": 7}, 1, 2)
+    configure({"stable": 2}, 1, 2)
+    with table.lease("net", label="stable") as version:
+        assert version.number == 2
 
 
 def test_a_folder_that_is_gone_for_a_moment_unloads_nothing(tmp_path: Path) -> None:
@@ -181,11 +210,16 @@ def test_models_in_a_config_file_is_the_folder_of_models(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('model_config_list { config { name: "n" base_path: "/models/../etc" } }', "'..'"),
-        ('model_config_list { config { name: "n" base_path: "n" } }', "relative"),
+        ('model_config_list { config { name: "n" base_path: "/models/../etc" model_platform: "tensorflow" } }', "'..'"),
+        ('model_config_list { config { name: "n" base_path: "n" model_platform: "tensorflow" } }', "relative"),
         ('model_config_list { config { name: "n" base_path: "/models/n" model_platform: "caffe" } }', "caffe"),
         ('model_config_list { config { base_path: "/models/n" } }', "no name"),
-        ("model_config_list { " + 'config { name: "n" base_path: "/models/n" }' * 2 + " }", "twice"),
+        (
+            "model_config_list { " + 'config { name: "n" base_path: "/n" model_platform: "tensorflow" }' * 2 + "}",
+            "twice",
+        ),
+        ('model_config_list { config { name: "n" base_path: "/models/n" } }', "model_platform ''"),
+        ("", "empty"),
         ('model_config_list { config { name: "n" base_paht: "/models/n" } }', "base_paht"),
     ],
 )
@@ -199,11 +233,12 @@ def test_configs_that_cannot_be_served(tmp_path: Path, text: str, reason: str) -
 def test_a_changed_config_file_is_read_again(tmp_path: Path) -> None:
     """promote and rollback change it while the server runs; an unchanged one is left alone."""
     file = tmp_path / "models.config"
-    file.write_text('model_config_list { config { name: "one" base_path: "/models/one" } }')
+    text = 'model_config_list {{ config {{ name: "{0}" base_path: "/models/{0}" model_platform: "tensorflow" }} }}'
+    file.write_text(text.format("one"))
     read = configuration.reader(tmp_path, file)
     assert [config.name for config in read() or ()] == ["one"]
     assert read() is None
-    file.write_text('model_config_list { config { name: "other" base_path: "/models/other" } }')
+    file.write_text(text.format("other"))
     assert [config.name for config in read() or ()] == ["other"]
     file.unlink()
     assert read() is None
@@ -365,7 +400,7 @@ def test_a_batch_of_requests_is_one_run_of_the_network(golden_models: Path) -> N
 
 
 def _only_tensors() -> str:
-    return 'model_config_list { config { name: "tensors" base_path: "/models/tensors" } }'
+    return 'model_config_list { config { name: "tensors" base_path: "/models/tensors" model_platform: "tensorflow" } }'
 
 
 def test_more_requests_than_are_admitted_are_refused(golden_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -507,15 +542,34 @@ def test_a_new_list_of_models_over_grpc(golden_models: Path) -> None:
     ):
         stub = model_service_pb2_grpc.ModelServiceStub(channel)
         request = model_management_pb2.ReloadConfigRequest()
-        text_format.Parse('model_config_list { config { name: "half" base_path: "/models/half" } }', request.config)
+        text_format.Parse(_half('version_labels { key: "stable" value: 2 }'), request.config)
         stub.HandleReloadConfigRequest(request, timeout=30)
         assert table.names() == ["half"]
         with Client(f"http://127.0.0.1:{where.rest_port}", "half") as client:
             assert client.predict({"x": np.ones(1, np.float32)})[""].tolist() == [3.5]
-        request.config.model_config_list.config[0].base_path = "/models/../secret"
-        with pytest.raises(grpc.RpcError, match="INVALID_ARGUMENT"):
+        for text, code, reason in (
+            ("", "INVALID_ARGUMENT", "Only ModelConfigList"),
+            (_half().replace("/models/half", "/models/../secret"), "INVALID_ARGUMENT", r"'\.\.'"),
+            (_half('version_labels { key: "stable" value: 1 }'), "FAILED_PRECONDITION", "not currently available"),
+        ):
+            request.config.Clear()
+            text_format.Parse(text, request.config)
+            with pytest.raises(grpc.RpcError, match=f"{code}(.|\n)*{reason}"):
+                stub.HandleReloadConfigRequest(request, timeout=30)
+            assert table.names() == ["half"]
+        request.config.Clear()
+        for name in ("half", "absent"):
+            request.config.MergeFrom(text_format.Parse(_half().replace("half", name), type(request.config)()))
+        with pytest.raises(
+            grpc.RpcError, match="UNKNOWN(.|\n)*1 model\\(s\\) did not become available: {{name: absent}"
+        ):
             stub.HandleReloadConfigRequest(request, timeout=30)
-        assert table.names() == ["half"]
+        assert table.names() == ["absent", "half"]  # the list stays, in the real server too
+
+
+def _half(more: str = "") -> str:
+    model = f'name: "half" base_path: "/models/half" model_platform: "tensorflow" {more}'
+    return f"model_config_list {{ config {{ {model} }} }}"
 
 
 # --- the command ---
