@@ -22,6 +22,7 @@ GREATEST_VERSION = 2**63 - 1
 NAME_RULE = "letters, digits, '.', '_' and '-', and a letter or digit first."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _VERSION = re.compile(r"0|[1-9][0-9]*")
+_ANY_VERSION = re.compile(r"[+-]?[0-9]{1,30}")
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,11 @@ def is_saved_model(folder: Path) -> bool:
 def parse_version(text: str) -> int | None:
     """Read a version from the name of its folder; None for other names, such as "v1", "0.1" and "01"."""
     return int(text) if _VERSION.fullmatch(text) and int(text) <= GREATEST_VERSION else None
+
+
+def parse_any_version(text: str) -> int | None:
+    """Read what a server takes for a version, -5 and 007 too, which nothing here writes; None for other names."""
+    return int(text) if _ANY_VERSION.fullmatch(text) and abs(int(text)) <= GREATEST_VERSION else None
 
 
 def is_name(name: str) -> bool:

@@ -5,6 +5,8 @@ Exit codes: 0 done; 1 something failed; 2 the request cannot be carried out as g
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from kerascnn.console import LazyGroup, run_command
@@ -35,4 +37,6 @@ def command() -> None:
 
 def main() -> None:
     """Run the command line; every error is one paragraph on standard error and an exit code."""
+    # Without oneDNN, its choice on older processors, TensorFlow cannot run grouped convolutions (ResNeXt).
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     run_command(command, refusals=(RequestError,), failures=(ServingError,), extra="serving")

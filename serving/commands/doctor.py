@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@options.models
+@options.configured_models
 @options.config
 @options.as_json
-def command(models_folder: Path, config: Path | None, as_json: bool) -> int:
+def command(models_folder: Path | None, config: Path | None, as_json: bool) -> int:
     """Check models and configuration before they are deployed.
 
     Every version is loaded as a server would: folders, signatures, labels, operators, checksums, warm-up requests. The
@@ -35,7 +35,7 @@ def command(models_folder: Path, config: Path | None, as_json: bool) -> int:
     """
     from serving.operations.doctor import examine
 
-    examined, findings = examine(models_folder, config)
+    examined, findings = examine(options.find_models_folder(models_folder, config), config)
     if as_json:
         rows = {"versions": [asdict(row) for row in examined], "findings": [asdict(row) for row in findings]}
         print(json.dumps(rows, indent=2))

@@ -28,6 +28,13 @@ models = click.option(
     metavar="DIR",
     help="The folder that export wrote to.",
 )
+configured_models = click.option(
+    "--models",
+    "models_folder",
+    type=PATH,
+    metavar="DIR",
+    help="The folder that export wrote to: by default the one that the .env of --config names, or artifacts.",
+)
 config = click.option("--config", type=PATH, metavar="DIR", help="The configuration that init wrote.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 model_name = click.option("--model", required=True, metavar="NAME", help="The name that the model is served under.")
@@ -40,3 +47,17 @@ headers = click.option(
     metavar="'NAME: VALUE'",
     help="Repeatable, such as 'X-API-Key: …'.",
 )
+
+
+def find_models_folder(given: Path | None, config: Path | None) -> Path:
+    """Return the folder of the models: the one given, else MODELS_FOLDER of a configuration's .env, else artifacts."""
+    from serving.configuration.tfs.flags import read_variables
+
+    if given is not None:
+        return given
+    environment = config / ".env" if config is not None else None
+    if environment is not None and environment.is_file():
+        folder = read_variables(environment.read_text(encoding="utf-8")).get("MODELS_FOLDER")
+        if folder:
+            return environment.parent / folder
+    return Path("artifacts")

@@ -22,7 +22,7 @@ _SERVER = click.option(
 
 @click.command()
 @click.argument("name")
-@options.models
+@options.configured_models
 @click.option(
     "--from",
     "source",
@@ -36,7 +36,7 @@ _SERVER = click.option(
 @_SERVER
 def promote(
     name: str,
-    models_folder: Path,
+    models_folder: Path | None,
     source: Path | None,
     config: Path | None,
     label: str | None,
@@ -54,7 +54,7 @@ def promote(
     python -m serving promote squeezenet --config deploy
     python -m serving promote squeezenet --config deploy --label canary --version 1
     """
-    model = _find(models_folder, name)
+    model = _find(options.find_models_folder(models_folder, config), name)
     if source is None and config is None:
         raise RequestError("Give --from EXPORT to add a version, --config DIR to change a label, or both.")
     if source is not None and version is not None:
@@ -70,11 +70,11 @@ def promote(
 
 @click.command()
 @click.argument("name")
-@options.models
+@options.configured_models
 @click.option("--config", type=options.PATH, required=True, metavar="DIR", help="The configuration that init wrote.")
 @click.option("--label", default="stable", show_default=True, help="The label to give back.")
 @_SERVER
-def rollback(name: str, models_folder: Path, config: Path, label: str, server: str | None) -> None:
+def rollback(name: str, models_folder: Path | None, config: Path, label: str, server: str | None) -> None:
     """Give a label of the model NAME back to the version that had it before.
 
     That version is still loaded, so the change takes effect as soon as the servers read the configuration again.
@@ -84,7 +84,7 @@ def rollback(name: str, models_folder: Path, config: Path, label: str, server: s
     """
     from serving.operations import labels
 
-    model = _find(models_folder, name)
+    model = _find(options.find_models_folder(models_folder, config), name)
     with labels.editing(config, model) as file:
         current = file.labels.get(label)
         version = labels.move_back(file, model, label)

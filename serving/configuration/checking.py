@@ -158,7 +158,7 @@ def _check_sizes(sizes: Mapping[str, set[int]], limit: DynamicMessage, file: str
         if max(warmed) > largest and not limit.enable_large_batch_splitting.value:
             what = (
                 f"A warm-up request of {signature} holds {max(warmed)} images; {file} allows {largest}. "
-                "The server refuses to load a model whose warm-up fails."
+                "A server ends at its start with a model whose warm-up fails."
             )
             yield Finding("error", where, what, f"Raise max_batch_size to {max(warmed)}, or export with less.")
         if cold := sorted(set(limit.allowed_batch_sizes) - warmed):

@@ -63,6 +63,10 @@ def publish(
             _write(folder, content, own)
             for path in stale:
                 (folder / path).unlink()
+                for parent in (folder / path).parents:
+                    if parent == folder or any(parent.iterdir()):
+                        break
+                    parent.rmdir()
         else:
             _create(folder, content, own)
     except OSError as error:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from serving.artifacts import ServedModel
 from serving.configuration.monitoring import dashboard
 from serving.configuration.tfs import batching, messages, model_config
-from serving.configuration.tfs.flags import server_flags
+from serving.configuration.tfs.flags import common_flags, server_flags
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -28,6 +28,9 @@ OWN_FILES = (".env", "proxy/api-keys.conf")
 _HIDDEN = {"environment": ".env", "gitignore": ".gitignore"}
 _GPU_ONLY = ("compose.gpu.yaml", "tfs/session.config", "kubernetes/overlays/gpu/")
 _GIB = 2**30
+_SERVER = 2**29  # bytes that TensorFlow Serving takes before it has a model
+_SIDE = 224  # of images whose size is not known
+_DECODING = 8 * 3 * 50_000_000  # bytes of the largest photos that the graphs of exports decode at a time
 _DEPTH = 10  # of the lists and objects that the proxy lets through: twice as deep as a batch of images
 
 
@@ -91,6 +94,8 @@ def _flags(*, compose: bool) -> dict[str, list[str]]:
     return {
         "cpu_flags": server_flags(cpu, gpu=False),
         "gpu_flags": server_flags(gpu, gpu=True, memory_fraction=fraction),
+        "common_cpu_flags": common_flags(cpu, gpu=False),
+        "common_gpu_flags": common_flags(gpu, gpu=True, memory_fraction=fraction),
     }
 
 
@@ -109,9 +114,21 @@ def _describe(models: Sequence[ServedModel]) -> list[_Model]:
 def _sizes(models: Sequence[ServedModel]) -> dict[str, str]:
     """Return the memory of a pod and the storage of all models, in Kubernetes' units."""
     weights = sum(_bytes(model) for model in models)
-    # Twice: during a change of versions both are loaded. 4 GiB: the server, and the batches at work.
-    memory = 4 + -(-2 * weights * 6 // 5 // _GIB)
-    return {"memory": f"{memory}Gi", "storage": f"{max(1, -(-4 * weights // _GIB))}Gi"}
+    # The widest point of a network for images is as wide as 64 channels of its input, once in and once out.
+    pixels = max((_longer_side(model) or _SIDE) ** 2 for model in models)
+    at_work = max(profile.threads * profile.largest for profile in batching.PROFILES if profile.name == "cpu")
+    activations = at_work * pixels * 2 * 64 * 4
+    # Twice the weights: during a change of versions both are loaded.
+    request = _SERVER + 2 * weights * 6 // 5 + activations
+    return {
+        "memory_request": _gibibytes(request),
+        "memory_limit": _gibibytes(request + _DECODING),
+        "storage": _gibibytes(4 * weights),
+    }
+
+
+def _gibibytes(count: int) -> str:
+    return f"{max(1, -(-count // _GIB))}Gi"
 
 
 def _shallow_json(depth: int) -> str:

@@ -7,7 +7,6 @@ model chooses among them, and an old version is unloaded only after a new one wa
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,13 +14,12 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
-from serving.artifacts import GREATEST_VERSION
+from serving.artifacts import parse_any_version
 from serving.configuration.tfs.model_config import Policy
 from serving.development.runtime.servable import Servable
 from serving.development.statuses import Code, StatusError, invalid
 
 logger = logging.getLogger(__name__)
-_NUMBER = re.compile(r"[+-]?[0-9]{1,30}")
 _REMEMBERED = 20  # versions of a model that failed or were unloaded, and are still reported
 
 
@@ -233,5 +231,5 @@ def find_versions(base_path: Path) -> dict[int, Path] | None:
         children = sorted(base_path.iterdir())
     except OSError:
         return None
-    numbered = {int(child.name): child for child in children if _NUMBER.fullmatch(child.name)}
-    return {number: child for number, child in numbered.items() if -GREATEST_VERSION <= number <= GREATEST_VERSION}
+    numbered = ((parse_any_version(child.name), child) for child in children)
+    return {number: child for number, child in numbered if number is not None}

@@ -8,15 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kerascnn.console import quiet
-from serving.artifacts import BASE_PATHS, ServedModel, find_versions, is_saved_model
+from serving.artifacts import BASE_PATHS, ServedModel, is_saved_model, parse_any_version
 from serving.contract import EXTRA, LABELS_FILE, MANIFEST_FILE
 from serving.contract.locks import lock_of
 from serving.contract.operators import read_saved_model
 from serving.errors import RequestError, ServingError
-from serving.files import locked
+from serving.files import locked, replace_text
 from serving.findings import errors
 from serving.operations import trial
 from serving.operations.folders import digest
+
+_GREATEST = ".greatest-version"  # beside the versions: the greatest number that one of them has had
 
 
 def add_version(model: ServedModel, source: Path) -> int:
@@ -33,10 +35,11 @@ def add_version(model: ServedModel, source: Path) -> int:
     with locked(lock_of(holder), f"Another run is writing to {holder}."):
         for remains in model.base_path.glob(".*.partial-*"):  # of a run that was killed
             shutil.rmtree(remains, ignore_errors=True)
-        version = max(find_versions(model.base_path)) + 1
+        version = _unused_number(model.base_path)
         partial = model.base_path / f".{version}.partial-{os.getpid()}"
         try:
             _copy(folder, partial, manifest)
+            replace_text(model.base_path / _GREATEST, f"{version}\n")
             os.rename(partial, model.path(version))
         except OSError as error:
             raise ServingError(f"{model.path(version)} could not be written: {error}. Nothing was changed.") from error
@@ -75,6 +78,17 @@ def find_version(source: Path) -> tuple[Path, Path | None]:
         )
     manifest = source / MANIFEST_FILE
     return folder, manifest if manifest.is_file() else None
+
+
+def _unused_number(base_path: Path) -> int:
+    """Return a number above all that a version has had: a server that failed to load one does not try it again."""
+    record = base_path / _GREATEST
+    try:
+        recorded = int(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        recorded = 0
+    present = [parse_any_version(child.name) or 0 for child in base_path.iterdir()]
+    return max(recorded, *present) + 1
 
 
 def _check_version(folder: Path) -> None:

@@ -14,6 +14,7 @@ from serving.artifacts import (
     find_versions,
     is_name,
     is_saved_model,
+    parse_any_version,
     parse_version,
     read_manifest,
 )
@@ -40,16 +41,21 @@ def check(name: str, base_path: Path) -> Iterator[Finding]:
     unused = versions[-1] + 1 if versions else 1
     is_empty = not versions
     for child in sorted(base_path.iterdir()):
+        version, taken = parse_version(child.name), parse_any_version(child.name)
+        if taken is not None and (version is None or not child.is_dir()):
+            what = f"A server takes it for version {taken}, and nothing else does: a version is a folder such as 1."
+            yield Finding("error", str(child), what, f"Rename it to {unused}." if child.is_dir() else "Remove it.")
         if not child.is_dir() or child.name.startswith("."):
             continue
-        version = parse_version(child.name)
         if version is None and is_saved_model(child):
             what = "The folder of a version is named by a whole number such as 1; a server passes over this one."
-            yield Finding("error", str(child), what, f"Rename it to {unused}.")
+            if taken is None:
+                yield Finding("error", str(child), what, f"Rename it to {unused}.")
             is_empty = False
         elif version is not None and not is_saved_model(child):
             what = "It holds no saved_model.pb, and a server tries to load it all the same."
-            yield Finding("error", str(child), what, "Remove it, or add the version again with: serving promote.")
+            what += " It then stays failed, whatever is put there."
+            yield Finding("error", str(child), what, "Remove it, and add the version again with: serving promote.")
             is_empty = False
     if is_empty:
         what = "It holds no version: a folder named 1, 2, … with a saved_model.pb in it."

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef
 
 _AGAIN = "Export the model again, or copy the version again if it was copied."
+_ENDS = "A server ends at its start, without serving the other models."
 # Types that a server cannot put into JSON.
 _NOT_JSON = ("float16", "bfloat16", "uint16")
 
@@ -48,7 +49,7 @@ def load(folder: Path) -> tuple[Loaded | None, list[Finding]]:
     try:
         module = tf.saved_model.load(str(folder))
     except Exception as error:  # whatever TensorFlow raises; a server would not load it either
-        return None, [*findings, Finding("error", where, f"It does not load: {_first_line(error)}", _AGAIN)]
+        return None, [*findings, Finding("error", where, f"It does not load: {_first_line(error)} {_ENDS}", _AGAIN)]
     return Loaded(module, graphs), findings
 
 
@@ -113,7 +114,7 @@ def check_warmup(folder: Path, module: Any) -> tuple[int, list[Finding]]:
         The number of requests, and what is wrong with them.
     """
     path = str(folder / contract.EXTRA / contract.WARMUP_FILE)
-    refuses = "A server does not load the version."
+    refuses = f"A server does not load the version. {_ENDS}"
     try:
         requests = read_warmup(folder)
     except ValueError as error:

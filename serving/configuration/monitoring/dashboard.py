@@ -8,7 +8,9 @@ from typing import Any
 _SOURCE = {"type": "prometheus", "uid": "prometheus"}
 _RATE = "[$__rate_interval]"
 _MODELS = 'model_name=~"$model"'
-_REQUESTS = f":tensorflow:serving:request_count{{{_MODELS}}}{_RATE}"
+# Only predictions have an API: health checks ask for a status, which counts as a fast request that is answered.
+_ANSWERED = f':tensorflow:serving:request_latency_count{{{_MODELS},API!=""}}{_RATE}'
+_OTHERS = f':tensorflow:serving:request_count{{{_MODELS},status!="OK"}}{_RATE}'
 _REFUSED = 'status=~"UNAVAILABLE|RESOURCE_EXHAUSTED"'
 _FAILED = 'status=~"UNKNOWN|INTERNAL|DATA_LOSS|DEADLINE_EXCEEDED|UNIMPLEMENTED|ABORTED"'
 
@@ -16,11 +18,12 @@ _FAILED = 'status=~"UNKNOWN|INTERNAL|DATA_LOSS|DEADLINE_EXCEEDED|UNIMPLEMENTED|A
 def _share(status: str) -> str:
     selected = f":tensorflow:serving:request_count{{{_MODELS},{status}}}{_RATE}"
     # A status that never occurred has no series; without the zero the panel would stay empty instead of flat.
-    return f"(sum(rate({selected})) or vector(0)) / sum(rate({_REQUESTS}))"
+    every = f"(sum(rate({_ANSWERED})) or vector(0)) + (sum(rate({_OTHERS})) or vector(0))"
+    return f"(sum(rate({selected})) or vector(0)) / ({every})"
 
 
 def _quantiles(metric: str, label: str) -> dict[str, str]:
-    selector = f"{{{_MODELS}}}" if label == "model_name" else ""
+    selector = f'{{{_MODELS},API!=""}}' if label == "model_name" else ""
     rate = f"sum by (le, {label}) (rate(:tensorflow:serving:{metric}_bucket{selector}{_RATE}))"
     return {
         f"p{100 * quantile:.0f} {{{{{label}}}}}": f"histogram_quantile({quantile}, {rate})"
@@ -30,7 +33,13 @@ def _quantiles(metric: str, label: str) -> dict[str, str]:
 
 # title: (unit, {legend: query})
 _PANELS = {
-    "Requests": ("reqps", {"{{model_name}} {{status}}": f"sum by (model_name, status) (rate({_REQUESTS}))"}),
+    "Requests": (
+        "reqps",
+        {
+            "{{model_name}} {{entrypoint}}": f"sum by (model_name, entrypoint) (rate({_ANSWERED}))",
+            "{{model_name}} {{status}}": f"sum by (model_name, status) (rate({_OTHERS}))",
+        },
+    ),
     "Share of requests that failed or were refused": (
         "percentunit",
         {"failed": _share(_FAILED), "refused (queue full)": _share(_REFUSED)},
@@ -41,7 +50,7 @@ _PANELS = {
     "Requests in one batch, mean": (
         "short",
         {
-            "requests": f"sum(rate(:tensorflow:serving:request_count{_RATE}))"
+            "requests": f'sum(rate(:tensorflow:serving:request_latency_count{{API!=""}}{_RATE}))'
             f" / sum(rate(:tensorflow:serving:batching_session:wrapped_run_count{_RATE}))"
         },
     ),
@@ -49,7 +58,7 @@ _PANELS = {
         "short",
         {
             "{{model_name}}": "sum by (model_name) "
-            f"(rate(:tensorflow:serving:request_latency_sum{{{_MODELS}}}{_RATE})) / 1e6"
+            f'(rate(:tensorflow:serving:request_latency_sum{{{_MODELS},API!=""}}{_RATE})) / 1e6'
         },
     ),
     "Attempts to load a version": (

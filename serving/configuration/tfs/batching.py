@@ -36,6 +36,11 @@ class Profile:
         """The largest batch, and the most images that one request may hold."""
         return self.allowed[-1]
 
+    @property
+    def client_threads(self) -> int:
+        """The threads for REST and for gRPC: a request holds one while it waits, and two batches of them should."""
+        return 2 * self.largest
+
 
 # All profiles accept the sizes that exported models are warmed up with. A warm-up request larger than max_batch_size
 # would fail, and the model would not be loaded.

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from serving.configuration.documents import walk
-from serving.configuration.tfs import messages
+from serving.configuration.tfs import batching, messages
+from serving.errors import RequestError
 from serving.findings import Finding
 
 _HEALTH_CHECK = "/config/healthcheck.sh"
@@ -28,13 +29,27 @@ def server_flags(profile: str, *, gpu: bool, memory_fraction: str = "") -> list[
         gpu: Whether the server has a GPU.
         memory_fraction: The share of the GPU's memory that TensorFlow may take, or a variable.
     """
-    flags = [
+    return [
+        "--port=8500",
+        "--rest_api_port=8501",
         "--model_config_file=/config/models.config",
         "--model_config_file_poll_wait_seconds=30",
         # Without it the server refuses to start: at that moment no version is available yet.
         "--allow_version_labels_for_unavailable_models=true",
+        "--enable_grpc_healthcheck_service=true",
+        *common_flags(profile, gpu=gpu, memory_fraction=memory_fraction),
+    ]
+
+
+def common_flags(profile: str, *, gpu: bool, memory_fraction: str = "") -> list[str]:
+    """Return the flags that hold whoever chooses the ports and the models; arguments as for `server_flags`."""
+    threads = max(known.client_threads for known in batching.PROFILES)
+    flags = [
         "--enable_batching=true",
         f"--batching_parameters_file=/config/batching.{profile}.config",
+        # 4 for each CPU by default: too few requests would be there at once to fill a batch, or the queue.
+        f"--rest_api_num_threads={threads}",
+        f"--grpc_max_threads={threads}",
         "--monitoring_config_file=/config/monitoring.config",
         # 0, the default, loads a new version in the thread that manages all others.
         "--num_load_threads=2",
@@ -60,7 +75,7 @@ def check(parsed: Mapping[str, object], files: Mapping[str, str], served: Collec
         files: {path: text} of all files; those below tfs/ are /config in a container.
         served: The names in the model config.
     """
-    variables = _variables(files.get(".env", ""))
+    variables = read_variables(files.get(".env", ""))
     for name, documents in parsed.items():
         for container in _containers(documents):
             arguments = [_expand(str(argument), variables) for argument in _arguments(container)]
@@ -75,12 +90,13 @@ def check(parsed: Mapping[str, object], files: Mapping[str, str], served: Collec
 
 
 def batching_in_use(files: Mapping[str, str]) -> list[str]:
-    """Return the batching files that compose.yaml and compose.gpu.yaml name, with the values of .env."""
-    variables = _variables(files.get(".env", ""))
+    """Return the batching files that compose and Kubernetes files name, with the values of .env."""
+    variables = read_variables(files.get(".env", ""))
     paths = {
         _expand(path, variables)
-        for name in ("compose.yaml", "compose.gpu.yaml")
-        for path in re.findall(r"--batching_parameters_file=/config/(\S+)", files.get(name, ""))
+        for name, text in files.items()
+        if name.endswith((".yaml", ".yml"))
+        for path in re.findall(r"--batching_parameters_file=/config/(\S+)", text)
     }
     return sorted(f"tfs/{path}" for path in paths)
 
@@ -111,8 +127,23 @@ def _check_flags(arguments: list[str], files: Mapping[str, str], where: str) -> 
     if "model_config_file" in given and given.get("allow_version_labels_for_unavailable_models") != "true":
         what = "Labels are refused at the start, since no version is available yet."
         yield Finding("error", where, what, "Add --allow_version_labels_for_unavailable_models=true.")
+    yield from _check_threads(given, files, where)
     if "per_process_gpu_memory_fraction" in given:
         yield from _check_fraction(given["per_process_gpu_memory_fraction"], where)
+
+
+def _check_threads(given: Mapping[str, str], files: Mapping[str, str], where: str) -> Iterator[Finding]:
+    """Find fewer threads than the requests that fill a batch and wait for the next one."""
+    path = given.get("batching_parameters_file", "").replace("/config/", "tfs/")
+    try:
+        needed = 2 * messages.parse(files[path], "BatchingParameters", path).max_batch_size.value
+    except (KeyError, RequestError):
+        return
+    for name in ("rest_api_num_threads", "grpc_max_threads"):
+        threads = given.get(name, "")
+        if not threads or (threads.isdecimal() and int(threads) < needed):
+            what = f"--{name} is {threads or '4 for each CPU, since it is not given'}: batches stay small."
+            yield Finding("warning", where, what, f"Give twice max_batch_size: --{name}={needed}.")
 
 
 def _check_fraction(text: str, where: str) -> Iterator[Finding]:
@@ -133,7 +164,8 @@ def _containers(documents: object) -> Iterator[dict[str, object]]:
     for value in walk(documents):
         if isinstance(value, dict):
             image = str(value.get("image", ""))
-            if image.startswith("tensorflow/serving") or value.get("name") == "tensorflow-serving":
+            kserve = value.get("modelFormat") == {"name": "tensorflow"}
+            if image.startswith("tensorflow/serving") or value.get("name") == "tensorflow-serving" or kserve:
                 yield value
 
 
@@ -149,7 +181,8 @@ def _health_checked(documents: object) -> Iterator[str]:
             yield from map(str, value[value.index(_HEALTH_CHECK) + 1 :])
 
 
-def _variables(environment: str) -> dict[str, str]:
+def read_variables(environment: str) -> dict[str, str]:
+    """Return the variables of an .env file."""
     lines = (line.partition("=") for line in environment.splitlines() if not line.lstrip().startswith("#"))
     return {name.strip(): value.strip().strip('"') for name, equals, value in lines if equals}
 

@@ -87,12 +87,17 @@ def check(message: ModelServerConfig, models: Iterable[ServedModel], where: str)
             what = f"model_platform is {entry.model_platform!r}."
             yield Finding("error", here, what, f"Give {_PLATFORM!r}, the only one in the released server.")
         if entry.name not in exported:
-            what = f"There is no such model; there are {', '.join(sorted(exported)) or 'none'}."
+            what = (
+                f"There is no such model; there are {', '.join(sorted(exported)) or 'none'}. A server that starts with "
+                "a base path that does not exist never opens REST, and one that runs stops looking for versions of all "
+                "models."
+            )
             yield Finding("error", here, what, "Export it, or write the configuration again: python -m serving init.")
             continue
         model = exported[entry.name]
         if entry.base_path.rstrip("/") != container_path(model):
             what = f"base_path is {entry.base_path!r}; the versions are in {container_path(model)}."
+            what += " With a path that does not exist a server never opens REST."
             yield Finding("error", here, what, f"Give base_path: {container_path(model)!r}.")
         yield from _check_versions(entry, model, here)
     if missing := sorted(set(exported) - listed):
@@ -121,7 +126,8 @@ def _check_versions(entry: ModelConfig, model: ServedModel, where: str) -> Itera
     existing = f"there are {', '.join(map(str, model.versions))}"
     loaded = loaded_versions(entry, model)
     if not loaded:
-        yield Finding("error", where, "specific lists no version.", f"Name one; {existing}.")
+        what = "specific lists no version: a server unloads all that it has."
+        yield Finding("error", where, what, f"Name one; {existing}.")
     for version in sorted(loaded - set(model.versions)):
         yield Finding("error", where, f"Version {version} does not exist; {existing}.", "Take it out, or export it.")
     for label, version in sorted(entry.version_labels.items()):

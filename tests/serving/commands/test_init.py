@@ -181,6 +181,8 @@ class TestSecondRun:
         printed = run()
         assert "compose.gpu.yaml" in printed
         assert not Path("deploy/compose.gpu.yaml").exists()
+        empty = [path for path in Path("deploy").rglob("*") if path.is_dir() and not any(path.iterdir())]
+        assert empty == []
 
     def test_record_cannot_reach_out_of_the_folder(self) -> None:
         """A record that names files elsewhere must not have them removed."""

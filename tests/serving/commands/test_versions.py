@@ -17,6 +17,7 @@ from serving.artifacts import find_models, read_model
 from serving.commands import versions
 from serving.configuration.tfs import messages, model_config
 from serving.errors import RequestError, ServingError
+from serving.operations import adding
 from serving.operations.folders import digest
 from tests.serving.exported import put_model, write_config
 
@@ -62,6 +63,16 @@ def real(exported_folder: Path, tmp_path: Path) -> tuple[Path, Path]:
 
 class TestLabels:
     """A server moves a label that is in use only to a version that it has loaded."""
+
+    def test_the_configuration_says_where_the_models_are(self, folders):
+        """So that --models need not be given again; a folder that is given counts more."""
+        models, config = folders
+        (config / ".env").write_text("MODELS_FOLDER=../artifacts\n")
+        run(versions.promote, "colours", "--config", config, "--label", "canary", "--version", 2)
+        assert served(config) == ([2, 3], {"stable": 3, "canary": 2})
+        run(versions.rollback, "colours", "--config", config, "--label", "canary")
+        with pytest.raises(RequestError, match="There is no model"):
+            run(versions.rollback, "colours", "--config", config, "--models", models / "colours")
 
     def test_canary_first_then_stable_then_back(self, folders):
         models, config = folders
@@ -238,6 +249,17 @@ class TestAdding:
         with pytest.raises(RequestError, match="canary names version 2"):  # one at a time, and nothing copied
             run(versions.promote, "colours", "--models", models, "--config", config, "--from", source)
         assert not (base_path / "3").exists()
+
+    def test_a_number_is_never_used_again(self, real, exported_folder, monkeypatch):
+        """A server that failed to load a version does not look at its number again, whatever is there."""
+        base_path = real[0] / "colours/saved_model"
+        model = read_model("colours", base_path)
+        assert adding.add_version(model, exported_folder / "colours") == 2
+        shutil.rmtree(base_path / "2")
+        monkeypatch.setattr(adding, "_check_version", lambda folder: None)  # it passed just now
+        assert adding.add_version(model, exported_folder / "colours") == 3
+        (base_path / "5").write_text("a server takes this for version 5")
+        assert adding.add_version(model, exported_folder / "colours") == 6
 
     def test_one_that_does_not_load_is_refused(self, real, exported_folder, tmp_path):
         models, config = real

@@ -238,6 +238,27 @@ MISTAKES = {
         "without --enable_batching: the server ends at once",
         "enable_batching=true",
     ),
+    "too few threads for a batch": (
+        replace("compose.yaml", "--rest_api_num_threads=64", "--rest_api_num_threads=8"),
+        "warning",
+        "compose.yaml",
+        "--rest_api_num_threads is 8: batches stay small",
+        "--rest_api_num_threads=64",
+    ),
+    "threads left to the server": (
+        replace(DEPLOYMENT, "            - --grpc_max_threads=64\n", ""),
+        "warning",
+        DEPLOYMENT,
+        "--grpc_max_threads is 4 for each CPU",
+        "--grpc_max_threads=64",
+    ),
+    "a flag of KServe's that does not exist": (
+        replace("kubernetes/kserve/inference-services.yaml", "--num_load_threads", "--num_loading_threads"),
+        "error",
+        "kubernetes/kserve/inference-services.yaml",
+        "--num_loading_threads is not a flag",
+        "--num_load_threads",
+    ),
     "labels without their flag": (
         replace("compose.yaml", "      - --allow_version_labels_for_unavailable_models=true\n", ""),
         "error",

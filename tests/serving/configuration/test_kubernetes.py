@@ -193,6 +193,51 @@ class TestObjects:
         assert model["runtimeVersion"] == "2.20.0-gpu"
         assert model["resources"]["limits"]["nvidia.com/gpu"] == "1"
 
+    def test_kserve_has_the_same_settings(self, folder: Path, gpu: dict[str, dict[str, Any]]) -> None:
+        """The flags that do not choose ports and models, and the files that they name, from the built ConfigMap."""
+        built = build(folder, "kubernetes/kserve")
+        predictor = built["InferenceService"]["spec"]["predictor"]
+        (volume,) = predictor["volumes"]
+        settings = built[f"ConfigMap {volume['configMap']['name']}"]["data"]
+        assert volume["configMap"]["name"].startswith("tensorflow-serving-settings-")
+        named = {word.partition("/config/")[2] for word in predictor["model"]["args"] if "/config/" in word}
+        assert {"batching.latency.config", "monitoring.config", "session.config"} == named <= set(settings)
+        missing = set(container(gpu)["args"]) - set(predictor["model"]["args"])
+        assert {flag.partition("=")[0] for flag in missing} == {
+            "--port",
+            "--rest_api_port",
+            "--model_config_file",
+            "--model_config_file_poll_wait_seconds",
+            "--allow_version_labels_for_unavailable_models",
+            "--enable_grpc_healthcheck_service",
+        }
+
+    def test_a_monitor_finds_the_pods_and_their_port(self, folder: Path, base: dict[str, dict[str, Any]]) -> None:
+        monitor = yaml.safe_load((folder / "kubernetes/monitoring/pod-monitor.yaml").read_text())["spec"]
+        template = base["Deployment"]["spec"]["template"]["metadata"]
+        assert monitor["selector"]["matchLabels"].items() <= template["labels"].items()
+        (endpoint,) = monitor["podMetricsEndpoints"]
+        assert endpoint["path"] == template["annotations"]["prometheus.io/path"]
+        assert endpoint["port"] in {port["name"] for port in container(base)["ports"]}
+
+    def test_a_signal_ends_the_server(self, base: dict[str, dict[str, Any]]) -> None:
+        """It is the container's own process, not a script's child, and not the first of its namespace."""
+        assert container(base)["command"] == ["tensorflow_model_server"]
+        assert base["Deployment"]["spec"]["template"]["spec"]["shareProcessNamespace"] is True
+        assert {"--port=8500", "--rest_api_port=8501"} <= set(container(base)["args"])
+
+    def test_photos_have_processors_and_small_models_little_memory(
+        self, base: dict[str, dict[str, Any]], gpu: dict[str, dict[str, Any]], tmp_path: Path
+    ) -> None:
+        assert int(container(gpu)["resources"]["requests"]["cpu"]) > int(
+            container(base)["resources"]["requests"]["cpu"]
+        )
+        put_model(tmp_path, "small", side=96)
+        files = rendering.render(find_models(tmp_path), gpu=False, models_folder="")
+        (pod,) = yaml.safe_load(files["kubernetes/base/deployment.yaml"])["spec"]["template"]["spec"]["containers"]
+        assert pod["resources"]["requests"]["memory"] == "1Gi"
+        assert pod["resources"]["limits"]["memory"] == "2Gi"
+
     def test_kserve_names_stay_apart(self, tmp_path: Path) -> None:
         """Kubernetes takes neither capitals nor underscores: names that differ only in those need others."""
         for name in ("net_1", "net-1", "Net.1"):

@@ -43,6 +43,12 @@ class TestDashboard:
     def test_only_known_metrics_and_labels(self) -> None:
         assert not list(metrics.check({"dashboard": [json.loads(dashboard.build(gpu=True))]}))
 
+    def test_health_checks_are_left_out(self) -> None:
+        """They are requests without an API, quick and never failing: they would pull every quantile and share down."""
+        for target in (target for panel in panels(gpu=False) for target in panel["targets"]):
+            for metric in re.findall(r":tensorflow:serving:request_(?:latency|count)\w*(?:\{[^}]*\})?", target["expr"]):
+                assert 'API!=""' in metric or "status" in metric, target["expr"]
+
     def test_gpu_panels_only_with_a_gpu(self) -> None:
         assert "DCGM" not in dashboard.build(gpu=False)
         assert sum("DCGM" in json.dumps(panel) for panel in panels(gpu=True)) == 2

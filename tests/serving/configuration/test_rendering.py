@@ -200,6 +200,18 @@ class TestCompose:
         models, config = yaml.safe_load(files["compose.yaml"])["services"]["serving"]["volumes"]
         assert (models["target"], models["read_only"], config) == ("/models", True, "./tfs:/config:ro")
 
+    def test_a_signal_ends_the_server(self, files: dict[str, str]) -> None:
+        """It is started itself, behind an init that hands signals on."""
+        serving = yaml.safe_load(files["compose.yaml"])["services"]["serving"]
+        assert (serving["init"], serving["entrypoint"]) == (True, ["tensorflow_model_server"])
+        assert serving["environment"] == {"TF_ENABLE_ONEDNN_OPTS": "1"}
+
+    def test_a_batch_and_the_next_one_find_threads(self) -> None:
+        """A request holds a thread until its batch is back; 4 for each CPU, the default, never fill a batch of 32."""
+        given = dict(flag.split("=") for flag in flags.server_flags("cpu", gpu=False))
+        largest = max(profile.largest for profile in batching.PROFILES)
+        assert int(given["--rest_api_num_threads"]) == int(given["--grpc_max_threads"]) == 2 * largest
+
     def test_every_flag_is_one_of_the_server(self) -> None:
         given = {flag.removeprefix("--").split("=")[0] for flag in flags.server_flags("cpu", gpu=True)}
         assert given <= flags.known_flags()
@@ -470,6 +482,13 @@ LATENCY, WAIT = (
     ":tensorflow:serving:request_latency_bucket",
     ":tensorflow:serving:batching_session:queuing_latency_bucket",
 )
+ANSWERED = ":tensorflow:serving:request_latency_count"
+
+
+def _buckets(api: str, values: dict[str, str]) -> dict[str, str]:
+    return {f'{LATENCY}{{model_name="m",API="{api}",le="{bound}"}}': series for bound, series in values.items()}
+
+
 # alert: (series a minute apart, in which it fires after a quarter of an hour; and those in which it does not)
 ALERTS = {
     "ServingDown": (
@@ -477,14 +496,18 @@ ALERTS = {
         {'up{job="tensorflow-serving",instance="serving:8501"}': "1x20"},
     ),
     "ServingFails": (
+        # Two of a hundred predictions fail, which a thousand health checks do not hide; and all fail.
         {
-            f'{COUNT}{{model_name="m",status="OK"}}': "0+90x20",
-            f'{COUNT}{{model_name="m",status="INTERNAL"}}': "0+10x20",
+            f'{COUNT}{{model_name="m",status="OK"}}': "0+1098x20",
+            f'{COUNT}{{model_name="m",status="INTERNAL"}}': "0+2x20",
+            f'{ANSWERED}{{model_name="m",API="predict"}}': "0+98x20",
+            f'{ANSWERED}{{model_name="m",API=""}}': "0+1000x20",
         },
         # A client's own mistakes are none of the server's.
         {
             f'{COUNT}{{model_name="m",status="OK"}}': "0+90x20",
             f'{COUNT}{{model_name="m",status="NOT_FOUND"}}': "0+90x20",
+            f'{ANSWERED}{{model_name="m",API="predict"}}': "0+90x20",
         },
     ),
     "ServingQueueFull": (
@@ -492,9 +515,10 @@ ALERTS = {
         {f'{COUNT}{{model_name="m",status="UNAVAILABLE"}}': "5x20"},
     ),
     "ServingSlow": (
-        {f'{LATENCY}{{model_name="m",le="400000"}}': "0x20", f'{LATENCY}{{model_name="m",le="+Inf"}}': "0+9x20"}
-        | {f'{LATENCY}{{model_name="m",le="800000"}}': "0+9x20"},
-        {f'{LATENCY}{{model_name="m",le="400000"}}': "0+9x20", f'{LATENCY}{{model_name="m",le="+Inf"}}': "0+9x20"},
+        # A hundred quick health checks beside each slow prediction.
+        _buckets("predict", {"400000": "0x20", "800000": "0+9x20", "+Inf": "0+9x20"})
+        | _buckets("", {"400000": "0+900x20", "+Inf": "0+900x20"}),
+        _buckets("predict", {"400000": "0+9x20", "+Inf": "0+9x20"}),
     ),
     "ServingQueueWait": (
         {f'{WAIT}{{le="100000"}}': "0x20", f'{WAIT}{{le="200000"}}': "0+9x20", f'{WAIT}{{le="+Inf"}}': "0+9x20"},
@@ -550,7 +574,7 @@ class TestPrometheus:
         at_work, wait = (trigger["metadata"]["query"] for trigger in document["spec"]["triggers"])
         busy = {
             # Microseconds: 30 seconds of waiting in each second.
-            ':tensorflow:serving:request_latency_sum{model_name="m"}': f"0+{30 * 60 * 10**6}x20",
+            ':tensorflow:serving:request_latency_sum{model_name="m",API="predict"}': f"0+{30 * 60 * 10**6}x20",
             f'{WAIT}{{le="50000"}}': "0x20",
             f'{WAIT}{{le="70000"}}': "0+20x20",
             f'{WAIT}{{le="+Inf"}}': "0+20x20",

@@ -78,6 +78,11 @@ def test_a_dropped_photo_shows_its_classes_with_bars(page: Any, colour: int) -> 
     assert page.locator("#photo").is_visible()
 
 
+def test_no_photo_is_shown_before_one_is_chosen(page: Any) -> None:
+    page.reload()
+    assert not page.locator("#photo").is_visible()
+
+
 def test_a_chosen_file_works_like_a_dropped_one(page: Any, tmp_path: Path) -> None:
     """For keyboards and telephones."""
     path = tmp_path / "photo.png"

@@ -93,8 +93,15 @@ class TestFolders:
     def test_a_version_by_another_name(self, version, artifacts, name):
         version.rename(version.with_name(name))
         (finding,) = found(artifacts)
-        assert "whole number" in finding.what
+        taken = {"01": "takes it for version 1", "-1": "takes it for version -1"}
+        assert taken.get(name, "whole number") in finding.what
         assert finding.mend == "Rename it to 1."
+
+    def test_a_file_that_is_taken_for_a_version(self, version, artifacts):
+        version.with_name("9").write_text("notes")
+        (finding,) = found(artifacts)
+        assert (finding.severity, "takes it for version 9" in finding.what) == ("error", True)
+        assert finding.mend == "Remove it."
 
     def test_a_version_that_was_copied_in_part(self, version, artifacts):
         (version.with_name("2") / "variables").mkdir(parents=True)
