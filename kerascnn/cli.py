@@ -13,6 +13,7 @@ COMMANDS = {
     "receptive-field": ("kerascnn.analysis.cli:receptive_field", "Print or draw what each layer sees of the image."),
     "compare": ("kerascnn.analysis.cli:compare_networks", "Compare published accuracy with work and parameters."),
     "predict": ("kerascnn.photos.cli:predict", "Name what photos show."),
+    "finetune": ("kerascnn.training.tuning.cli:finetune", "Teach a trained network classes of your own."),
     "train": ("kerascnn.training.cli:train", "Train a network as its paper says."),
 }
 

@@ -137,6 +137,21 @@ def _parse_size(ctx: click.Context, param: click.Parameter, text: str | None) ->
     return int(sides[0]), int(sides[-1])
 
 
+def parse_time(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+    """Read a time such as 90s, 30m or 2h; in seconds."""
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise click.UsageError(f"{param.opts[0]} is a time such as 600, 90s, 30m or 2h; it is {text!r}.")
+    return seconds
+
+
 def check_file(path: Path, option: str, suffixes: tuple[str, ...]) -> None:
     """Refuse before any work a file that cannot be written, or whose name ends otherwise.
 

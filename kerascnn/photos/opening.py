@@ -19,7 +19,7 @@ from kerascnn.photos.runtimes import open_artifact
 
 # Formats and their runtimes; what loads quickly is taken from an export first.
 FORMATS = {"tflite": "ai_edge_litert", "onnx": "onnxruntime", "saved_model": "tensorflow"}
-RUN_FILE = "run.json"
+RUN_FILES = ("run.json", "training.json")  # of a fine-tuning run, and of a training run
 _SAVED_MODEL = "saved_model.pb"
 _SUFFIXES = (".keras", ".h5", ".kdc", ".tflite", ".onnx")
 _FIELDS = Preprocessing.__dataclass_fields__
@@ -94,8 +94,8 @@ def check_name(name: str, weights: str = "auto") -> Path | None:
 
 def _in_folder(folder: Path) -> Path:
     """Find what answers in a folder: a run, a SavedModel, an export, or the newest version of a SavedModel."""
-    if (folder / RUN_FILE).is_file():
-        return folder / str(_read_json(folder / RUN_FILE)["model"])
+    for run in (folder / name for name in RUN_FILES if (folder / name).is_file()):
+        return folder / str(_read_json(run).get("file"))
     if (folder / _SAVED_MODEL).is_file():
         return folder
     if (folder / "manifest.json").is_file():

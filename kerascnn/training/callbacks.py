@@ -29,7 +29,8 @@ class Keeper(keras.callbacks.Callback):
         run: What is trained.
         facts: What the run is; kept in the checkpoint.
         steps: Steps in an epoch.
-        plateau: The callback that lowers the learning rate at plateaus, whose memory belongs to the checkpoint.
+        plateau: A callback whose memory belongs to the checkpoint: the one that lowers the learning rate at plateaus,
+            or one that names its attributes as `remembered`.
         workers: The workers, of which the chief writes, and says when the time is over.
 
     Attributes:
@@ -43,7 +44,7 @@ class Keeper(keras.callbacks.Callback):
         run: Run,
         facts: Mapping[str, Any],
         steps: int,
-        plateau: keras.callbacks.ReduceLROnPlateau | None = None,
+        plateau: keras.callbacks.Callback | None = None,
         workers: Cluster = ALONE,
     ):
         super().__init__()
@@ -60,6 +61,10 @@ class Keeper(keras.callbacks.Callback):
         """Continue from the folder's checkpoint."""
         state = checkpoints.read_state(self.path)
         self.step, self._seconds_before, self._state = state["step"], state["seconds"], state
+
+    def forget(self) -> None:
+        """Leave the checkpoint that `resume` found: what is trained from here on is compiled anew."""
+        self._state, self._memory = None, {}
 
     @property
     def seconds(self) -> float:
@@ -144,7 +149,8 @@ class Keeper(keras.callbacks.Callback):
         self._saved = time.monotonic()
 
     def _plateau_memory(self) -> dict[str, Any]:
-        return {name: getattr(self.plateau, name) for name in PLATEAU} if self.plateau else {}
+        names = getattr(self.plateau, "remembered", PLATEAU)
+        return {name: getattr(self.plateau, name) for name in names} if self.plateau else {}
 
     def _remember(self, memory: Mapping[str, Any]) -> None:
         for name, value in memory.items():

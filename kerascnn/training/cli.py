@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 import click
 
-from kerascnn.console import SETTINGS, options_as
+from kerascnn.console import SETTINGS, options_as, parse_time, quiet
 
 if TYPE_CHECKING:
     from kerascnn.training.distribution import Cluster
     from kerascnn.training.recipes import Recipe
     from kerascnn.training.runs import Result, Run
+
+
+_SHOWN = 6  # files that are named
 
 
 @dataclass(frozen=True)
@@ -39,21 +43,6 @@ class Options:
     half: bool
     tensorboard: bool
     listing: bool
-
-
-def _parse_time(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
-    """Read a time such as 90s, 30m or 2h; in seconds."""
-    if text is None:
-        return None
-    units = {"s": 1, "m": 60, "h": 3600}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
-    try:
-        seconds = float(number) * unit
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise click.UsageError(f"--max-time is a time such as 600, 90s, 30m or 2h; it is {text!r}.")
-    return seconds
 
 
 @click.command("train", context_settings=SETTINGS)
@@ -85,7 +74,7 @@ def _parse_time(ctx: click.Context, param: click.Parameter, text: str | None) ->
 @click.option(
     "--max-time",
     metavar="SECONDS|90s|30m|2h",
-    callback=_parse_time,
+    callback=parse_time,
     help="Stop after this time; the same command continues later.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -117,16 +106,21 @@ def train(options: Options) -> None:
         _print_recipes()
         return
     run = _run(options)
-    from kerascnn.training import distribution, fitting  # imports Keras, after everything that can be checked without
+    from kerascnn.training import distribution
 
-    workers = fitting.check(run)
-    try:
-        result = _train(run, workers)
-    except BaseException as error:
-        distribution.leave(workers, 2 if isinstance(error, ValueError) else 1)
-        raise
-    if workers.chief:
-        _finish(run, result)
+    workers = distribution.cluster()
+    # What a backend says of workers that are gone must be seen.
+    with quiet() if workers.count == 1 else nullcontext(sys.stderr) as stream:
+        from kerascnn.training import fitting  # imports Keras, after everything that can be checked without
+
+        fitting.check(run)
+        try:
+            result = _train(run, workers, stream)
+        except BaseException as error:
+            distribution.leave(workers, 2 if isinstance(error, ValueError) else 1)
+            raise
+        if workers.chief:
+            _finish(run, result)
 
 
 def _run(options: Options) -> Run:
@@ -160,7 +154,7 @@ def _run(options: Options) -> Run:
     )
 
 
-def _train(run: Run, workers: Cluster) -> Result:
+def _train(run: Run, workers: Cluster, stream: IO[str]) -> Result:
     from kerascnn.training.fitting import train
     from kerascnn.training.progress import ProgressBar
 
@@ -169,9 +163,9 @@ def _train(run: Run, workers: Cluster) -> Result:
         return train(run)
     if workers.count > 1:
         print(f"Worker 0 of {workers.count}, waiting for the others at {workers.coordinator}.", file=sys.stderr)
-    print(f"{run.model} by the recipe {run.recipe.name}: {run.recipe.title}", file=sys.stderr)
-    print(f"({run.recipe.source})", file=sys.stderr)
-    with ProgressBar(run.recipe.epochs) as bar:
+    print(f"{run.model} by the recipe {run.recipe.name}: {run.recipe.title}", file=stream)
+    print(f"({run.recipe.source})", file=stream)
+    with ProgressBar(run.recipe.epochs, stream) as bar:
         return train(run, [bar])
 
 
@@ -179,8 +173,9 @@ def _finish(run: Run, result: Result) -> None:
     from kerascnn.training import results
 
     if result.skipped:
-        name, reason = result.skipped[0]
-        print(f"Left out {len(result.skipped):,} files that are not readable images, {name} first ({reason}).")
+        named = "; ".join(f"{name} ({reason})" for name, reason in result.skipped[:_SHOWN])
+        more = f"; {len(result.skipped) - _SHOWN:,} more" if len(result.skipped) > _SHOWN else ""
+        print(f"Left out, because they are not readable images: {named}{more}.")
     path, _ = results.write(run, result, ["python", "-m", "kerascnn", *map(shlex.quote, sys.argv[1:])])
     state = "trained" if result.finished else f"stopped by --max-time after {len(result.history)} epochs"
     print(
@@ -190,10 +185,10 @@ def _finish(run: Run, result: Result) -> None:
     picture = run.output / "history.png"
     if result.history:
         try:
-            results.plot(result, picture, f"{run.model}, {run.recipe.name}")
+            results.plot(result.history, picture, f"{run.model}, {run.recipe.name}")
             print(f"Curves: {picture}")
         except ModuleNotFoundError as error:
-            print(f"No curves were drawn: {error}", file=sys.stderr)
+            print(f"No curves were drawn: {error}")
     print(f"Network: {path} ({path.stat().st_size:,} bytes)")
     if not result.finished:
         print("Run the same command again to continue.")

@@ -18,9 +18,21 @@ from kerascnn.training import catalogue, photos
 from kerascnn.training.photos import Photos
 from kerascnn.training.recipes import Augmentation
 
-HELD_OUT = 10  # one of so many images of a class is kept for validation, where no other images are given
 IN_MEMORY = 2 << 30  # bytes of pixels
 SHOWN = 6  # names that an error lists
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """Which images are kept for validation, where no other images are given.
+
+    Attributes:
+        every: One of so many images of a class.
+        least: Of a class with fewer images none is kept, and of one with as many at least one.
+    """
+
+    every: int = 10
+    least: int = 10
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,7 @@ class Images:
         labels: int32, shape (n,).
         classes: Names of the classes, in the order of the labels.
         pixels: uint8, shape (n, height, width, channels).
+        names: The name of each image's file; empty where they are not from files.
         skipped: (name, reason) of files that were left out because they are not readable images.
     """
 
@@ -38,6 +51,7 @@ class Images:
     classes: tuple[str, ...]
     pixels: np.ndarray
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    names: tuple[str, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -48,7 +62,8 @@ class Images:
 
     def part(self, chosen: np.ndarray) -> Images:
         """Return the chosen images alone."""
-        return replace(self, labels=self.labels[chosen], pixels=self.pixels[chosen])
+        names = tuple(self.names[i] for i in chosen) if self.names else ()
+        return replace(self, labels=self.labels[chosen], pixels=self.pixels[chosen], names=names)
 
 
 @dataclass(frozen=True)
@@ -109,16 +124,21 @@ AnyImages = Images | LazyImages
 
 
 def open_data(
-    path: Path, validation: Path | None, preprocessing: Preprocessing, augmentation: Augmentation
+    path: Path,
+    validation: Path | None,
+    preprocessing: Preprocessing,
+    augmentation: Augmentation,
+    kept: HoldOut = HoldOut(),
 ) -> tuple[AnyImages, AnyImages]:
     """Open the images to train on and those to validate with.
 
     Args:
         path: An `.npz` with x_train, y_train and x_test, y_test; or a folder or zip of photos, each in a folder named
             after its class, which may be in folders named train and test (or val); or `tfds:NAME`.
-        validation: More photos, or another `.npz`. By default the test part, or one of ten images of each class.
+        validation: More photos, or another `.npz`. By default the test part, or some images of each class.
         preprocessing: How the network wants images; only their size is changed here.
         augmentation: The augmentation of the recipe; what it cuts from photos is cut here.
+        kept: Which images of each class are kept for validation.
 
     Returns:
         The images to train on, and those to validate with.
@@ -139,7 +159,7 @@ def open_data(
             part: replace(_load(files, size, cuts if part == "train" else None, numbers), classes=names)
             for part, files in held.items()
         }
-        return _with_validation(_checked(path, named["train"]), named.get("test"), validation, size)
+        return _with_validation(_checked(path, named["train"]), named.get("test"), validation, size, kept)
     if path.suffix == ".npz":
         train = _checked(path, _read_npz(path, "train", size))
         return train, _same_classes(_read_npz(validation or path, "test", size), train, validation or path)
@@ -147,17 +167,17 @@ def open_data(
     parts = everything.parts()
     train = _checked(path, _load(parts.get("train", everything), size, cuts, None))
     own = _load(parts["test"], size, None, train.classes) if "test" in parts and validation is None else None
-    return _with_validation(train, own, validation, size)
+    return _with_validation(train, own, validation, size, kept)
 
 
 def _with_validation(
-    train: AnyImages, own: AnyImages | None, validation: Path | None, size: Preprocessing
+    train: AnyImages, own: AnyImages | None, validation: Path | None, size: Preprocessing, kept: HoldOut
 ) -> tuple[AnyImages, AnyImages]:
     """Add the images to validate with: those that were asked for, the data's own, or a part of `train`."""
     if validation is not None:
         other = Photos.find(validation)
         return train, _load(other.parts().get("test", other), size, None, train.classes)
-    return (train, own) if own is not None else _hold_out(train)
+    return (train, own) if own is not None else _hold_out(train, kept)
 
 
 def _load(found: Photos, size: Preprocessing, cuts: Augmentation | None, classes: tuple[str, ...] | None) -> AnyImages:
@@ -167,19 +187,21 @@ def _load(found: Photos, size: Preprocessing, cuts: Augmentation | None, classes
         raise ValueError(
             f"{found.path} has images of {strange[0]!r}, which is not a class of the training set: {_some(classes)}."
         )
+    skipped = [(name, files.convert(name)) for name in found.others]
     numbers = dict(zip(found.names, (classes.index(folder) for folder in found.folders), strict=True))
     if cuts is None and len(numbers) * math.prod(photos.sides(size)) * 3 <= IN_MEMORY:
-        pixels, kept, skipped = [], [], []
+        pixels, kept = {}, []
         for name, label in numbers.items():
             try:
-                pixels.append(found.read(name, size))
+                pixels[name] = found.read(name, size)
                 kept.append(label)
             except files.unreadable() as error:
                 skipped.append((name, files.reason(error)))
         if pixels:
-            return Images(np.array(kept, np.int32), classes, np.stack(pixels), skipped)
+            return Images(np.array(kept, np.int32), classes, np.stack(list(pixels.values())), skipped, tuple(pixels))
     else:
-        names, skipped = photos.check(found, found.names)
+        names, damaged = photos.check(found, found.names)
+        skipped += damaged
         if names:
             labels = np.array([numbers[name] for name in names], np.int32)
             return LazyImages(labels, classes, found, tuple(names), size, cuts, skipped)
@@ -191,13 +213,18 @@ def _order(folder: str) -> tuple[int, str]:
     return (int(folder), "") if folder.isascii() and folder.isdecimal() else (-1, folder)
 
 
-def _hold_out(images: AnyImages) -> tuple[AnyImages, AnyImages]:
+def _hold_out(images: AnyImages, kept: HoldOut) -> tuple[AnyImages, AnyImages]:
     held = np.zeros(len(images), bool)
+    largest = 0
     for label in range(len(images.classes)):
-        held[np.flatnonzero(images.labels == label)[HELD_OUT - 1 :: HELD_OUT]] = True
+        own = np.flatnonzero(images.labels == label)
+        largest = max(largest, len(own))
+        if len(own) >= kept.least:
+            held[own[kept.every - 1 :: kept.every] if len(own) >= kept.every else own[-1:]] = True
     if not held.any():
         raise ValueError(
-            f"No class has {HELD_OUT} images, so none can be kept for validation. Give --validation DIR|ZIP."
+            f"No class has {kept.least} images, of which one could be kept for validation; the largest has {largest}. "
+            "Give --validation DIR|ZIP."
         )
     # Skipped files belong to the training set, so that they count once.
     return images.part(np.flatnonzero(~held)), replace(images.part(np.flatnonzero(held)), skipped=[])

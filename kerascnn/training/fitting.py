@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import keras
 
 from kerascnn import registry
 from kerascnn.build_info import carry_over
+from kerascnn.files import alone_in
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.training import checkpoints, distribution, schedules
 from kerascnn.training.batches import Batches, Validation
@@ -60,12 +61,18 @@ def train(run: Run, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Resul
         The finished network and its history.
 
     Raises:
-        ValueError: The recipe, the network and the data do not fit each other, or the folder holds another run.
+        ValueError: The recipe, the network and the data do not fit each other, or the folder holds another run or is
+            used by one.
         FloatingPointError: The loss became infinite or NaN.
         OSError: A checkpoint could not be written, and the one before it is untouched; or another worker is gone.
     """
     job = _prepare(run)
-    classes = len(job.images.classes)
+    with alone_in(run.output) if job.workers.chief else nullcontext():
+        return _train(job, callbacks)
+
+
+def _train(job: _Job, callbacks: Sequence[keras.callbacks.Callback]) -> Result:
+    run, classes = job.run, len(job.images.classes)
     with distribution.distributed(job.workers):
         with _computing_in(run.precision):
             keras.utils.set_random_seed(run.seed)
@@ -153,7 +160,7 @@ def _fit(model: keras.Model, job: _Job, callbacks: Sequence[keras.callbacks.Call
     plateau = schedules.plateau(run.recipe)
     keeper = Keeper(run, facts, steps, plateau, workers)
     if keeper.path.exists():
-        _check_same(keeper.path, facts)
+        check_same(keeper.path, facts, steps)
         keeper.resume()
     distribution.check_same(workers, {**facts, "ends": run.max_time is not None}, keeper.step)
     if keeper.step:
@@ -187,15 +194,25 @@ def _fit(model: keras.Model, job: _Job, callbacks: Sequence[keras.callbacks.Call
     return keeper
 
 
-def _check_same(path: Path, facts: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint of another run."""
+def check_same(path: Path, facts: Mapping[str, Any], steps: int) -> None:
+    """Refuse a checkpoint of another run. It may be of the same run with fewer epochs, or with more of which few began.
+
+    Raises:
+        ValueError: It is of another run, or has more epochs behind it than are asked for now.
+    """
     state = checkpoints.read_state(path)
+    epochs = facts["recipe"]["epochs"]
+    done = -(-state["step"] // steps)
+    if isinstance(state.get("recipe"), dict) and done <= epochs:
+        state["recipe"]["epochs"] = epochs
     for name, now in facts.items():
         was = state.get(name)
         if was == now:
             continue
         if isinstance(was, dict) and isinstance(now, dict):
             name, was, now = next((f"{name}'s {k}", was.get(k), v) for k, v in now.items() if was.get(k) != v)
+            if name == "recipe's epochs":
+                raise ValueError(f"{path} has {done} epochs behind it, and {now} are asked for. Give {done} or more.")
         raise ValueError(
             f"{path} is of another run: {name} was {_short(was)} and is now {_short(now)}. Give the same to continue "
             "it, or another --output."

@@ -50,7 +50,10 @@ class Photos(PhotoFiles):
                 names.setdefault(part, []).append(name)
         if "train" not in names:
             return {}
-        return {part: Photos(self.path, tuple(chosen), self.archive) for part, chosen in names.items()}
+        return {
+            part: Photos(self.path, tuple(chosen), self.archive, others=self.others if part == "train" else ())
+            for part, chosen in names.items()
+        }
 
     def read(self, name: str, size: Preprocessing) -> np.ndarray:
         """Read a photo as `size` says, as uint8; see `unreadable` for what a damaged file raises."""

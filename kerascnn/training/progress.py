@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import IO, Any
 
 import keras
 from rich.console import Console
@@ -11,11 +11,16 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """Prints a line for each epoch, and on a terminal a bar over the whole run with the accuracy and the time left."""
+    """Prints a line for each epoch, and on a terminal a bar over the whole run with the accuracy and the time left.
 
-    def __init__(self, epochs: int):
+    Args:
+        epochs: Epochs of the run.
+        stream: Where to; standard error by default.
+    """
+
+    def __init__(self, epochs: int, stream: IO[str] | None = None):
         super().__init__()
-        console = Console(stderr=True, highlight=False)
+        console = Console(file=stream, stderr=True, highlight=False)
         self.epochs = epochs
         self._shown = 0.0
         self.progress = Progress(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from kerascnn.files import replacing
 from kerascnn.training.recipes import Recipe
 from kerascnn.training.runs import Result, Run
 from kerascnn.weights import container
+
+_FLATTENING = 50  # how many times as high as most a value is that would flatten a curve
 
 
 def write(run: Run, result: Result, command: Sequence[str]) -> tuple[Path, Path]:
@@ -81,7 +83,7 @@ def _without_defaults(recipe: Recipe) -> dict[str, Any]:
     return {key: value for key, value in asdict(recipe).items() if value != default[key] and key not in left_out}
 
 
-def plot(result: Result, path: Path, title: str) -> None:
+def plot(history: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
     """Draw loss and accuracy over the epochs.
 
     Raises:
@@ -90,12 +92,31 @@ def plot(result: Result, path: Path, title: str) -> None:
     from kerascnn.analysis import plots
 
     figure = plots.figure(10, 4)
-    epochs = [row["epoch"] + 1 for row in result.history]
-    for axis, key in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        axis.plot(epochs, [row[key] for row in result.history], label="training")
-        axis.plot(epochs, [row[f"val_{key}"] for row in result.history], label="validation")
-        axis.set(xlabel="epoch", ylabel=key)
+    epochs = [row["epoch"] + 1 for row in history]
+    for axis, key, unit in zip(figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True):
+        lines = {"training": [unit * row[key] for row in history]}
+        lines["validation"] = [unit * row[f"val_{key}"] for row in history]
+        for label, values in lines.items():
+            axis.plot(epochs, values, label=label, marker="o" if len(epochs) == 1 else None)
+        axis.set(xlabel="epoch", ylabel=key if unit == 1 else f"{key}, %", title=_outliers(axis, lines, epochs))
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend()
     figure.suptitle(title)
     plots.save(figure, path)
+
+
+def _outliers(axis: Any, lines: Mapping[str, Sequence[float]], epochs: Sequence[float]) -> str:
+    """Leave values that would flatten all others beyond the axis, and say which; "" where there is none."""
+    import numpy as np
+
+    values = np.array(list(lines.values()))
+    beyond = values > _FLATTENING * np.quantile(values, 0.75)
+    if not beyond.any():
+        return ""
+    low, high = values[~beyond].min(), values[~beyond].max()
+    margin = 0.05 * (high - low)
+    axis.set_ylim(low - margin, high + margin)
+    row, column = np.unravel_index(values.argmax(), values.shape)
+    count = int(beyond.sum())
+    return f"{count} beyond the axis, up to {values.max():.4g} ({list(lines)[row]}, epoch {epochs[column]:g})"
