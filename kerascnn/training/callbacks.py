@@ -207,6 +207,11 @@ class History(keras.callbacks.CSVLogger):
         super().on_train_end(logs)
         self.append = True
 
+    def close(self) -> None:
+        """Close the file after a call of `fit` that ended in an error."""
+        if getattr(self, "csv_file", None) is not None:
+            self.csv_file.close()
+
 
 def read_history(path: Path) -> list[dict[str, float]]:
     """Read the rows of a `history.csv`; epochs count from 0."""

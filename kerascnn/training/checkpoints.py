@@ -45,7 +45,7 @@ def read_state(path: Path) -> dict[str, Any]:
         ValueError: It is not a checkpoint, or is damaged.
     """
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:
             return json.loads(file["state"].tobytes())
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not a checkpoint, or is damaged ({error}). Delete it to begin anew.") from None

@@ -175,7 +175,10 @@ def _finish(run: Run, result: Result) -> None:
     if result.skipped:
         named = "; ".join(f"{name} ({reason})" for name, reason in result.skipped[:_SHOWN])
         more = f"; {len(result.skipped) - _SHOWN:,} more" if len(result.skipped) > _SHOWN else ""
-        print(f"Left out, because they are not readable images: {named}{more}.")
+        files = (
+            "file that is not a readable image" if len(result.skipped) == 1 else "files that are not readable images"
+        )
+        print(f"Left out {len(result.skipped):,} {files}: {named}{more}.")
     path, _ = results.write(run, result, ["python", "-m", "kerascnn", *map(shlex.quote, sys.argv[1:])])
     state = "trained" if result.finished else f"stopped by --max-time after {len(result.history)} epochs"
     print(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,13 +166,21 @@ def _fit(model: keras.Model, job: _Job, callbacks: Sequence[keras.callbacks.Call
     if keeper.step:
         checkpoints.restore(keeper.path, model)
     logs = [keras.callbacks.TensorBoard(str(run.output / "tensorboard"))] if run.tensorboard else []
+    history = History(run.output / HISTORY, keeper) if workers.chief else None
     every: list[keras.callbacks.Callback] = [
         *([plateau] if plateau else []),
         Row(keeper),
         *callbacks,
-        *([*logs, History(run.output / HISTORY, keeper)] if workers.chief else []),
+        *([*logs, history] if history else []),
         keeper,
     ]
+    with closing(history) if history else nullcontext():
+        _run_epochs(model, job, keeper, every)
+    return keeper
+
+
+def _run_epochs(model: keras.Model, job: _Job, keeper: Keeper, every: Sequence[keras.callbacks.Callback]) -> None:
+    run, workers, steps = job.run, job.workers, job.steps
     part = {"worker": workers.index, "workers": workers.count}
     epoch, step = divmod(keeper.step, steps)
     # An epoch that was interrupted is finished by a call of its own, which has fewer steps.
@@ -191,7 +199,6 @@ def _fit(model: keras.Model, job: _Job, callbacks: Sequence[keras.callbacks.Call
             shuffle=False,
         )
         keeper.check_loss()
-    return keeper
 
 
 def check_same(path: Path, facts: Mapping[str, Any], steps: int) -> None:

@@ -98,7 +98,8 @@ def plot(history: Sequence[Mapping[str, float]], path: Path, title: str) -> None
         lines["validation"] = [unit * row[f"val_{key}"] for row in history]
         for label, values in lines.items():
             axis.plot(epochs, values, label=label, marker="o" if len(epochs) == 1 else None)
-        axis.set(xlabel="epoch", ylabel=key if unit == 1 else f"{key}, %", title=_outliers(axis, lines, epochs))
+        axis.set(xlabel="epoch", ylabel=key if unit == 1 else f"{key}, %")
+        axis.set_title(_outliers(axis, lines, epochs), fontsize=9)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend()
@@ -117,6 +118,6 @@ def _outliers(axis: Any, lines: Mapping[str, Sequence[float]], epochs: Sequence[
     low, high = values[~beyond].min(), values[~beyond].max()
     margin = 0.05 * (high - low)
     axis.set_ylim(low - margin, high + margin)
-    row, column = np.unravel_index(values.argmax(), values.shape)
+    row, column = divmod(int(values.argmax()), len(epochs))
     count = int(beyond.sum())
     return f"{count} beyond the axis, up to {values.max():.4g} ({list(lines)[row]}, epoch {epochs[column]:g})"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -192,45 +194,53 @@ def _stages(
     steps = len(images) // run.recipe.batch
     facts = run.facts(len(images), images.classes)
     keeper = Keeper(run, facts, steps, best)
-    resumed = keeper.path.exists()
-    if resumed:
+    prepared = -1  # the stage that the model is compiled for
+    if keeper.path.exists():
         check_same(keeper.path, facts, steps)
         keeper.resume()
         for name, value in checkpoints.read_state(keeper.path)["plateau"].items():
             setattr(best, name, value)
-    every = [Row(keeper), *callbacks, History(run.output / HISTORY, keeper), best, keeper]
-    prepared = -1  # the stage that the model is compiled for
-    while not keeper.out_of_time and keeper.step < run.recipe.epochs * steps:
-        epoch, step = divmod(keeper.step, steps)
-        if best.over:
-            if best.stage == len(STAGES) - 1:
+        prepared = best.stage
+        layers = _prepare(model, run, STAGES[prepared], steps)
+        checkpoints.restore(keeper.path, model)
+        if not best.over and keeper.step < run.recipe.epochs * steps:
+            begins(prepared, STAGES[prepared], layers)
+    history = History(run.output / HISTORY, keeper)
+    with closing(history):
+        while not keeper.out_of_time and keeper.step < run.recipe.epochs * steps:
+            epoch, step = divmod(keeper.step, steps)
+            if best.over and best.stage == len(STAGES) - 1:
                 break
-            best.next_stage(epoch)
-            keeper.forget()
-        if prepared != best.stage:
-            stage = STAGES[best.stage]
-            layers = release(model, stage)
-            compile_model(model, replace(run, recipe=changed(run.recipe, rate=run.recipe.rate * stage.rate)), steps)
-            if epoch == best.begun and not step:
-                best.restore(model)
-            elif resumed:
-                checkpoints.restore(keeper.path, model)
-            prepared = best.stage
-            begins(best.stage, stage, layers)
-        last = STAGES[best.stage].epochs
-        end = run.recipe.epochs if last is None else min(run.recipe.epochs, best.begun + last)
-        model.fit(
-            Batches(images, run.recipe.batch, run.seed, keeper.step),
-            epochs=epoch + 1 if step else end,  # an epoch that was interrupted is finished by a call of its own
-            initial_epoch=epoch,
-            steps_per_epoch=steps - step,
-            validation_data=Validation(validation),
-            callbacks=every,
-            verbose=0,
-            shuffle=False,
-        )
-        keeper.check_loss()
+            if best.over:
+                best.next_stage(epoch)
+                keeper.forget()
+            if prepared != best.stage:
+                prepared = best.stage
+                layers = _prepare(model, run, STAGES[prepared], steps)
+                if prepared:
+                    best.restore(model)
+                begins(prepared, STAGES[prepared], layers)
+            last = STAGES[prepared].epochs
+            end = run.recipe.epochs if last is None else min(run.recipe.epochs, best.begun + last)
+            model.fit(
+                Batches(images, run.recipe.batch, run.seed, keeper.step),
+                epochs=epoch + 1 if step else end,  # an epoch that was interrupted is finished by a call of its own
+                initial_epoch=epoch,
+                steps_per_epoch=steps - step,
+                validation_data=Validation(validation),
+                callbacks=[Row(keeper), *callbacks, history, best, keeper],
+                verbose=0,
+                shuffle=False,
+            )
+            keeper.check_loss()
     return keeper
+
+
+def _prepare(model: keras.Model, run: Run, stage: Stage, steps: int) -> list[str]:
+    """Release the layers of a stage, and compile the model for it; return the layers' names."""
+    layers = release(model, stage)
+    compile_model(model, replace(run, recipe=changed(run.recipe, rate=run.recipe.rate * stage.rate)), steps)
+    return layers
 
 
 def release(model: keras.Model, stage: Stage) -> list[str]:
@@ -241,7 +251,7 @@ def release(model: keras.Model, stage: Stage) -> list[str]:
             layer.trainable = id(layer) in head
         return [layer.name for layer in model.layers if layer.trainable]
     weighted = sum(bool(layer.weights) for layer in model.layers)
-    unfreeze(model, max(1, round(stage.share * weighted)))
+    unfreeze(model, math.ceil(stage.share * weighted))
     return [layer.name for layer in model.layers if layer.trainable_weights]
 
 

@@ -11,7 +11,7 @@ from kerascnn import cli
 
 
 @pytest.fixture
-def call(capsys, monkeypatch, tmp_path):
+def call(capfd, monkeypatch, tmp_path):
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["kerascnn", "train", *map(str, arguments)])
         monkeypatch.chdir(tmp_path)
@@ -20,7 +20,7 @@ def call(capsys, monkeypatch, tmp_path):
             cli.main()
         except SystemExit as end:
             code = int(end.code or 0)
-        printed = capsys.readouterr()
+        printed = capfd.readouterr()
         assert "Traceback" not in printed.err
         return code, printed.out, printed.err
 
