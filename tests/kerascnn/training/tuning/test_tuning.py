@@ -16,9 +16,10 @@ import kerascnn
 from kerascnn.build_info import build_info
 from kerascnn.files import alone_in
 from kerascnn.photos.files import find_photos
-from kerascnn.training.tuning import STAGES, Tuning, tune
+from kerascnn.training.tuning import STAGES, Stage, Tuning, fitting, tune
 from kerascnn.training.tuning.fitting import BEST, release
 from kerascnn.training.tuning.results import mistakes
+from kerascnn.training.tuning.stages import PATIENCE
 from tests.kerascnn.training.test_runs import Stop
 
 
@@ -65,8 +66,9 @@ def test_a_stopped_run_that_goes_on_is_the_same(tuning: Tuning, tmp_path: Path) 
         tune(replace(tuning, epochs=9, rate=0.02))
 
 
-def test_it_ends_where_held_out_photos_are_named_no_better(tuning: Tuning) -> None:
+def test_it_ends_where_held_out_photos_are_named_no_better(tuning: Tuning, monkeypatch: pytest.MonkeyPatch) -> None:
     """The best weights are kept, not the last ones: here those after the first epoch."""
+    monkeypatch.setattr(fitting, "STAGES", (Stage("the new head", 0.0, 1.0, None),))
     seen = []
 
     class Spoil(keras.callbacks.Callback):
@@ -76,7 +78,7 @@ def test_it_ends_where_held_out_photos_are_named_no_better(tuning: Tuning) -> No
 
     tuned = tune(replace(tuning, epochs=30), [Spoil()])
     assert tuned.stopped_early
-    assert len(tuned.history) == 4 + 3 + 3
+    assert len(tuned.history) == 1 + PATIENCE
     np.testing.assert_array_equal(tuned.model.get_layer("predictions").get_weights()[0], seen[0])
 
 
