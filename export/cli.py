@@ -83,7 +83,11 @@ def _more_precisions() -> str:
 
 @click.command(context_settings=SETTINGS)
 @click.option(
-    "--model", "models", multiple=True, metavar="NAME|PATTERN|FILE.keras|FILE.kdc", help="What to export; repeatable."
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME|PATTERN|FILE.keras|FILE.kdc|RUN",
+    help="What to export; RUN is the folder of a training. Repeatable.",
 )
 @_format_options
 @click.option("--quantize", metavar="LIST", default="", help=f"More precisions, by commas: {_more_precisions()}.")
@@ -173,7 +177,7 @@ def _check(options: Options) -> tuple[Request, list[_Job]]:
     """Refuse what can be refused without importing TensorFlow."""
     from export import adding, publishing
     from export.choosing import weights_state
-    from export.opening import check_builder_options, expand_names
+    from export.opening import calibration_of, check_builder_options, expand_names
 
     jobs = [(name, options["output"] / Path(name).stem) for name in expand_names(options["models"])]
     for name, folder in jobs:
@@ -182,12 +186,13 @@ def _check(options: Options) -> tuple[Request, list[_Job]]:
         found = None if options["replace"] else adding.find(folder)
         if found:
             found.check_early(weights_state(name, options["weights"])[1], options["compress"])
+    calibration = options["calibration_data"] or calibration_of(options["models"])
     request = Request(
         formats=options["formats"],
         precisions=[name.strip() for name in options["quantize"].split(",") if name.strip()],
         compression=_compression(options),
         opset=options["opset"],
-        calibration=find_calibration(options["calibration_data"]) if options["calibration_data"] else None,
+        calibration=find_calibration(calibration) if calibration else None,
         evaluation=find_images(options["evaluate"]) if options["evaluate"] else None,
         labels=read_labels(options["labels"]) if options["labels"] else None,
         preprocessing=options["preprocessing"] if options["preprocessing"].given else None,

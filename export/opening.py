@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from kerascnn.photos.preprocessing import Preprocessing
     from kerascnn.registry import WeightsRecord
+    from kerascnn.training.runs import Finished
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ def expand_names(specs: tuple[str, ...]) -> list[str]:
         raise RequestError("No model was named. Give --model NAME (see --list), a pattern, or a .keras file.")
     names: dict[str, None] = {}
     for spec in specs:
+        run = _run_in(spec)
+        if run is not None:
+            names[str(run.model)] = None
+            continue
         if spec.endswith((".keras", ".h5", ".kdc")) or "/" in spec:
             _check_file(Path(spec))
             names[spec] = None
@@ -78,6 +83,31 @@ def expand_names(specs: tuple[str, ...]) -> list[str]:
         if folders.count(folder) > 1:
             raise RequestError(f"Two of the models would go to a folder named {folder}. Export them one by one.")
     return list(names)
+
+
+def _run_in(spec: str) -> Finished | None:
+    """Find what a training has left, where its folder is named as the model."""
+    from kerascnn.training.runs import find_finished
+
+    folder = Path(spec)
+    if not folder.is_dir():
+        return None
+    try:
+        run = find_finished(folder)
+    except ValueError as error:
+        raise RequestError(str(error)) from None
+    if run is None and "/" in spec:
+        raise RequestError(
+            f"{folder} is a folder in which no training has come to an end. Give a model file, or the "
+            "folder of `kerascnn train` or `kerascnn finetune`."
+        )
+    return run
+
+
+def calibration_of(specs: tuple[str, ...]) -> Path | None:
+    """Find the photos that a fine-tuning run has kept to quantize its network with; None for more models than one."""
+    run = _run_in(specs[0]) if len(specs) == 1 else None
+    return run.calibration if run is not None else None
 
 
 def _check_file(path: Path) -> None:

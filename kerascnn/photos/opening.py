@@ -16,10 +16,10 @@ from kerascnn.photos.classifying import Classifier, classifier, softmax
 from kerascnn.photos.preparing import Given, Preparation
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.photos.runtimes import open_artifact
+from kerascnn.training.runs import find_finished
 
 # Formats and their runtimes; what loads quickly is taken from an export first.
 FORMATS = {"tflite": "ai_edge_litert", "onnx": "onnxruntime", "saved_model": "tensorflow"}
-RUN_FILES = ("run.json", "training.json")  # of a fine-tuning run, and of a training run
 _SAVED_MODEL = "saved_model.pb"
 _SUFFIXES = (".keras", ".h5", ".kdc", ".tflite", ".onnx")
 _FIELDS = Preprocessing.__dataclass_fields__
@@ -94,8 +94,9 @@ def check_name(name: str, weights: str = "auto") -> Path | None:
 
 def _in_folder(folder: Path) -> Path:
     """Find what answers in a folder: a run, a SavedModel, an export, or the newest version of a SavedModel."""
-    for run in (folder / name for name in RUN_FILES if (folder / name).is_file()):
-        return folder / str(_read_json(run).get("file"))
+    run = find_finished(folder)
+    if run is not None:
+        return run.model
     if (folder / _SAVED_MODEL).is_file():
         return folder
     if (folder / "manifest.json").is_file():

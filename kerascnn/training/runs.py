@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -100,6 +101,45 @@ class Result:
     accuracy: float
     skipped: Sequence[tuple[str, str]]
     images: tuple[int, int]
+
+
+RUN_FILES = (
+    "run.json",
+    "training.json",
+)  # what fine-tuning and training write last, with the name of the network's file
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run has left in its folder.
+
+    Attributes:
+        model: The network.
+        calibration: Photos of those that it was trained on, to quantize it with; None where the run kept none.
+    """
+
+    model: Path
+    calibration: Path | None = None
+
+
+def find_finished(folder: Path) -> Finished | None:
+    """Find what a run has left in a folder; None where no run has come to an end there.
+
+    Raises:
+        ValueError: What the run said of it cannot be read, or the network is gone.
+    """
+    for path in (folder / name for name in RUN_FILES if (folder / name).is_file()):
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            model, calibration = folder / facts["file"], facts.get("calibration")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} cannot be read ({error}). Run the same training again to write it anew."
+            ) from None
+        if not model.is_file():
+            raise ValueError(f"{path} names {model.name}, which is not there. Run the same training again.")
+        return Finished(model, folder / calibration["file"] if calibration else None)
+    return None
 
 
 def _as_json(value: Any) -> Any:

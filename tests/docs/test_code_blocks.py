@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -20,6 +21,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from kerascnn.build_info import BuildInfo, set_build_info
+from kerascnn.photos.preprocessing import Preprocessing
 from tests.docs.blocks import PAGES, ROOT, Block, WithoutFetching, blocks, check, commands, parse
 
 # Python blocks that take longer than a few seconds, or build large networks
@@ -75,13 +78,23 @@ def materials(tmp_path_factory) -> Path:
     np.savez(folder / "mnist.npz", **{f"{name}_{part}": digits[name] for name in "xy" for part in ("train", "test")})
     (folder / "labels.txt").write_text("\n".join(f"class {i}" for i in range(10)))
     model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(10, "softmax")])
-    for name in ("mine.keras", "own.keras", "columns.keras"):
+    known = BuildInfo(preprocessing=Preprocessing.named("unit", (32, 32, 3)), labels=tuple("0123456789"))
+    set_build_info(model, known)  # as of a model that was fine-tuned
+    (folder / "my_layers.py").write_text("")
+    for name in ("mine.keras", "columns.keras"):
         model.save(folder / name)
+    any_size = [keras.Input((None, None, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(10)]
+    keras.Sequential(any_size).save(folder / "own.keras")
+    np.savez(folder / "inputs.npz", **{model.inputs[0].name: draw.normal(size=(8, 32, 32, 3)).astype("float32")})
     for run in ("mine", "resnet20"):
         (folder / "runs" / run).mkdir(parents=True)
-        shutil.copy(
-            ROOT / "kerascnn/data/weights/resnet20_cifar-cifar10.kdc", folder / "runs" / run / "resnet20_cifar.kdc"
-        )
+    network = folder / "runs/resnet20/resnet20_cifar.kdc"
+    shutil.copy(ROOT / "kerascnn/data/weights/resnet20_cifar-cifar10.kdc", network)
+    (folder / "runs/resnet20/training.json").write_text(json.dumps({"file": network.name}))
+    model.save(folder / "runs/mine/mine.keras")
+    shutil.copy(folder / "photos.zip", folder / "runs/mine/calibration.zip")
+    kept = {"file": "mine.keras", "calibration": {"file": "calibration.zip"}}
+    (folder / "runs/mine/run.json").write_text(json.dumps(kept))
     return folder
 
 
@@ -91,6 +104,7 @@ def folder(materials, tmp_path, monkeypatch) -> Path:
     for path in materials.iterdir():
         (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # as `python -m` does
     return tmp_path
 
 

@@ -215,6 +215,5 @@ def _finish(tuning: Tuning, tuned: Tuned, path: Path, said: list[str]) -> None:
         return
     print(
         f"Try it:\n  python -m kerascnn predict {shlex.quote(str(tuning.output))} PHOTO\n"
-        f"Export it:\n  python -m export --model {shlex.quote(str(path))} --all --quantize float16,int8 "
-        f"--calibration-data {shlex.quote(str(tuning.output / 'calibration.zip'))}"
+        f"Export it:\n  python -m export --model {shlex.quote(str(tuning.output))} --all --quantize float16,int8"
     )
