@@ -47,6 +47,8 @@ def find_photos(path: Path) -> PhotoFiles:
         PhotosError: The path does not exist, is neither a folder nor a zip, or holds no photo.
     """
     archive = None
+    if path.parts[:1] in (("http:",), ("https:",)):
+        raise PhotosError(f"{path} is an address; download the photos first, and give the folder or .zip.")
     if not path.exists():
         raise PhotosError(f"{path} does not exist. Give a folder or a .zip of photos.")
     if path.is_dir():
