@@ -1,8 +1,8 @@
 """The users of a load test. `python -m serving loadtest` starts Locust with this file.
 
-Closed loop: each user sends its next photo when the last one is answered, so a slow server is asked less. Open loop:
-photos are sent at random times, whatever the server does, and latency counts from those times. Every reply is compared
-with the answer that the server gave before the test.
+Closed loop: each user sends its next request when the last one is answered, so a slow server is asked less. Open loop:
+requests are sent at random times, whatever the server does, and latency counts from those times. Every answer is
+compared with the one that the server gave before the test.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from locust import FastHttpUser, events, task
 
 _PLAN = json.loads(Path(os.environ["SERVING_LOAD_PLAN"]).read_text(encoding="utf-8"))
 _MOST_IN_FLIGHT = 2000  # beyond this the test would measure the machine that asks
-_samples: list[tuple[float, float, int, str]] = []  # seconds since the start, latency in seconds, status, outcome
+# Seconds since the start, latency in seconds, status, outcome, photos.
+_samples: list[tuple[float, float, int, str, int]] = []
 _begin = time.perf_counter()
 
 
@@ -30,10 +31,11 @@ class Visitor(FastHttpUser):
     max_retries = 0
     concurrency = _MOST_IN_FLIGHT if _PLAN["rate"] else 1
     photos = itertools.cycle(_PLAN["photos"])  # of all users together
+    sizes = itertools.cycle(_PLAN["batches"])  # of all requests, in turn
 
     @task
     def visit(self) -> None:
-        """Send one photo in the closed loop; in the open loop, send all of them."""
+        """Send one request in the closed loop; in the open loop, send all of them."""
         if not _PLAN["rate"]:
             self._send(time.perf_counter())
             return
@@ -43,7 +45,7 @@ class Visitor(FastHttpUser):
         while (due := due + draw.expovariate(_PLAN["rate"])) < end:
             gevent.sleep(max(0.0, due - time.perf_counter()))
             if len(flying) >= _MOST_IN_FLIGHT:
-                _samples.append((due - _begin, 0.0, 0, "not sent"))
+                _samples.append((due - _begin, 0.0, 0, "not sent", next(self.sizes)))
                 continue
             started = gevent.spawn(self._send, due)
             flying.add(started)
@@ -52,29 +54,31 @@ class Visitor(FastHttpUser):
         self.environment.runner.quit()
 
     def _send(self, due: float) -> None:
-        photo = next(self.photos)
+        size = next(self.sizes)
+        photos = [next(self.photos) for _ in range(size)]
         with self.client.post(
             _PLAN["path"],
-            data=photo["body"],
+            data=_PLAN["body"].replace("PHOTOS", ", ".join(photo["instance"] for photo in photos)),
             headers={"Content-Type": "application/json", **_PLAN["headers"]},
             catch_response=True,
             name="predict",
         ) as reply:
-            outcome = _judge(reply.status_code, reply.text if reply.status_code == 200 else "", photo["expected"])
+            expected = [photo["expected"] for photo in photos]
+            outcome = _judge(reply.status_code, reply.text if reply.status_code == 200 else "", expected)
             if outcome == "right":
                 reply.success()
             else:
                 reply.failure(outcome)
-        _samples.append((due - _begin, time.perf_counter() - due, reply.status_code, outcome))
+        _samples.append((due - _begin, time.perf_counter() - due, reply.status_code, outcome, size))
 
 
-def _judge(status: int, text: str, expected: int) -> str:
+def _judge(status: int, text: str, expected: list[int]) -> str:
     if status in (429, 503):
         return "refused"
     if status != 200:
         return "failed"
     try:
-        best = json.loads(text)["predictions"][0]["top_ids"][0]
+        best = [prediction["top_ids"][0] for prediction in json.loads(text)["predictions"]]
     except (ValueError, KeyError, IndexError, TypeError):
         return "wrong"
     return "right" if best == expected else "wrong"

@@ -30,6 +30,7 @@ class Load:
     rate: float = 0.0  # open loop: requests a second, whatever the server does; 0 is the closed loop
     seconds: float = 10.0  # how long
     timeout: float = 30.0  # seconds that a request may take
+    batches: tuple[int, ...] = (1,)  # photos in a request, in turn
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Sample:
     latency: float  # seconds until the answer
     status: int  # the HTTP status
     outcome: str  # "right", "wrong" (another class than before the test), "refused" (429, 503), "failed", "not sent"
+    photos: int = 1
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,11 @@ class Report:
     wrong: int
     refused: int
     failed: int  # or not sent
-    per_second: float  # right answers
+    per_second: float  # requests that were answered right
+    goodput: float  # photos a second in them
     mean_ms: float
     percentiles_ms: Mapping[int, float]
+    by_batch_ms: Mapping[int, Mapping[int, float]]  # the percentiles of requests of so many photos
     max_ms: float
     refusal_ms: float  # median latency of the refusals
     max_refusal_ms: float
@@ -75,7 +79,8 @@ def run(
         plan = {
             **asdict(load),
             "path": f"/v1/models/{model}:predict",
-            "photos": _requests(url, model, photos, headers or {}),
+            "body": json.dumps({"signature_name": BYTES_SIGNATURE, "instances": []}).replace("[]", "[PHOTOS]"),
+            "photos": _instances(url, model, photos, headers or {}),
             "headers": dict(headers or {}),
             "samples": str(folder / "samples.json"),
             "seed": 0,
@@ -91,17 +96,25 @@ def summarize(samples: Sequence[Sample], seconds: float) -> Report:
     latencies = np.array([s.latency for s in right] or [np.nan]) * 1000
     refusals = [s.latency * 1000 for s in samples if s.outcome == "refused"]
     count = {outcome: sum(s.outcome == outcome for s in samples) for outcome in ("right", "wrong", "refused")}
+    took = max(seconds, *(s.due + s.latency for s in right)) if right else seconds
+    sizes = sorted({s.photos for s in right})
     return Report(
         requests=len(samples),
         **count,
         failed=len(samples) - sum(count.values()),
-        per_second=count["right"] / max(seconds, *(s.due + s.latency for s in right)) if right else 0.0,
+        per_second=count["right"] / took,
+        goodput=sum(s.photos for s in right) / took,
         mean_ms=float(latencies.mean()),
-        percentiles_ms={p: float(np.percentile(latencies, p)) for p in _PERCENTILES},
+        percentiles_ms=_percentiles(latencies),
+        by_batch_ms={n: _percentiles(np.array([s.latency * 1000 for s in right if s.photos == n])) for n in sizes},
         max_ms=float(latencies.max()),
         refusal_ms=float(np.median(refusals)) if refusals else 0.0,
         max_refusal_ms=max(refusals, default=0.0),
     )
+
+
+def _percentiles(latencies: np.ndarray) -> dict[int, float]:
+    return {p: float(np.percentile(latencies, p)) for p in _PERCENTILES}
 
 
 def plot(samples: Sequence[Sample], path: Path, title: str) -> None:
@@ -132,21 +145,20 @@ def plot(samples: Sequence[Sample], path: Path, title: str) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _requests(url: str, model: str, photos: Sequence[Path], headers: Mapping[str, str]) -> list[dict[str, object]]:
-    """Return the requests, each with the class that the server answers when nobody else asks."""
+def _instances(url: str, model: str, photos: Sequence[Path], headers: Mapping[str, str]) -> list[dict[str, object]]:
+    """Return the photos as parts of a request, each with the class that the server answers when nobody else asks."""
     from serving.client import Client
     from serving.client.images import to_bytes
 
     with Client(url, model, headers=headers, batch=1) as client:
         predictions = client.classify(photos)
-    requests: list[dict[str, object]] = []
+    instances: list[dict[str, object]] = []
     for photo, best in zip(photos, predictions, strict=True):
         if not best:
             raise RequestError(f"The server cannot decode {photo}; leave it out.")
         encoded = base64.b64encode(to_bytes(photo)).decode("ascii")
-        body = json.dumps({"signature_name": BYTES_SIGNATURE, "instances": [{"b64": encoded}]})
-        requests.append({"body": body, "expected": best[0].index})
-    return requests
+        instances.append({"instance": json.dumps({"b64": encoded}), "expected": best[0].index})
+    return instances
 
 
 def _run_locust(url: str, load: Load, folder: Path) -> None:

@@ -48,7 +48,23 @@ def test_the_plot_is_drawn(tmp_path: Path) -> None:
         assert (tmp_path / "latency.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("arguments", [["--users", "2", "--rate", "3"], ["--url", "grpc://127.0.0.1:8500"]])
+def test_percentiles_are_those_of_each_batch_size() -> None:
+    """Large requests take longer, and a mixture would say neither how fast small ones are nor large ones."""
+    samples = [Sample(0.0, 0.1, 200, "right", 1)] * 10 + [Sample(0.0, 0.4, 200, "right", 8)] * 10
+    samples += [Sample(0.0, 0.9, 200, "wrong", 8)]
+    report = loadtest.summarize(samples, 2.0)
+    assert {size: ms[50] for size, ms in report.by_batch_ms.items()} == {1: pytest.approx(100), 8: pytest.approx(400)}
+    assert (report.per_second, report.goodput) == (10.0, 45.0)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--users", "2", "--rate", "3"],
+        ["--url", "grpc://127.0.0.1:8500"],
+        ["--evaluate", "photos"],
+    ],
+)
 def test_requests_that_make_no_test(arguments: list[str]) -> None:
     """Refused before anything is sent."""
     from click.testing import CliRunner
@@ -70,11 +86,43 @@ def test_both_loops_against_the_development_server(photo_server: Any, tmp_path: 
         (tmp_path / f"{name}.jpg").write_bytes(to_bytes(image))
     photos = [str(path) for path in sorted(tmp_path.glob("*.jpg"))]
     url = f"http://127.0.0.1:{photo_server.rest_port}"
-    arguments = ["--url", url, "--model", "colours", "--seconds", "2", "--json", *load, *photos]
+    arguments = ["--url", url, "--model", "colours", "--seconds", "2", "--batch", "1,3", "--json", *load, *photos]
     done = CliRunner().invoke(command, arguments, standalone_mode=False)
     assert done.exception is None, done.exception
     report = json.loads(done.output)
     assert done.return_value == 0
     assert report["right"] == report["requests"] >= 10
+    assert report["goodput"] == pytest.approx(2 * report["per_second"], rel=0.2)  # 1 and 3 photos in turn
+    assert {size: len(ms) for size, ms in report["by_batch_ms"].items()} == {"1": 4, "3": 4}
     if load[0] == "--rate":
         assert report["requests"] < 20 * 2 * 2
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_accuracy_behind_the_wire(photo_server: Any, tmp_path: Path, scheme: str) -> None:
+    """Photos by the names of their folders, also those that the server gets wrong or cannot read."""
+    from click.testing import CliRunner
+
+    for folder, colour, name in (("red", 0, "a"), ("Green", 1, "a"), ("2", 2, "a"), ("red", 2, "wrong")):
+        image = np.full((20, 20, 3), 10, np.uint8)
+        image[..., colour] = 240
+        path = tmp_path / "photos" / folder / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(to_bytes(image, lossless=True))
+    (tmp_path / "photos/red/damaged.jpg").write_bytes(b"\xff\xd8\xff")
+    models = tmp_path / "artifacts"
+    version = models / "colours/saved_model/1"
+    (version / "assets.extra").mkdir(parents=True)
+    (version / "saved_model.pb").touch()
+    (version / "assets.extra/labels.txt").write_text("red\ngreen\nblue\n")
+    entry = {"path": "saved_model/1", "accuracy": {"top1": 0.5, "top5": 1.0, "images": 20}}
+    manifest = {"artifacts": [entry], "evaluation": {"source": "colours.zip"}}
+    (models / "colours/manifest.json").write_text(json.dumps(manifest))
+    port = photo_server.rest_port if scheme == "http" else photo_server.grpc_port
+    arguments = ["--url", f"{scheme}://127.0.0.1:{port}", "--model", "colours", "--models", str(models)]
+    done = CliRunner().invoke(command, [*arguments, "--evaluate", str(tmp_path / "photos")], standalone_mode=False)
+    assert done.exception is None, done.exception
+    assert "top-1 75.0%, top-5 100.0% of 4 photos of photos" in done.output
+    assert "could not read 1: red/damaged.jpg" in done.output
+    assert "the manifest: top-1 50.0%, top-5 100.0% of 20 photos of colours.zip" in done.output
+    assert done.return_value == 1

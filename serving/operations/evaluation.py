@@ -1,0 +1,98 @@
+"""The accuracy of a model behind the wire: labeled photos through a running server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serving.artifacts import BASE_PATHS, ServedModel
+from serving.errors import RequestError
+
+if TYPE_CHECKING:
+    from serving.client import Client
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a server reached on labeled photos, as shares of those that it could read.
+
+    Attributes:
+        top1: How often the likeliest class was the right one.
+        top5: How often the right one was among the five likeliest.
+        photos: The photos that the server could read.
+        unreadable: The names of those that it could not.
+        exported: What the manifest says of the artifact on its own photos (`top1`, `top5`, `images`); None where it
+            says nothing.
+        exported_photos: The name of those photos.
+    """
+
+    top1: float
+    top5: float
+    photos: int
+    unreadable: tuple[str, ...]
+    exported: Mapping[str, float] | None
+    exported_photos: str | None
+
+
+def evaluate(client: Client, model: ServedModel, folder: Path) -> Evaluation:
+    """Send the photos of a folder or a zip through a server, and compare the answers with the names of their folders.
+
+    Args:
+        client: Asks for the model.
+        model: The model as it was exported, for its classes and its manifest.
+        folder: Photos in folders that are named by class: by label, number, or WordNet id.
+
+    Raises:
+        RequestError: There are no such photos, or it is not known how many classes the model has.
+        ClientError: A request failed.
+    """
+    from kerascnn.photos import files
+
+    try:
+        photos = files.find_photos(folder)
+        expected = files.labels_from_folders(photos.names, model.labels, _wnids(model), _classes(model))
+    except files.PhotosError as error:
+        raise RequestError(str(error)) from error
+    answers = client.classify(photos.open(name) for name in photos.names)
+    found = [[prediction.index for prediction in best] for best in answers]
+    read = [(ids, right) for ids, right in zip(found, expected, strict=True) if ids]
+    if not read:
+        raise RequestError(f"The server could read none of the {len(found)} photos in {folder}.")
+    entry, exported_photos = _exported(model)
+    return Evaluation(
+        top1=sum(ids[0] == right for ids, right in read) / len(read),
+        top5=sum(right in ids[:5] for ids, right in read) / len(read),
+        photos=len(read),
+        unreadable=tuple(name for name, ids in zip(photos.names, found, strict=True) if not ids),
+        exported=entry,
+        exported_photos=exported_photos,
+    )
+
+
+def _classes(model: ServedModel) -> int:
+    if model.labels is not None:
+        return len(model.labels)
+    try:
+        return int((model.manifest or {})["signature"]["output"]["shape"][-1])
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise RequestError(
+            f"{model.name} has neither labels nor a manifest that says how many classes it has. Give the folder that "
+            "export wrote to with --models."
+        ) from None
+
+
+def _wnids(model: ServedModel) -> list[str] | None:
+    from kerascnn.data import imagenet_classes
+
+    imagenet = imagenet_classes()
+    return [wnid for wnid, _ in imagenet] if model.labels == tuple(name for _, name in imagenet) else None
+
+
+def _exported(model: ServedModel) -> tuple[dict[str, Any] | None, str | None]:
+    """Return the accuracy in the manifest, and the name of the photos that it was measured on."""
+    manifest = model.manifest or {}
+    entries: list[dict[str, Any]] = manifest.get("artifacts") or []
+    entry = next((e for e in entries if e.get("path") in [f"{name}/1" for name in BASE_PATHS]), {})
+    return entry.get("accuracy"), (manifest.get("evaluation") or {}).get("source")
