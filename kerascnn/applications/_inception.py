@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
-from keras import KerasTensor
+from keras import KerasTensor, layers
 
-from kerascnn.building.blocks import Norm, Sides, average_pool, concatenate, conv_bn_relu, max_pool
+from kerascnn.building.blocks import DATA_FORMAT, Norm, Sides, average_pool, concatenate, conv_bn_relu, max_pool
+from kerascnn.building.head import predictions, require_fixed_size, wants_auxiliary
 from kerascnn.building.network import Network
 
 
@@ -68,6 +69,26 @@ class Modules:
         x = self.unit(x, 80, 1, name="conv_3b_1x1")
         x = net.stage("stage1", self.unit(x, 192, 3, name="conv_4a_3x3"))
         return max_pool(x, 3, 2, name="pool2")
+
+    def auxiliary(self, net: Network, x: KerasTensor, aux_logits: bool) -> dict[str, KerasTensor] | None:
+        """Build the auxiliary classifier on the last 17x17 map where it is asked for.
+
+        Inception v3's Figure 8 shows it; in the authors' code v4 and Inception-ResNet v2 have the same
+        (github.com/tensorflow/models, research/slim/nets: `create_aux_logits=True`).
+        """
+        if not wants_auxiliary(net, aux_logits):
+            return None
+        require_fixed_size(net, x)
+        if min(x.shape[1:3]) < 17:
+            raise ValueError(
+                f"The auxiliary classifier of {net.variant.name} needs a map of at least 17x17; it is "
+                f"{x.shape[1]}x{x.shape[2]} for this input. The smallest input that it works with is 299x299."
+            )
+        x = average_pool(x, 5, 3, name="aux_pool")
+        x = self.unit(x, 128, 1, name="aux_conv0")
+        x = self.unit(x, 768, 5, name="aux_conv1")
+        x = layers.GlobalAveragePooling2D(data_format=DATA_FORMAT, name="aux_avg_pool")(x)
+        return {"aux": predictions(net, x, "aux")}
 
     def build(self, x: KerasTensor, name: str, branches: Branches, output: str = "") -> KerasTensor:
         """Build a module on `x`; the layer that joins its branches is called `output`, by default as the module."""

@@ -70,7 +70,11 @@ REDUCTION_B: Branches = {
 
 @builder
 def inception_resnet_v2(
-    *, bn_scale: bool | None = None, pool_counts_padding: bool | None = None, **options: Unpack[ResidualOptions]
+    *,
+    aux_logits: bool = False,
+    bn_scale: bool | None = None,
+    pool_counts_padding: bool | None = None,
+    **options: Unpack[ResidualOptions],
 ) -> keras.Model:
     """Build Inception-ResNet v2 (Figure 15), in the form of the authors' code, which all published weights have.
 
@@ -78,6 +82,8 @@ def inception_resnet_v2(
     the paper draws 5, 10 and 5, and an Inception-A module precedes them.
 
     Args:
+        aux_logits: True adds the auxiliary classifier of the authors' code for training, on the last 17x17 map; see
+            `kerascnn.layers.auxiliary.AuxiliaryModel`. At inference and in exported files it does not exist.
         bn_scale: False leaves out the scale (gamma) of batch normalization, as the authors' code and keras.applications
             do: 30,272 parameters fewer. True (the default) keeps it.
         pool_counts_padding: False (the default) averages over the pixels within the map, as the authors' code, Keras
@@ -105,10 +111,11 @@ def inception_resnet_v2(
     x = modules.build(net.stage("stage2", x), "mixed_6a", REDUCTION_A)
     for i in range(1, 21):
         x = residual(x, BLOCK_17, f"block17_{i}")
+    auxiliary = modules.auxiliary(net, x, aux_logits)
     x = modules.build(net.stage("stage3", x), "mixed_7a", REDUCTION_B)
     for i in range(1, 11):
         x = residual(x, BLOCK_8, f"block8_{i}", last=i == 10)  # the last unit is neither scaled nor rectified
 
     x = conv(x, 1536, 1, use_bias=False, activation=None, name="conv_7b")
     x = layers.Activation("relu", name="conv_7b_ac")(batch_norm(x, norm=norm, name="conv_7b_bn"))
-    return pooled(net, net.stage("stage4", x), dropout=0.2)
+    return pooled(net, net.stage("stage4", x), dropout=0.2, auxiliary=auxiliary)

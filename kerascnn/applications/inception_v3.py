@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Unpack
 
 import keras
-from keras import KerasTensor, layers
 
 from kerascnn.applications._inception import AVERAGE, MAX, Branches, Conv, Modules
-from kerascnn.building.blocks import DATA_FORMAT, Norm, average_pool
-from kerascnn.building.head import pooled, predictions, require_fixed_size, wants_auxiliary
+from kerascnn.building.blocks import Norm
+from kerascnn.building.head import pooled
 from kerascnn.building.network import Network
 from kerascnn.building.options import Choice, ModelOptions, builder
 
@@ -91,23 +90,8 @@ def inception_v3(
     for i, width in enumerate((128, 160, 160, 192), start=4):
         x = modules.build(x, f"mixed{i}", _module_17(width))
     net.stage("stage3", x)
-    auxiliary = {"aux": _auxiliary(net, x, modules)} if wants_auxiliary(net, aux_logits) else None
+    auxiliary = modules.auxiliary(net, x, aux_logits)
     x = modules.build(x, "mixed8", REDUCTION_17)
     for i in (9, 10):
         x = modules.build(x, f"mixed{i}", MODULE_8)
     return pooled(net, net.stage("stage4", x), dropout=0.2, auxiliary=auxiliary)
-
-
-def _auxiliary(net: Network, x: KerasTensor, modules: Modules) -> KerasTensor:
-    """Build the classifier of Figure 8 on the last 17x17 map."""
-    require_fixed_size(net, x)
-    if min(x.shape[1:3]) < 17:
-        raise ValueError(
-            f"The auxiliary classifier of inception_v3 needs a map of at least 17x17; it is {x.shape[1]}x{x.shape[2]} "
-            "for this input. The smallest input that it works with is 299x299."
-        )
-    x = average_pool(x, 5, 3, name="aux_pool")
-    x = modules.unit(x, 128, 1, name="aux_conv0")
-    x = modules.unit(x, 768, 5, name="aux_conv1")
-    x = layers.GlobalAveragePooling2D(data_format=DATA_FORMAT, name="aux_avg_pool")(x)
-    return predictions(net, x, "aux")

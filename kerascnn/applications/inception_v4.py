@@ -56,10 +56,14 @@ MODULE_C: Branches = {
 
 
 @builder
-def inception_v4(*, pool_counts_padding: bool | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
+def inception_v4(
+    *, aux_logits: bool = False, pool_counts_padding: bool | None = None, **options: Unpack[ModelOptions]
+) -> keras.Model:
     """Build Inception v4 (Figure 9): 4 A, 7 B and 3 C modules, with the reductions of Figures 7 and 8 between them.
 
     Args:
+        aux_logits: True adds the auxiliary classifier of the authors' code for training, on the last 17x17 map; see
+            `kerascnn.layers.auxiliary.AuxiliaryModel`. At inference and in exported files it does not exist.
         pool_counts_padding: False (the default) averages over the pixels within the map, as the authors' code and timm
             do; True counts the zeros around it.
         **options: See `ModelOptions`.
@@ -72,10 +76,11 @@ def inception_v4(*, pool_counts_padding: bool | None = None, **options: Unpack[M
     x = modules.build(net.stage("stage2", x), "mixed_6a", REDUCTION_A)
     for letter in "bcdefgh":
         x = modules.build(x, f"mixed_6{letter}", MODULE_B)
+    auxiliary = modules.auxiliary(net, x, aux_logits)
     x = modules.build(net.stage("stage3", x), "mixed_7a", REDUCTION_B)
     for letter in "bcd":
         x = modules.build(x, f"mixed_7{letter}", MODULE_C)
-    return pooled(net, net.stage("stage4", x), dropout=0.2)
+    return pooled(net, net.stage("stage4", x), dropout=0.2, auxiliary=auxiliary)
 
 
 def _stem(net: Network, modules: Modules) -> KerasTensor:

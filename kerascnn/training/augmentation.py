@@ -86,11 +86,14 @@ def prepare(images: KerasTensor, preprocessing: Preprocessing, augmentation: Aug
 def _color_layers(augmentation: Augmentation, channels: int) -> list[keras.layers.Layer]:
     """Make the layers that change colors of 0 to 255; a gray image has none."""
     jitter, pca = augmentation.colour_jitter, augmentation.pca_colour
+    brightness = jitter if augmentation.brightness is None else augmentation.brightness
     made: list[keras.layers.Layer] = []
     if channels == 3 and (jitter or pca):
         made.append(layers.Rescaling(1.0, name="to_float"))
     if channels == 3 and jitter:
-        factors = {f"{kind}_factor": jitter for kind in ("brightness", "contrast", "saturation")}
+        factors = {"brightness_factor": brightness, "contrast_factor": jitter, "saturation_factor": jitter}
+        if augmentation.hue:
+            factors["hue_factor"] = 2 * augmentation.hue  # Keras turns by half of its factor at most
         made.append(layers.RandomColorJitter((0, 255), **factors, name="colour_jitter"))
     if channels == 3 and pca:
         made.append(PCAColor(pca, name="pca_colour"))

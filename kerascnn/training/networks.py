@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 
 from kerascnn import factory, registry
+from kerascnn.layers.auxiliary import AuxiliaryModel
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.registry import WeightsRecord
 from kerascnn.training import augmentation, schedules
@@ -53,12 +56,23 @@ def build(run: Run, preprocessing: Preprocessing, classes: int) -> keras.Model:
         classes=classes,
         classifier_activation=None,
         weights=run.weights,
-        **run.recipe.options,
+        **_options(run),
     )
-    if run.recipe.auxiliary_weight is not None:
+    if run.recipe.auxiliary_weight is not None and isinstance(model, AuxiliaryModel):
         model.auxiliary_weight = run.recipe.auxiliary_weight
     schedules.add_weight_decay(model, run.recipe)
     return model
+
+
+def _options(run: Run) -> dict[str, Any]:
+    """Return the recipe's options, without auxiliary classifiers where training begins with weights.
+
+    They help the first layers of an untrained network, and the files of trained ones do not have them.
+    """
+    options = dict(run.recipe.options)
+    if run.weights is not None:
+        options.pop("aux_logits", None)
+    return options
 
 
 def compile_model(model: keras.Model, run: Run, steps: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from kerascnn.registry import HOME, read_families, read_toml
 
-Kind = Literal["constant", "step", "plateau", "exponential", "polynomial", "cosine", "one_cycle"]
+Kind = Literal["constant", "step", "plateau", "exponential", "polynomial", "cosine", "one_cycle", "inverse"]
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,13 @@ class Schedule:
         kind: "constant"; "step" multiplies it by `factor` at each of `drops`; "plateau" does so after `patience` epochs
             without a better validation accuracy, as papers do by hand; "exponential" multiplies it by `factor` every
             1 / `steps` of the run; "polynomial" takes it to zero with `power`; "cosine" along half a cosine;
-            "one_cycle" likewise after a rise.
+            "one_cycle" likewise after a rise; "inverse" divides it by (1 + `growth` * share of the run) to the `power`.
         drops: Moments of the steps.
         factor: What a step multiplies the rate by.
         patience: Epochs without improvement before a step.
         steps: Steps of an exponential schedule in the whole run.
-        power: The power of a polynomial schedule.
+        power: The power of a polynomial or an inverse schedule.
+        growth: How fast the divisor of an inverse schedule grows.
         warmup: Share of the run in which the rate rises in a line from `warmup_from` times itself.
         warmup_from: Where the rise begins, as a share of the rate.
     """
@@ -42,6 +43,7 @@ class Schedule:
     patience: int = 10
     steps: int = 1
     power: float = 1.0
+    growth: float = 0.0
     warmup: float = 0.0
     warmup_from: float = 0.0
 
@@ -59,6 +61,8 @@ class Augmentation:
         aspect: (narrowest, widest) shape of that crop, width by height.
         pca_colour: Standard deviation of AlexNet's color shift along the principal components of ImageNet's pixels.
         colour_jitter: Greatest change of brightness, contrast and saturation, as a share.
+        brightness: Greatest change of brightness where it is another one, as a share of white.
+        hue: Greatest turn of the hue, as a share of the color circle.
         elastic: Greatest `scale` of Keras's RandomElasticTransform, from 0 to 1.
         rotation: Greatest angle, in degrees, to both sides.
         zoom: Greatest change of size, as a share.
@@ -71,6 +75,8 @@ class Augmentation:
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
     pca_colour: float = 0.0
     colour_jitter: float = 0.0
+    brightness: float | None = None
+    hue: float = 0.0
     elastic: float = 0.0
     rotation: float = 0.0
     zoom: float = 0.0
@@ -96,6 +102,7 @@ class Recipe:
         weight_decay: This times each weight is added to its gradient before momentum. It is the papers' L2: half of it
             times the squared weights in the loss.
         decay_kernels_only: Leave out biases and what belongs to normalization.
+        bias_rate: Rate of the biases, in rates of the kernels; for "sgd" alone.
         label_smoothing: Share of the target that goes to all classes alike.
         clip_norm: Greatest norm of the gradients; None for any.
         augmentation: What happens to the images.
@@ -121,6 +128,7 @@ class Recipe:
     schedule: Schedule = Schedule()
     weight_decay: float = 0.0
     decay_kernels_only: bool = False
+    bias_rate: float = 1.0
     label_smoothing: float = 0.0
     clip_norm: float | None = None
     augmentation: Augmentation = Augmentation()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -30,12 +31,67 @@ def learning_rate(recipe: Recipe, steps: int) -> float | schedules.LearningRateS
         return schedules.ExponentialDecay(recipe.rate, max(1, round(steps / plan.steps)), plan.factor, staircase=True)
     if plan.kind == "polynomial":
         return schedules.PolynomialDecay(recipe.rate, steps, end_learning_rate=0.0, power=plan.power)
+    if plan.kind == "inverse":
+        return InverseDecay(recipe.rate, plan.growth / steps, plan.power)
     return recipe.rate
+
+
+@keras.saving.register_keras_serializable(package="kerascnn")
+class InverseDecay(schedules.LearningRateSchedule):
+    """Caffe's policy "inv": the first rate divided by (1 + `growth` * step) to the power `power`."""
+
+    def __init__(self, initial: float, growth: float, power: float):
+        self.initial, self.growth, self.power = initial, growth, power
+
+    def __call__(self, step: Any) -> Any:
+        """Compute the rate at a step."""
+        return self.initial / keras.ops.power(1.0 + self.growth * keras.ops.cast(step, "float32"), self.power)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the schedule."""
+        return {"initial": self.initial, "growth": self.growth, "power": self.power}
+
+
+@keras.saving.register_keras_serializable(package="kerascnn")
+class BiasRateSGD(keras.optimizers.SGD):
+    """SGD with another learning rate for biases: `bias_rate` times that of all other weights.
+
+    Caffe has it as `lr_mult`, cuda-convnet as `epsB`.
+    """
+
+    def __init__(self, *args: Any, bias_rate: float = 1.0, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.bias_rate = bias_rate
+        self.factors: list[float] = []
+
+    def build(self, variables: Sequence[Any]) -> None:
+        """Make the momenta of the weights."""
+        super().build(variables)
+        self.factors = self._factors_of(variables)
+
+    def _factors_of(self, variables: Sequence[Any]) -> list[float]:
+        return [self.bias_rate if variable.name == "bias" else 1.0 for variable in variables]
+
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
+        """Update the weights."""
+        factors = self.factors if trainable_variables is None else self._factors_of(trainable_variables)
+        # A gradient times a factor is what a rate times it would be: the momentum is linear in both.
+        scaled = [
+            grad * factor if grad is not None and factor != 1 else grad
+            for grad, factor in zip(grads, factors, strict=True)
+        ]
+        super().apply(scaled, trainable_variables)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the optimizer."""
+        return {**super().get_config(), "bias_rate": self.bias_rate}
 
 
 def optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
     """Make the recipe's optimizer for a run of `steps` steps."""
-    shared = {"learning_rate": learning_rate(recipe, steps), "global_clipnorm": recipe.clip_norm}
+    shared: dict[str, Any] = {"learning_rate": learning_rate(recipe, steps), "global_clipnorm": recipe.clip_norm}
+    if recipe.optimizer == "sgd" and recipe.bias_rate != 1:
+        return BiasRateSGD(momentum=recipe.momentum, nesterov=recipe.nesterov, bias_rate=recipe.bias_rate, **shared)
     if recipe.optimizer == "sgd":
         return keras.optimizers.SGD(momentum=recipe.momentum, nesterov=recipe.nesterov, **shared)
     if recipe.optimizer == "rmsprop":

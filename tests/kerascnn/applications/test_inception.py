@@ -108,7 +108,10 @@ def test_auxiliary_without_classifier_is_refused(options):
         applications.googlenet(aux_logits=True, **options)
 
 
-@pytest.mark.parametrize(("name", "side", "smallest"), [("googlenet", 78, "79x79"), ("inception_v3", 298, "299x299")])
+@pytest.mark.parametrize(
+    ("name", "side", "smallest"),
+    [("googlenet", 78, "79x79"), *((name, 298, "299x299") for name in ("inception_v3", "inception_v4"))],
+)
 def test_too_small_for_the_auxiliary_classifier(name, side, smallest):
     with pytest.raises(ValueError, match=f"smallest input that (they|it) works? with is {smallest}"):
         kerascnn.create_model(name, aux_logits=True, input_shape=(side, side, 3))

@@ -11,7 +11,7 @@ import pytest
 
 import kerascnn
 from kerascnn.registry import variants
-from kerascnn.training import Recipe, Schedule, changed, list_recipes, recipe, recipe_for, schedules
+from kerascnn.training import Augmentation, Recipe, Schedule, changed, list_recipes, recipe, recipe_for, schedules
 
 PLAIN = Recipe("plain", "", "", ("*",), input_size=32, batch=8, epochs=10, rate=0.5)
 
@@ -61,6 +61,50 @@ def test_papers_schedules():
     ]  # fmt: skip
     assert rates(recipe("squeezenet").schedule, 100, 0, 50, 100, rate=0.04) == [0.04, 0.02, 0.0]
     assert rates(recipe("inception_v3").schedule, 100, 0, 3, 5, rate=1.0) == [1.0, 0.94, 0.8836]
+    # examples/mnist/lenet_solver.prototxt: 0.01 (1 + 0.0001 t)^-0.75
+    assert rates(recipe("lenet_caffe").schedule, 10_000, 0, 5_000, 10_000, rate=0.01) == [0.01, 0.007378, 0.005946]
+    # cuda-convnet2, dexp with tgtFactor 250 and numSteps 4: the last quarter has a 250th of the first rate
+    assert rates(recipe("alexnet_owt").schedule, 90, 0, 23, 46, 70, rate=2.5) == [2.5, 0.39685, 0.062996, 0.01]
+    assert rates(recipe("nin_cifar").schedule, 260, 0, 199, 201, 229, 231, rate=0.1) == [0.1, 0.1, 0.01, 0.01, 0.001]
+
+
+def test_each_network_has_its_authors_recipe_by_default():
+    """docs/fidelity.md says where each number is from."""
+
+    def has(model: str, **facts: object) -> None:
+        found = recipe_for(model)
+        assert {name: getattr(found, name) for name in facts} == facts, (model, found.name)
+
+    biases = {"decay_kernels_only": True, "bias_rate": 2}
+    has("alexnet", name="alexnet", batch=128, weight_decay=5e-4, **biases)
+    has("alexnet_owt", name="alexnet_owt", epochs=90, batch=128, weight_decay=5e-4, **biases)
+    has("googlenet", weight_decay=2e-4, auxiliary_weight=0.3, **biases)
+    has("nin", name="nin", batch=64, augmentation=Augmentation(flip=True, resize=(256, 256)), **biases)
+    has("nin_cifar", rate=0.1, weight_decay=1e-4, epochs=260, augmentation=Augmentation(), **biases)
+    has("lenet_caffe", rate=0.01, weight_decay=5e-4, batch=64, decay_kernels_only=False, bias_rate=2)
+    torch = {"epochs": 90, "nesterov": True, "batch": 256, "weight_decay": 1e-4}
+    has("resnet50_v2", name="resnet_v2", **torch)
+    has("wide_resnet50_2", name="wide_resnet", **torch)
+    has("resnet50", name="resnet", epochs=120, nesterov=False)
+    has("wide_resnet28_10_cifar", name="wide_resnet_cifar", options={})
+    for name in ("inception_v3", "inception_v4", "inception_resnet_v2"):
+        has(name, options={"aux_logits": True}, auxiliary_weight=0.4)
+        assert recipe_for(name).augmentation.crop_area == (0.05, 1.0)
+        assert recipe_for(name).augmentation.hue == 0.2
+
+
+def test_biases_have_a_rate_of_their_own():
+    """Two steps with momentum and a gradient of 1 everywhere move a weight by 1 + 1.9 rates, a bias by twice that."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.BatchNormalization()])
+    optimizer = schedules.optimizer(changed(PLAIN, bias_rate=2), 10)
+    weights = model.trainable_variables
+    before = [np.array(weight) for weight in weights]
+    for _ in range(2):
+        optimizer.apply([keras.ops.ones(weight.shape) for weight in weights], weights)
+    moved = {w.name: float(np.ravel(b - np.array(w))[0]) for w, b in zip(weights, before, strict=True)}
+    assert moved == pytest.approx({"kernel": 1.45, "bias": 2.9, "gamma": 1.45, "beta": 1.45}, rel=1e-5)
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert again.get_config() == optimizer.get_config()
 
 
 def test_one_cycle_rises_and_falls():
