@@ -6,7 +6,7 @@ Inception v3, v4 and Inception-ResNet write a module as the layers of each of it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 
@@ -38,7 +38,17 @@ Layer = Conv | Pool | tuple[Conv, Conv]  # a pair goes side by side on the same 
 Branches = Mapping[str, Sequence[Layer]]
 
 
-EPSILON = Norm(epsilon=1e-3)
+# Of the authors' networks: github.com/tensorflow/models, research/slim/nets/inception_utils.py
+GOOGLE = Norm(epsilon=1e-3, momentum=0.9997)
+
+
+def google(name: str, bn_momentum: float | None, scale: bool = True) -> Norm:
+    """Return the batch normalization of Google's networks, with another momentum where the option asks for it."""
+    if bn_momentum is None:
+        return replace(GOOGLE, scale=scale)
+    if isinstance(bn_momentum, bool) or not isinstance(bn_momentum, int | float) or not 0 <= bn_momentum < 1:
+        raise ValueError(f"{name}: bn_momentum must be at least 0 and below 1; it is {bn_momentum!r}.")
+    return replace(GOOGLE, scale=scale, momentum=float(bn_momentum))
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ class Modules:
         first: Number of the first convolution of a branch that has several: their names are `BRANCH_NUMBER`.
     """
 
-    norm: Norm = EPSILON
+    norm: Norm = GOOGLE
     count_padding: bool = False
     first: int = 0
 

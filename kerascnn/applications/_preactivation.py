@@ -75,11 +75,12 @@ def _join(
     shortcut: Literal["A", "B"] = "B",
     bias: bool = False,
 ) -> KerasTensor:
-    """Add the branch `y` to the shortcut. A projection takes the activated map, an identity `x` (section 4.1)."""
-    if shortcut == "B" and x.shape[-1] != y.shape[-1]:
+    """Add the branch `y` to the shortcut, which takes the activated map where it widens, else `x` (section 4.1)."""
+    widens = x.shape[-1] != y.shape[-1]
+    if widens and shortcut == "B":
         x = _conv(activated, y.shape[-1], 1, place.strides, f"{place.name}_0", bias)
     else:
-        x = padded(x, y.shape[-1], place.strides, place.name)
+        x = padded(activated if widens else x, y.shape[-1], place.strides, place.name)
     return place.join(x, y, name=f"{place.name}_out")
 
 

@@ -134,8 +134,16 @@ def averaged(x: KerasTensor, channels: int, strides: int, name: str) -> KerasTen
 def resnet(net: Network, depth: int, unit: Unit) -> keras.Model:
     """Build a whole network of that depth: 7x7 stem and 3x3 pooling, stages of `unit`, classifier."""
     x = net.stage("stem", conv_bn_relu(net.input, 64, 7, strides=2, padding=3, name="conv1"))
-    x = max_pool(x, 3, 2, padding=1, name="pool1")
-    return pooled(net, stages(net, x, UNITS[depth], unit))
+    return pooled(net, stages(net, first_pool(net, x, papers=1), UNITS[depth], unit))
+
+
+def first_pool(net: Network, x: KerasTensor, papers: int = 0) -> KerasTensor:
+    """Build the stem's 3x3 pooling with the zeros that the option `pool_padding` asks for, else `papers`.
+
+    Without zeros it is Caffe's, whose last window reaches over the far edge; with them it is torch's.
+    """
+    padding = net.choices.get("pool_padding", papers)
+    return max_pool(x, 3, 2, padding=padding, ceil=not padding, name="pool1")
 
 
 def stages(

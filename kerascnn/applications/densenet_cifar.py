@@ -13,6 +13,9 @@ from kerascnn.building.network import Network
 from kerascnn.building.options import ModelOptions, builder
 
 __all__ = [
+    "densenet40_bc_k36_cifar",
+    "densenet40_bc_k48_cifar",
+    "densenet40_bc_k60_cifar",
     "densenet40_k12_cifar",
     "densenet100_bc_k12_cifar",
     "densenet100_k12_cifar",
@@ -21,7 +24,7 @@ __all__ = [
     "densenet250_bc_k24_cifar",
 ]
 
-# layers, growth rate k, whether with bottlenecks and compression (BC), Table 2
+# layers, growth rate k, whether with bottlenecks and compression (BC): Table 2, and the wide ones of the README
 CONFIGURATIONS = {
     "densenet40_k12_cifar": (40, 12, False),
     "densenet100_k12_cifar": (100, 12, False),
@@ -29,6 +32,9 @@ CONFIGURATIONS = {
     "densenet100_bc_k12_cifar": (100, 12, True),
     "densenet190_bc_k40_cifar": (190, 40, True),
     "densenet250_bc_k24_cifar": (250, 24, True),
+    "densenet40_bc_k36_cifar": (40, 36, True),
+    "densenet40_bc_k48_cifar": (40, 48, True),
+    "densenet40_bc_k60_cifar": (40, 60, True),
 }
 
 
@@ -77,6 +83,24 @@ def densenet190_bc_k40_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOpt
 def densenet250_bc_k24_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
     """Build DenseNet-BC of 250 layers and growth rate 24. Options as for `densenet40_k12_cifar`."""
     return _densenet("densenet250_bc_k24_cifar", options, dropout)
+
+
+@builder
+def densenet40_bc_k36_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+    """Build Wide-DenseNet-BC of 40 layers and growth rate 36. Options as for `densenet40_k12_cifar`."""
+    return _densenet("densenet40_bc_k36_cifar", options, dropout)
+
+
+@builder
+def densenet40_bc_k48_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+    """Build Wide-DenseNet-BC of 40 layers and growth rate 48. Options as for `densenet40_k12_cifar`."""
+    return _densenet("densenet40_bc_k48_cifar", options, dropout)
+
+
+@builder
+def densenet40_bc_k60_cifar(*, dropout: float = 0.0, **options: Unpack[ModelOptions]) -> keras.Model:
+    """Build Wide-DenseNet-BC of 40 layers and growth rate 60. Options as for `densenet40_k12_cifar`."""
+    return _densenet("densenet40_bc_k60_cifar", options, dropout)
 
 
 def _densenet(name: str, options: ModelOptions, dropout: float) -> keras.Model:

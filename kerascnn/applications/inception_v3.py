@@ -6,8 +6,7 @@ from typing import Unpack
 
 import keras
 
-from kerascnn.applications._inception import AVERAGE, MAX, Branches, Conv, Modules
-from kerascnn.building.blocks import Norm
+from kerascnn.applications._inception import AVERAGE, MAX, Branches, Conv, Modules, google
 from kerascnn.building.head import pooled
 from kerascnn.building.network import Network
 from kerascnn.building.options import Choice, ModelOptions, builder
@@ -65,6 +64,7 @@ def inception_v3(
     *,
     aux_logits: bool = False,
     bn_scale: bool | None = None,
+    bn_momentum: float | None = None,
     pool_counts_padding: bool | None = None,
     **options: Unpack[ModelOptions],
 ) -> keras.Model:
@@ -75,13 +75,17 @@ def inception_v3(
             `kerascnn.layers.auxiliary.AuxiliaryModel`; at inference and in exported files it does not exist.
         bn_scale: False leaves out the scale (gamma) of batch normalization, as the authors' code and keras.applications
             do: 17,216 parameters fewer. True (the default) keeps it.
+        bn_momentum: What the moving statistics keep of themselves in a training step; 0.9997 (the default) as in the
+            authors' code, which takes some 10,000 steps to forget where they began. 0.9 is what other packages have.
         pool_counts_padding: False (the default) averages over the pixels within the map, as the authors' code does;
             True counts the zeros around it, as torchvision and timm do.
         **options: See `ModelOptions`.
     """
     choices = {"bn_scale": Choice(bn_scale, True), "pool_counts_padding": Choice(pool_counts_padding, False)}
     net = Network("inception_v3", options, choices)
-    modules = Modules(Norm(1e-3, net.choices["bn_scale"]), net.choices["pool_counts_padding"], first=1)
+    modules = Modules(
+        google("inception_v3", bn_momentum, net.choices["bn_scale"]), net.choices["pool_counts_padding"], first=1
+    )
 
     x = modules.stem(net)
     for i, projection in enumerate((32, 64, 64)):

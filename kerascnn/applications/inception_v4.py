@@ -7,7 +7,7 @@ from typing import Unpack
 import keras
 from keras import KerasTensor
 
-from kerascnn.applications._inception import AVERAGE, MAX, Branches, Conv, Modules
+from kerascnn.applications._inception import AVERAGE, MAX, Branches, Conv, Modules, google
 from kerascnn.building.blocks import concatenate
 from kerascnn.building.head import pooled
 from kerascnn.building.network import Network
@@ -57,19 +57,25 @@ MODULE_C: Branches = {
 
 @builder
 def inception_v4(
-    *, aux_logits: bool = False, pool_counts_padding: bool | None = None, **options: Unpack[ModelOptions]
+    *,
+    aux_logits: bool = False,
+    bn_momentum: float | None = None,
+    pool_counts_padding: bool | None = None,
+    **options: Unpack[ModelOptions],
 ) -> keras.Model:
     """Build Inception v4 (Figure 9): 4 A, 7 B and 3 C modules, with the reductions of Figures 7 and 8 between them.
 
     Args:
         aux_logits: True adds the auxiliary classifier of the authors' code for training, on the last 17x17 map; see
             `kerascnn.layers.auxiliary.AuxiliaryModel`. At inference and in exported files it does not exist.
+        bn_momentum: What the moving statistics keep of themselves in a training step; 0.9997 (the default) as in the
+            authors' code, which takes some 10,000 steps to forget where they began. 0.9 is what other packages have.
         pool_counts_padding: False (the default) averages over the pixels within the map, as the authors' code and timm
             do; True counts the zeros around it.
         **options: See `ModelOptions`.
     """
     net = Network("inception_v4", options, {"pool_counts_padding": Choice(pool_counts_padding, False)})
-    modules = Modules(count_padding=net.choices["pool_counts_padding"])
+    modules = Modules(google("inception_v4", bn_momentum), count_padding=net.choices["pool_counts_padding"])
     x = _stem(net, modules)
     for letter in "bcde":
         x = modules.build(x, f"mixed_5{letter}", MODULE_A)

@@ -45,16 +45,25 @@ def nin(**options: Unpack[ModelOptions]) -> keras.Model:
 
 
 @builder
-def nin_cifar(*, pool_padding: Literal[0, 1] | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
+def nin_cifar(
+    *,
+    pool2: Literal["max", "average"] | None = None,
+    pool_padding: Literal[0, 1] | None = None,
+    **options: Unpack[ModelOptions],
+) -> keras.Model:
     """Build the CIFAR-10 network (section 4.2), 10 classes unless `classes` says otherwise.
 
     Args:
-        pool_padding: 0 (the default) for pools that begin at the first pixel, as in the authors' networks, and an
-            average of the pixels within the map; 1 for one row of zeros all around, which the average counts, as in
+        pool2: The second pooling. "max" (the default) as in the network of the paper's experiments
+            (github.com/mavenlin/cuda-convnet, NIN/cifar-10_def, line 88); "average" as in the authors' later Caffe
+            network, and in pytorchcv.
+        pool_padding: 0 (the default) for pools that begin at the first pixel, as in both of the authors' networks, and
+            averages of the pixels within the map; 1 for one row of zeros all around, which the averages count, as in
             pytorchcv.
         **options: See `ModelOptions`.
     """
-    net = Network("nin_cifar", options, {"pool_padding": Choice(pool_padding, 0, (0, 1))})
+    choices = {"pool2": Choice(pool2, "max", ("max", "average")), "pool_padding": Choice(pool_padding, 0, (0, 1))}
+    net = Network("nin_cifar", options, choices)
     x = conv(net.input, 192, 5, padding=2, name="conv1")
     x = net.stage("stage1", _cascade(x, {"cccp1": 160, "cccp2": 96}))
     padding = net.choices["pool_padding"]
@@ -62,7 +71,10 @@ def nin_cifar(*, pool_padding: Literal[0, 1] | None = None, **options: Unpack[Mo
     x = layers.Dropout(0.5, name="drop3")(x)
     x = conv(x, 192, 5, padding=2, name="conv2")
     x = net.stage("stage2", _cascade(x, {"cccp3": 192, "cccp4": 192}))
-    x = _average(x, net)
+    if net.choices["pool2"] == "max":
+        x = max_pool(x, 3, 2, padding=padding, ceil=not padding, name="pool2")
+    else:
+        x = _average(x, net)
     x = layers.Dropout(0.5, name="drop6")(x)
     x = conv(x, 192, 3, padding=1, name="conv3")
     x = net.stage("stage3", _cascade(x, {"cccp5": 192}))
@@ -84,7 +96,7 @@ def _average(x: KerasTensor, net: Network) -> KerasTensor:
     if None in sides:
         raise ValueError(
             "The windows of nin_cifar's average pool depend on the size of the image. Give the sides in input_shape, "
-            "or take pool_padding=1."
+            'or take pool2="max" or pool_padding=1.'
         )
     ends = [1 - side % 2 for side in sides]
     if any(ends):

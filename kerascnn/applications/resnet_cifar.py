@@ -6,7 +6,7 @@ from typing import Literal, Unpack
 
 import keras
 
-from kerascnn.applications._residual import Basic, Shortcut, stages
+from kerascnn.applications._residual import Basic, Bottleneck, Shortcut, stages
 from kerascnn.building.blocks import conv_bn_relu
 from kerascnn.building.head import pooled
 from kerascnn.building.network import Network
@@ -18,6 +18,7 @@ __all__ = [
     "resnet44_cifar",
     "resnet56_cifar",
     "resnet110_cifar",
+    "resnet164_cifar",
     "resnet1202_cifar",
 ]
 
@@ -58,6 +59,20 @@ def resnet56_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOptio
 def resnet110_cifar(*, shortcut: Widening = None, **options: Unpack[ResidualOptions]) -> keras.Model:
     """Build ResNet-110. Options as for `resnet20_cifar`."""
     return _resnet("resnet110_cifar", 110, options, shortcut)
+
+
+@builder
+def resnet164_cifar(*, stride_in_1x1: bool | None = None, **options: Unpack[ResidualOptions]) -> keras.Model:
+    """Build ResNet-164 of bottleneck units, with which Identity Mappings (arXiv:1603.05027, Table 3) compares its own.
+
+    Args:
+        stride_in_1x1: True (the default) puts a unit's stride on its first 1x1 convolution, as in `resnet50` and in the
+            authors' `resnet164_v2_cifar`; False on its 3x3, as in pytorchcv: the same weights, 1 % more work.
+        **options: See `ResidualOptions`.
+    """
+    net = Network("resnet164_cifar", options, {"stride_in_1x1": Choice(stride_in_1x1, True)})
+    x = net.stage("stem", conv_bn_relu(net.input, 16, 3, padding=1, name="conv1"))
+    return pooled(net, stages(net, x, (18, 18, 18), Bottleneck(stride_in_1x1=net.choices["stride_in_1x1"]), width=16))
 
 
 @builder

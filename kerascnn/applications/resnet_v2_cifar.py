@@ -26,8 +26,9 @@ def resnet110_v2_cifar(
     """Build pre-activation ResNet-110 (Table 3), of basic units, 10 classes unless `classes` says otherwise.
 
     Args:
-        shortcut: "B" (the default) widens a shortcut with a projection, as in pytorchcv; "A" with channels of zeros, as
-            in the network of the first paper. The second does not say which of them its ResNet-110 has.
+        shortcut: "B" (the default) widens a shortcut with a projection, as in pytorchcv; "A" with channels of zeros
+            around the activated map, as fb.resnet.torch does for CIFAR (opts.lua, line 80; models/preresnet.lua, line
+            36), which the paper's code is made of. The paper does not say which of them its ResNet-110 has.
         stem: "paper" (the default) activates once right after conv1, before the split into branch and shortcut
             (appendix); "pytorchcv" in the first unit's branch.
         **options: See `ResidualOptions`.
@@ -43,8 +44,9 @@ def resnet164_v2_cifar(*, stride_in_1x1: bool | None = None, **options: Unpack[R
     """Build pre-activation ResNet-164 (Table 3), of bottleneck units, 10 classes unless `classes` says otherwise.
 
     Args:
-        stride_in_1x1: False (the default) puts a unit's stride on its 3x3 convolution, as in `resnet50_v2` and
-            pytorchcv; True on its first 1x1, as in the authors' code: the same weights, 1 % less work.
+        stride_in_1x1: True (the default) puts a unit's stride on its first 1x1 convolution, as in the authors' code
+            (github.com/KaimingHe/resnet-1k-layers, resnet-pre-act.lua, lines 43 and 70); False on its 3x3, as in
+            `resnet50_v2` and pytorchcv: the same weights, 1 % more work.
         **options: See `ResidualOptions`.
     """
     return _bottlenecks("resnet164_v2_cifar", 164, options, stride_in_1x1)
@@ -60,7 +62,7 @@ def resnet1001_v2_cifar(*, stride_in_1x1: bool | None = None, **options: Unpack[
 
 
 def _bottlenecks(name: str, depth: int, options: ResidualOptions, stride_in_1x1: bool | None) -> keras.Model:
-    net = Network(name, options, {"stride_in_1x1": Choice(stride_in_1x1, False)})
+    net = Network(name, options, {"stride_in_1x1": Choice(stride_in_1x1, True)})
     return _resnet(net, (depth - 2) // 9, Bottleneck(True, net.choices["stride_in_1x1"]), activated=True)
 
 

@@ -7,8 +7,8 @@ from typing import Literal, Unpack
 import keras
 from keras import KerasTensor, layers
 
-from kerascnn.applications._residual import UNITS, Basic, Bottleneck, Unit, stages
-from kerascnn.building.blocks import DATA_FORMAT, conv, conv_bn_relu, max_pool
+from kerascnn.applications._residual import UNITS, Basic, Bottleneck, Unit, first_pool, stages
+from kerascnn.building.blocks import DATA_FORMAT, conv, conv_bn_relu
 from kerascnn.building.head import pooled
 from kerascnn.building.network import Network
 from kerascnn.building.options import Choice, ResidualOptions, builder
@@ -144,6 +144,4 @@ def _se_network(net: Network, depth: int, unit: Unit) -> keras.Model:
 
 def _finish(net: Network, x: KerasTensor, depth: int, unit: Unit, dropout: float = 0.0) -> keras.Model:
     net.stage("stem", x)
-    padding = net.choices.get("pool_padding", 0)
-    x = max_pool(x, 3, 2, padding=padding, ceil=not padding, name="pool1")
-    return pooled(net, stages(net, x, UNITS[depth], unit), dropout)
+    return pooled(net, stages(net, first_pool(net, x), UNITS[depth], unit), dropout)

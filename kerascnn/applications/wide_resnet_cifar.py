@@ -13,7 +13,13 @@ from kerascnn.building.head import dropout_rate, pooled
 from kerascnn.building.network import Network
 from kerascnn.building.options import ResidualOptions, builder
 
-__all__ = ["wide_resnet16_4_cifar", "wide_resnet16_8_cifar", "wide_resnet28_10_cifar", "wide_resnet40_4_cifar"]
+__all__ = [
+    "wide_resnet16_4_cifar",
+    "wide_resnet16_8_cifar",
+    "wide_resnet28_10_cifar",
+    "wide_resnet40_4_cifar",
+    "wide_resnet40_10_cifar",
+]
 
 
 @builder
@@ -22,7 +28,7 @@ def wide_resnet16_4_cifar(*, dropout: float = 0.0, **options: Unpack[ResidualOpt
 
     Args:
         dropout: The rate of dropout between the convolutions of each unit (section 2.4), 0 by default; the paper uses
-            0.3 on CIFAR.
+            0.3 where it has any on CIFAR.
         **options: See `ResidualOptions`.
     """
     return _wide_resnet("wide_resnet16_4_cifar", 16, 4, options, dropout)
@@ -44,6 +50,12 @@ def wide_resnet16_8_cifar(*, dropout: float = 0.0, **options: Unpack[ResidualOpt
 def wide_resnet28_10_cifar(*, dropout: float = 0.0, **options: Unpack[ResidualOptions]) -> keras.Model:
     """Build WRN-28-10. Options as for `wide_resnet16_4_cifar`."""
     return _wide_resnet("wide_resnet28_10_cifar", 28, 10, options, dropout)
+
+
+@builder
+def wide_resnet40_10_cifar(*, dropout: float = 0.0, **options: Unpack[ResidualOptions]) -> keras.Model:
+    """Build WRN-40-10, which the authors trained with dropout. Options as for `wide_resnet16_4_cifar`."""
+    return _wide_resnet("wide_resnet40_10_cifar", 40, 10, options, dropout)
 
 
 def _wide_resnet(name: str, depth: int, factor: int, options: ResidualOptions, dropout: float) -> keras.Model:

@@ -19,7 +19,12 @@ Normalization = Literal["after_pool", "pytorchcv"]
 
 
 @builder
-def zfnet(*, normalization: Normalization | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
+def zfnet(
+    *,
+    normalization: Normalization | None = None,
+    lrn_average: bool | None = None,
+    **options: Unpack[ModelOptions],
+) -> keras.Model:
     """Build ZFNet (Figure 3): 96-256-384-384-256 filters.
 
     The figure's map sizes (110, 55, 26, 13, 6) come from one row of zeros around the input and pools that round up.
@@ -27,25 +32,37 @@ def zfnet(*, normalization: Normalization | None = None, **options: Unpack[Model
     Args:
         normalization: Where the two contrast normalizations across maps are. "after_pool" as in the figure (the
             default), with AlexNet's constants because the paper has none of its own; or "pytorchcv", before the pools
-            and with a fifth of AlexNet's alpha.
+            and of averages.
+        lrn_average: As for `alexnet`, whose constants these are; "pytorchcv" averages in any case.
         **options: See `ModelOptions`.
     """
-    return _zfnet("zfnet", (384, 384, 256), normalization, options)
+    choices = _choices(normalization, lrn_average)
+    return _zfnet(Network("zfnet", options, choices), (384, 384, 256))
 
 
 @builder
-def zfnet_wide(*, normalization: Normalization | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
+def zfnet_wide(
+    *,
+    normalization: Normalization | None = None,
+    lrn_average: bool | None = None,
+    **options: Unpack[ModelOptions],
+) -> keras.Model:
     """Build ZFNet with 512-1024-512 filters in layers 3 to 5, the best single network of Table 2.
 
     The options are those of `zfnet`.
     """
-    return _zfnet("zfnet_wide", (512, 1024, 512), normalization, options)
+    choices = _choices(normalization, lrn_average)
+    return _zfnet(Network("zfnet_wide", options, choices), (512, 1024, 512))
 
 
-def _zfnet(
-    name: str, widths: tuple[int, int, int], normalization: Normalization | None, options: ModelOptions
-) -> keras.Model:
-    net = Network(name, options, {"normalization": Choice(normalization, "after_pool", ("after_pool", "pytorchcv"))})
+def _choices(normalization: Normalization | None, lrn_average: bool | None) -> dict[str, Choice]:
+    return {
+        "normalization": Choice(normalization, "after_pool", ("after_pool", "pytorchcv")),
+        "lrn_average": Choice(lrn_average, False),
+    }
+
+
+def _zfnet(net: Network, widths: tuple[int, int, int]) -> keras.Model:
     x = net.stage("stem", conv(net.input, 96, 7, strides=2, padding=1, name="conv1"))
     x = _pool_and_normalize(x, "1", net)
     x = net.stage("stage1", conv(x, 256, 5, strides=2, name="conv2"))
@@ -61,4 +78,5 @@ def _pool_and_normalize(x: KerasTensor, number: str, net: Network) -> KerasTenso
         x = LocalResponseNormalization(alpha=1e-4 / 5, name=f"norm{number}")(x)
         return max_pool(x, 3, 2, ceil=True, name=f"pool{number}")
     x = max_pool(x, 3, 2, ceil=True, name=f"pool{number}")
-    return LocalResponseNormalization(name=f"norm{number}")(x)
+    alpha = 1e-4 / 5 if net.choices["lrn_average"] else 1e-4
+    return LocalResponseNormalization(alpha=alpha, name=f"norm{number}")(x)

@@ -40,10 +40,15 @@ class Norm:
     Attributes:
         epsilon: Added to the variance; by default that of Caffe and torch.
         scale: Whether it multiplies by a weight (gamma).
+        momentum: What the moving statistics keep of themselves in a step; by default that of Caffe's networks and
+            torch (whose 0.1 is 1 - momentum).
+        shift: Whether it adds a weight (beta).
     """
 
     epsilon: float = 1e-5
     scale: bool = True
+    momentum: float = 0.9
+    shift: bool = True
 
 
 def conv(
@@ -86,8 +91,10 @@ def _pair(sides: Sides) -> tuple[int, int]:
 
 
 def batch_norm(x: KerasTensor, *, name: str, norm: Norm = Norm()) -> KerasTensor:
-    """Add a batch normalization with the momentum of Caffe and torch (whose 0.1 is 1 - momentum)."""
-    return layers.BatchNormalization(axis=-1, epsilon=norm.epsilon, momentum=0.9, scale=norm.scale, name=name)(x)
+    """Add a batch normalization."""
+    return layers.BatchNormalization(
+        axis=-1, epsilon=norm.epsilon, momentum=norm.momentum, scale=norm.scale, center=norm.shift, name=name
+    )(x)
 
 
 def bn_relu(x: KerasTensor, *, name: str = "") -> KerasTensor:

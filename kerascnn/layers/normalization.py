@@ -12,8 +12,9 @@ from keras import ops
 class LocalResponseNormalization(keras.layers.Layer):
     """Normalization over neighboring channels: y_i = x_i / (bias + alpha * sum_j x_j^2) ** beta.
 
-    The sum runs over the `size` channels around i. Defaults and form are those of AlexNet (Krizhevsky et al. 2012,
-    section 3.3). Caffe, torch and ONNX divide alpha by `size`; multiply theirs by it to use it here.
+    The sum runs over the `size` channels around i. Defaults and form are those of the formula in AlexNet's paper
+    (Krizhevsky et al. 2012, section 3.3). Its author's cuda-convnet2, Caffe, torch and ONNX average the squares: they
+    divide alpha by `size`. Divide theirs by it to use it here.
 
     Input and output: (batch, height, width, channels).
 

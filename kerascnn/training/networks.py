@@ -13,6 +13,7 @@ from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.registry import WeightsRecord
 from kerascnn.training import augmentation, schedules
 from kerascnn.training.data import AnyImages
+from kerascnn.training.initialization import initialize
 from kerascnn.training.runs import Run
 from kerascnn.weights import container, find
 
@@ -58,6 +59,8 @@ def build(run: Run, preprocessing: Preprocessing, classes: int) -> keras.Model:
         weights=run.weights,
         **_options(run),
     )
+    if run.recipe.initial is not None and run.weights is None:
+        initialize(model, run.recipe.initial)
     if run.recipe.auxiliary_weight is not None and isinstance(model, AuxiliaryModel):
         model.auxiliary_weight = run.recipe.auxiliary_weight
     schedules.add_weight_decay(model, run.recipe)

@@ -83,6 +83,25 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
+class Initial:
+    """How the weights of a network begin, where the paper or its code does not leave that to a library.
+
+    Attributes:
+        kind: "fan_in" and "fan_out" for normal values of variance 2 / fan, in convolutions alone, the classifier as the
+            builder has it; "xavier" for Caffe's, uniform with variance 1 / fan-in; "normal" for normal values of
+            `deviation`.
+        deviation: The standard deviation of "normal".
+        bias: The value of the biases.
+        layers: By patterns of layers' names, a `deviation` or `bias` of their own.
+    """
+
+    kind: Literal["fan_in", "fan_out", "xavier", "normal"]
+    deviation: float = 0.01
+    bias: float = 0.0
+    layers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How a paper trains its network.
 
@@ -109,7 +128,8 @@ class Recipe:
         options: Those of the network's builder, such as dropout.
         auxiliary_weight: That of the loss of each auxiliary classifier.
         any_size: Whether nothing in it depends on the size of the input.
-        initialization: How the paper's weights begin, and ours where that differs.
+        initial: How the weights begin; None for the builder's own, He et al.'s variance in a uniform distribution.
+        initialization: What the paper says of it, or where its code does.
         settled: False where a number is not printed in the paper or was not looked up there again; `notes` say which.
         notes: What else there is to know, such as what the lectures print.
     """
@@ -135,6 +155,7 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict)
     auxiliary_weight: float | None = None
     any_size: bool = False
+    initial: Initial | None = None
     initialization: str = "the builder's own"
     settled: bool = True
     notes: tuple[str, ...] = ()
@@ -155,6 +176,7 @@ def _recipe(name: str, row: Mapping[str, Any]) -> Recipe:
     own = {
         "schedule": Schedule(**_tuples(row.get("schedule", {}))),
         "augmentation": Augmentation(**_tuples(row.get("augmentation", {}))),
+        "initial": Initial(**row["initial"]) if "initial" in row else None,
     }
     return Recipe(name=name, **{**_tuples(row), **own})
 

@@ -115,3 +115,13 @@ def test_figures_are_current(figure):
 @pytest.mark.parametrize("figure", [figure for figure in generate.figures() if figure not in QUICK])
 def test_the_other_figures_are_current(figure):
     assert_current(figure)
+
+
+def test_each_row_of_fidelity_names_a_test_that_exists():
+    rows = [
+        line for line in (ROOT / "docs" / "fidelity.md").read_text(encoding="utf-8").splitlines() if "::test_" in line
+    ]
+    assert len(rows) > 15
+    for row in rows:
+        path, _, name = row.rsplit("`", 2)[1].partition("::")
+        assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), row

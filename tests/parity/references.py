@@ -70,9 +70,9 @@ REFERENCES = (
     _timm("inception_v3", naming="torchvision", options=COUNTED, side=107),
     _timm("inception_v4", side=107),
     _timm("inception_resnet_v2", side=107),
-    *(_torchvision(f"resnet{depth}") for depth in (18, 34)),
-    *(_torchvision(f"resnet{depth}", options=LATE) for depth in (50, 101, 152)),
-    *(_torchvision(f"resnet{depth}", options=EARLY, early_stride=True) for depth in (50, 101, 152)),
+    *(_torchvision(f"resnet{depth}", options=PADDED) for depth in (18, 34)),
+    *(_torchvision(f"resnet{depth}", options={**LATE, **PADDED}) for depth in (50, 101, 152)),
+    *(_torchvision(f"resnet{depth}", options={**EARLY, **PADDED}, early_stride=True) for depth in (50, 101, 152)),
     *(_timm(f"resnet{depth}_v2", f"resnetv2_{depth}", options={"stem": "timm"}) for depth in (18, 34, 50, 101, 152)),
     _pytorchcv("resnet200_v2", "preresnet200b", options={"stem": "pytorchcv"}, side=224),
     *(
@@ -104,5 +104,5 @@ REFERENCES = (
     _pytorchcv("zfnet", "zfnet", options=NORMALIZED_FIRST, side=224),
     _pytorchcv("zfnet_wide", "zfnetb", options=NORMALIZED_FIRST, side=224),
     _pytorchcv("fractalnet20_cifar", "fractalnet_cifar10", options={"pool_before_join": False}, side=32),
-    _pytorchcv("nin_cifar", "nin_cifar10", options=PADDED, side=32),
+    _pytorchcv("nin_cifar", "nin_cifar10", options={**PADDED, "pool2": "average"}, side=32),
 )

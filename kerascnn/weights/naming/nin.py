@@ -12,7 +12,7 @@ from kerascnn.weights.naming.rules import rename
 __all__ = ["caffe_in_torch", "pytorchcv"]
 
 HEAD = ("cccp8", "cccp6")
-OPTIONS = {"pytorchcv": {"pool_padding": 1}}
+OPTIONS = {"pytorchcv": {"pool_padding": 1, "pool2": "average"}}
 
 _PYTORCHCV = {
     "conv1": "features.stage1.unit1.conv",

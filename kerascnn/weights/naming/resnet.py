@@ -8,8 +8,8 @@ from kerascnn.weights.naming.rules import rename
 
 __all__ = ["torchvision"]
 
-# torchvision and timm have the stride on the 3x3 convolution; their files do not tell
-OPTIONS = {"torchvision": {"stride_in_1x1": False}}
+# torchvision and timm have the stride on the 3x3 convolution and zeros around the stem's pool; their files do not tell
+OPTIONS = {"torchvision": {"stride_in_1x1": False, "pool_padding": 1}}
 
 _TORCHVISION = [
     ("conv1_conv", "conv1"),

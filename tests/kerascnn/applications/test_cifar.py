@@ -50,15 +50,15 @@ def test_pytorchcvs_stem_of_v2_activates_the_branch_alone():
 
 
 def test_the_shortcuts_of_resnet110_v2():
-    """A projection of the activated map, or zeros beside the sum itself."""
+    """A projection of the activated map, or zeros beside it, as fb.resnet.torch's models/preresnet.lua has them."""
     projected, padded = structure("resnet110_v2_cifar"), structure("resnet110_v2_cifar", shortcut="A")
     assert len(of(padded, ChannelPadding)) == 2
-    assert padded.get_layer("conv3_block1_0_pool").input is padded.get_layer("conv2_block18_out").output
+    assert padded.get_layer("conv3_block1_0_pool").input is padded.get_layer("conv3_block1_preact_relu").output
     assert not of(projected, ChannelPadding)
     assert projected.get_layer("conv3_block1_0_conv").input is projected.get_layer("conv3_block1_preact_relu").output
 
 
-@pytest.mark.parametrize(("options", "expected"), [({}, [1, 2, 1]), ({"stride_in_1x1": True}, [2, 1, 1])])
+@pytest.mark.parametrize(("options", "expected"), [({}, [2, 1, 1]), ({"stride_in_1x1": False}, [1, 2, 1])])
 def test_the_stride_of_v2_bottlenecks(options, expected):
     model = structure("resnet164_v2_cifar", **options)
     assert [model.get_layer(f"conv3_block1_{i}_conv").strides[0] for i in (1, 2, 3)] == expected

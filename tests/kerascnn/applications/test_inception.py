@@ -8,9 +8,10 @@ import pytest
 
 import kerascnn
 from kerascnn import applications
+from kerascnn.analysis import count_parameters
 from kerascnn.build_info import build_info
 from kerascnn.layers.auxiliary import AuxiliaryModel
-from tests.networks import randomized
+from tests.networks import randomized, structure
 
 
 def images(side, count=4, seed=0):
@@ -132,7 +133,7 @@ def test_average_pools_at_the_edge(name):
     # TensorFlow divides by the pixels within the map, Caffe and torch by all nine places. The two forms share all
     # weights and shapes, so only the values at the border tell them apart.
     side = 75
-    within = kerascnn.create_model(name, include_top=False, input_shape=(side, side, 3))
+    within = kerascnn.create_model(name, include_top=False, input_shape=(side, side, 3), pool_counts_padding=False)
     pool = next(layer for layer in within.layers if isinstance(layer, keras.layers.AveragePooling2D))
     assert pool.padding == "same"
     ones = np.ones((1, 5, 5, 1), "float32")
@@ -141,6 +142,48 @@ def test_average_pools_at_the_edge(name):
     y = counting.get_layer(pool.name)(counting.get_layer(f"{pool.name}_pad")(ones))
     assert float(y[0, 0, 0, 0]) == pytest.approx(4 / 9, rel=1e-5)
     assert float(y[0, 2, 2, 0]) == pytest.approx(1, rel=1e-5)
+
+
+def test_inception_v2_is_tf_slims():
+    """tf_slim/nets/inception_v2_test.py, line 134: 10,173,112 weights and statistics without the classifier."""
+    model = structure("inception_v2", include_top=False)
+    assert model.count_params() == 10_173_112
+    assert [model.get_layer(f"inception_4{letter}_output").output.shape[-1] for letter in "cd"] == [576, 576]
+    caffe = structure("bn_inception", include_top=False)
+    assert [caffe.get_layer(f"inception_4{letter}_output").output.shape[-1] for letter in "cd"] == [608, 608]
+
+
+def test_inception_resnet_v1_is_the_face_networks_without_what_is_for_faces():
+    """pytorchcv's inceptionresnetv1 has 23,995,624 parameters and 29,600 statistics: a sixth C unit, an embedding."""
+    model = structure("inception_resnet_v1")
+    unit = [layer for layer in model.layers if layer.name.startswith("block8_5_")]
+    one_more = sum(int(np.prod(weight.shape)) for layer in unit for weight in layer.trainable_weights)
+    embedding = (1792 * 512 + 2 * 512 + 512 * 1000) - 1792 * 1000
+    counts = count_parameters(model)
+    assert counts.trained + one_more + embedding == 23_995_624
+    assert counts.statistics + 2 * 4 * 192 + 2 * 512 == 29_600
+
+
+def test_se_bn_inception_squeezes_after_each_module():
+    """Widths of models/SE-BN-Inception.prototxt, inception_*_1x1_down."""
+    model = structure("se_bn_inception", include_top=False)
+    down = [layer.filters for layer in model.layers if layer.name.endswith("_se_down")]
+    assert down == [16, 20, 36, 36, 36, 38, 38, 66, 64, 64]
+
+
+@pytest.mark.parametrize("name", ["inception_v2", "inception_v3", "inception_v4", "inception_resnet_v2"])
+def test_moving_statistics_are_googles(name):
+    """inception_utils.py: decay 0.9997, epsilon 0.001; the option gives another."""
+
+    def found(**options):
+        model = structure(name, include_top=False, input_shape=(96, 96, 3), **options)
+        norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        return {(layer.momentum, layer.epsilon) for layer in norms}
+
+    assert found() == {(0.9997, 1e-3)}
+    assert found(bn_momentum=0.9) == {(0.9, 1e-3)}
+    with pytest.raises(ValueError, match="bn_momentum must be at least 0 and below 1; it is 1"):
+        kerascnn.create_model(name, bn_momentum=1)
 
 
 def test_normalization_without_scale():

@@ -30,9 +30,10 @@ def caffe_pool(x, reduce):
 
 
 @pytest.mark.parametrize("sides", [(32, 32), (27, 26), (30, 29), (30, 32)], ids=str)
-def test_pools_of_the_cifar_network(sides):
-    model = applications.nin_cifar(input_shape=(*sides, 3))
-    for name, reduce in (("cccp2", np.max), ("cccp4", np.mean)):
+@pytest.mark.parametrize(("pool2", "reduce2"), [("max", np.max), ("average", np.mean)])
+def test_pools_of_the_cifar_network(sides, pool2, reduce2):
+    model = applications.nin_cifar(input_shape=(*sides, 3), pool2=pool2)
+    for name, reduce in (("cccp2", np.max), ("cccp4", reduce2)):
         maps = model.get_layer(name).output
         pooled = model.get_layer("drop3" if name == "cccp2" else "drop6").input
         x = np.abs(images(2, *maps.shape[1:]))
@@ -54,9 +55,10 @@ def test_scores_are_the_means_of_rectified_maps(build, last):
 
 def test_any_size_for_imagenet_and_what_cifar_needs():
     assert applications.nin(input_shape=(None, None, 3), classes=4)(images(1, 250, 230, 3)).shape == (1, 4)
-    assert applications.nin_cifar(input_shape=(None, None, 3), pool_padding=1)(images(1, 40, 33, 3)).shape == (1, 10)
+    for form in ({}, {"pool2": "average", "pool_padding": 1}):
+        assert applications.nin_cifar(input_shape=(None, None, 3), **form)(images(1, 40, 33, 3)).shape == (1, 10)
     with pytest.raises(ValueError, match="depend on the size of the image"):
-        applications.nin_cifar(input_shape=(None, 32, 3))
+        applications.nin_cifar(input_shape=(None, 32, 3), pool2="average")
     with pytest.raises(ValueError, match="pool_padding must be one of 0, 1"):
         applications.nin_cifar(pool_padding=2)
     assert applications.nin_cifar(classes=100).output_shape == (None, 100)
@@ -83,12 +85,12 @@ def test_torch_copy_of_the_caffe_weights(tmp_path):
 
 
 def test_pytorchcvs_naming_tells_its_pools(tmp_path):
-    model = applications.nin_cifar(pool_padding=1)
+    model = applications.nin_cifar(pool_padding=1, pool2="average")
     own = [layer.name for layer in model.layers if layer.weights]
     path, _ = checkpoint(model, nin.pytorchcv(own), tmp_path)
     assert weights.load(model, path).naming == "pytorchcv"
     with pytest.raises(WeightsError, match="pool_padding=1"):
-        applications.nin_cifar(weights=str(path))
+        applications.nin_cifar(pool2="average", weights=str(path))
 
 
 @pytest.mark.data

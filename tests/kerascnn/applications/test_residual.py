@@ -79,8 +79,10 @@ def test_the_relu_before_se_is_only_where_it_is_asked_for():
 def test_caffes_pool_starts_at_the_first_pixel_and_ends_beyond_the_last():
     """With Caffe's ceiling the map is as large as with padding, but every window is one pixel later."""
     position = np.arange(32.0)[None, :, None, None] * np.ones((1, 32, 32, 64))
-    for padding, last in ((0, [2, 30, 31]), (1, [1, 29, 31])):
-        model = build("seresnet50", pool_padding=padding)
+    forms = [(name, {}, [2, 30, 31]) for name in ("resnet18", "resnet50", "plain18", "seresnet50")]
+    forms += [(name, {"pool_padding": 1}, [1, 29, 31]) for name in ("resnet50", "seresnet50")]
+    for name, options, last in [*forms, ("resnext50_32x4d", {}, [1, 29, 31])]:
+        model = build(name, **options)
         pool = keras.Model(model.get_layer("conv1_relu").output, model.get_layer("pool1").output)
         rows = np.asarray(pool(position))[0, :, 0, 0]
         assert len(rows) == 16

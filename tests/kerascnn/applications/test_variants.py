@@ -28,7 +28,7 @@ REDUNDANT_BIASES = {"inception_resnet_v2": {"block8_10_conv/bias"}}
 # What these leave out of a step at random has no gradient in it; their own tests take that up.
 WHOLE = {
     "resnet110_stochastic_cifar": {"survival_probability": None},
-    "fractalnet20_cifar": {"drop_path": 0.0, "global_drop_path": 0.0},
+    **{f"fractalnet{depth}_cifar": {"drop_path": 0.0, "global_drop_path": 0.0} for depth in (10, 20, 40)},
     "fractalnet34": {"drop_path": 0.0, "global_drop_path": 0.0},
 }
 ROUNDING = 1e-4  # gradients that are zero by construction come out at 2e-6 at most, all others at 5e-3 at least

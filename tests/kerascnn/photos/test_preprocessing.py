@@ -13,6 +13,7 @@ from PIL import Image
 import kerascnn
 from kerascnn import weights
 from kerascnn.photos.preprocessing import NORMALIZATIONS, Preprocessing, find_preprocessing
+from kerascnn.training.networks import preprocessing_of
 
 KERAS = {
     "vgg16": keras.applications.vgg16,
@@ -124,3 +125,16 @@ def test_timm(size: tuple[int, int]) -> None:
         np.testing.assert_allclose(
             find_preprocessing(record).load(photo(*size)), expected, atol=2e-6, err_msg=str(record)
         )
+
+
+def test_overfeat_wants_photos_as_its_authors_scaled_them():
+    """overfeat-torch, run.lua, line 170; others of its time have ImageNet's values here: docs/fidelity.md."""
+
+    def prepared(name, side, pixel):
+        return list(preprocessing_of(name, side).normalize(np.full((1, 1, 3), pixel))[0, 0])
+
+    for name, side in (("overfeat_fast", 231), ("overfeat_accurate", 221)):
+        assert preprocessing_of(name, side).crop == (side, side)
+        assert prepared(name, side, 118.381 + 61.897) == pytest.approx([1.0] * 3, abs=1e-4)
+    for name, side in (("alexnet", 227), ("googlenet", 224), ("squeezenet", 227)):
+        assert prepared(name, side, [123.675, 116.28, 103.53]) == pytest.approx([0.0] * 3, abs=1e-4)

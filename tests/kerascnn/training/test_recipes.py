@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import kerascnn
+from kerascnn.building.options import option_names
+from kerascnn.factory import builders
 from kerascnn.registry import variants
 from kerascnn.training import Augmentation, Recipe, Schedule, changed, list_recipes, recipe, recipe_for, schedules
 
@@ -35,7 +37,8 @@ def test_every_recipe_is_somebodys_and_has_a_source():
 def test_options_of_recipes_are_options_of_their_builders():
     for found in list_recipes().values():
         if found.options:
-            name = next(name for name in variants() if found.fits(name))
+            for name in (name for name in variants() if found.fits(name)):
+                assert set(found.options) <= set(option_names(builders()[name])), (found.name, name)
             kerascnn.create_model(name, classes=10, **dict(found.options))
 
 

@@ -105,7 +105,10 @@ KERAS: dict[str, tuple[Callable[..., keras.Model], int, str]] = {
     "inception_v3": (keras.applications.InceptionV3, 75, ".weights.h5"),
     "inception_resnet_v2": (keras.applications.InceptionResNetV2, 75, ".keras"),
 }
-NEEDED = {"resnet50_v2": {"stem": "keras", "stride_in_last_unit": True, "conv_bias": True}}
+NEEDED = {
+    "resnet50": {"pool_padding": 1},
+    "resnet50_v2": {"stem": "keras", "stride_in_last_unit": True, "conv_bias": True},
+}
 
 
 @pytest.mark.parametrize("name", [name for name in KERAS if name in kerascnn.list_models()])
