@@ -24,6 +24,7 @@ SETTINGS = {"max_content_width": 110, "help_option_names": ["-h", "--help"]}
 Command = TypeVar("Command", bound=Callable[..., Any])
 Errors = tuple[type[Exception], ...]
 HTML = (".html", ".htm")
+_BACKENDS = {"tensorflow": "export", "jax": "jax", "torch": "torch"}  # backend -> the extra that installs it
 
 
 def run_command(
@@ -61,6 +62,12 @@ def run_command(
         sys.stderr.close()  # or Python complains of standard output at its end
         sys.exit(1)
     except Exception as error:
+        if not extra and isinstance(error, ModuleNotFoundError) and error.name in _BACKENDS:
+            _end(
+                f"Keras runs on {error.name} here (KERAS_BACKEND, or its keras.json), which is not installed: pip "
+                f"install 'kerascnn[{_BACKENDS[error.name]}]', or choose another of {', '.join(_BACKENDS)}.",
+                2,
+            )
         if extra and isinstance(error, ModuleNotFoundError):
             _end(f"{error.name} is not installed. It comes with the extra: pip install 'kerascnn[{extra}]'.", 2)
         expected = isinstance(error, failures)

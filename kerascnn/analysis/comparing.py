@@ -6,7 +6,7 @@ On request forward passes are measured on this machine, each network in a proces
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -144,6 +144,12 @@ def data_sets(rows: Sequence[Compared]) -> list[str]:
     published = [row.data for row in rows if row.error is not None]
     names = sorted(set(published), key=lambda name: (name != "ImageNet", name))
     return [name for name in names if published.count(name) > 1] or names[:1]
+
+
+def family_numbers(families: Iterable[str]) -> dict[str, int]:
+    """Number families for their colors, from 0; a family's networks for CIFAR have the number of those for ImageNet."""
+    roots: dict[str, int] = {}
+    return {family: roots.setdefault(family.removesuffix("_cifar"), len(roots)) for family in families}
 
 
 def data_set(row: Variant) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerascnn.analysis.comparing import Compared, data_sets
+from kerascnn.analysis.comparing import Compared, data_sets, family_numbers
 from kerascnn.analysis.pages.charts import COLORS
 
 if TYPE_CHECKING:
@@ -68,9 +69,10 @@ def plot_comparison(rows: Sequence[Compared]) -> Any:
     data = data_sets(shown)
     drawn = figure(13, 8 * len(data))
     panels = {}
+    numbers = family_numbers(row.family for row in rows)
     for axes, name in zip(drawn.subplots(len(data), squeeze=False)[:, 0], data, strict=True):
         rows = sorted((row for row in shown if row.data == name), key=lambda row: -row.parameters)
-        panels[axes] = rows, _panel(axes, rows, name)
+        panels[axes] = rows, _panel(axes, rows, name, numbers)
     drawn.draw_without_rendering()  # which gives the panels their final sizes
     drawn.set_layout_engine("none")
     for axes, (rows, circles) in panels.items():
@@ -78,52 +80,67 @@ def plot_comparison(rows: Sequence[Compared]) -> Any:
     return drawn
 
 
-def _panel(axes: Any, rows: Sequence[Compared], data: str) -> Any:
+def _panel(axes: Any, rows: Sequence[Compared], data: str, numbers: Mapping[str, int]) -> Any:
     """Draw the circles of a panel, small ones over large ones."""
-    families = list(dict.fromkeys(row.family for row in rows))
     largest = max(row.parameters for row in rows)
     scale = 1500 / max(largest, 2e6)  # points squared for a parameter
-    numbers = [families.index(row.family) for row in rows]
     circles = axes.scatter(
         [row.macs / 1e9 for row in rows],
         [row.accuracy for row in rows],
         s=[row.parameters * scale for row in rows],
-        c=[COLORS[number % len(COLORS)] for number in numbers],
+        c=[COLORS[numbers[row.family] % len(COLORS)] for row in rows],
         alpha=0.55,
-        edgecolor=["black" if number >= len(COLORS) else "white" for number in numbers],  # colors repeat after eight
+        edgecolor=[_edge(numbers[row.family]) for row in rows],
         linewidth=0.9,
     )
     axes.set_xlabel("multiply-accumulates for one image, 1e9 (log scale)")
     axes.set_ylabel(f"published top-1 accuracy, {data}, %")
     axes.set_title(f"{data}: accuracy against work; the area of a circle is the number of parameters")
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
+    _log_ticks(axes, [row.macs for row in rows])
     axes.grid(alpha=0.25)
     axes.margins(0.1)
     axes.set_axisbelow(True)
     sizes = [size for size in _LEGEND if size < 2 * largest] or [largest]
     handles = [axes.scatter([], [], s=size * scale, color="#999999", alpha=0.5) for size in sizes]
-    axes.legend(
-        handles,
-        [f"{size / 1e6:.3g} M" for size in sizes],
-        title="parameters",
-        loc="center left",
-        bbox_to_anchor=(1.01, 0.5),  # beside the panel, where it hides no network
-        labelspacing=2.6,
-        borderpad=2.0,
-        handletextpad=2.2,
-    )
+    beside = {"loc": "lower left", "bbox_to_anchor": (1.01, 0.0)}  # where it hides no network
+    spaces = {"labelspacing": 2.6, "borderpad": 2.0, "handletextpad": 2.2}
+    areas = axes.legend(handles, [f"{size / 1e6:.3g} M" for size in sizes], title="parameters", **beside, **spaces)
+    axes.add_artist(areas)
+    families = sorted(dict.fromkeys(row.family for row in rows), key=numbers.__getitem__)
+    colored = [
+        axes.scatter([], [], s=70, c=COLORS[number % len(COLORS)], alpha=0.55, edgecolor=_edge(number), linewidth=0.9)
+        for number in map(numbers.__getitem__, families)
+    ]
+    axes.legend(colored, families, title="family", loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return circles
+
+
+def _edge(number: int) -> str:
+    """Return the color of a circle's edge, which tells families apart whose colors repeat after eight."""
+    return ("white", "black", "#D55E00")[number // len(COLORS) % 3]
+
+
+def _log_ticks(axes: Any, macs: Sequence[float]) -> None:
+    """Label powers of ten with 2 and 5 between them, or more within a narrow range, all written alike."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    narrow = max(macs) < 20 * min(macs)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8) if narrow else (1, 2, 5), numticks=50))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:g}")
 
 
 def _label(axes: Any, rows: Sequence[Compared], circles: Any) -> None:
     """Write names beside the circles, where neither a circle nor another name is, with a thin line to the circle."""
     import textalloc
 
-    textalloc.allocate(
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # lines must not move them
+    places = [(row.macs / 1e9, row.accuracy or 0.0) for row in rows]
+    _, _, _, lines = textalloc.allocate(
         axes,
-        [row.macs / 1e9 for row in rows],
-        [row.accuracy or 0.0 for row in rows],
+        [x for x, _ in places],
+        [y for _, y in places],
         [row.name for row in rows],
         scatter_plot=circles,
         textsize=7.5,
@@ -135,6 +152,23 @@ def _label(axes: Any, rows: Sequence[Compared], circles: Any) -> None:
         linewidth=0.5,
         avoid_label_lines_overlap=True,
     )
+    for place, area, line in zip(places, circles.get_sizes(), lines, strict=True):
+        if line is not None:
+            _shorten(axes, line, place, radius=math.sqrt(area) / 2 * axes.figure.dpi / 72)
+
+
+def _shorten(axes: Any, line: Any, place: tuple[float, float], radius: float) -> None:
+    """Let a line to the middle of a circle end at its edge; `radius` is in pixels."""
+    to_pixels = axes.transData
+    ends = to_pixels.transform(line.get_xydata())
+    middle = to_pixels.transform(place)
+    far = ends[np.argmax(np.linalg.norm(ends - middle, axis=1))]
+    length = float(np.linalg.norm(far - middle))
+    if length <= radius:
+        line.remove()
+        return
+    near = middle + (far - middle) * radius / length
+    line.set_data(*to_pixels.inverted().transform([near, far]).T)
 
 
 def plot_receptive_field(effective: np.ndarray, field: Field, place: tuple[int, int], title: str) -> Any:

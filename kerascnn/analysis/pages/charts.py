@@ -43,19 +43,27 @@ class Measure:
 
 
 def bubbles(
-    data: str, groups: Sequence[str], *, largest: float, highlight: tuple[str, float] | None = None
+    data: str,
+    groups: Mapping[str, int],
+    *,
+    span: tuple[float, float],
+    largest: float,
+    highlight: tuple[str, float] | None = None,
 ) -> Specification:
     """Draw accuracy against work, a circle's area being parameters, after Canziani et al. 2017 (arXiv:1605.07678).
 
     Args:
         data: What the errors were measured on.
-        groups: The families, each with a color of its own.
+        groups: The families, with the numbers of their colors.
+        span: The least and the most work.
         largest: The most parameters of any network.
         highlight: The one network that is colored and has a ring, and its parameters; the others are gray.
     """
     legend = {"format": "~s", "values": _round_sizes(largest), **_BELOW, "columns": 3, "symbolFillColor": QUIET}
     area = {"type": "linear", "domain": [0, largest], "range": [4, _AREA]}
     x = _number("macs", "multiply-accumulates for one image, 10⁹ (log scale)", log=True)
+    if span[1] < 20 * span[0]:  # or there would be two ticks
+        x["axis"]["values"] = [digit * 10.0**power for power in range(-3, 13) for digit in (1, 1.5, 2, 3, 4, 5, 6, 8)]
     x["axis"]["labelExpr"] = "format(datum.value / 1e9, '~g')"
     encoding: Specification = {
         "x": x,
@@ -251,11 +259,11 @@ _BELOW = {"orient": "bottom"}  # in as many columns as fit, which the page knows
 _ROUND = [digit * 10.0**power for power in range(-3, 13) for digit in (1, 2, 5)]  # ticks; those outside are not drawn
 
 
-def _grouped(column: str, names: Sequence[str]) -> Specification:
+def _grouped(column: str, numbers: Mapping[str, int]) -> Specification:
     """Show groups by color and, after eight, by outline, in one legend."""
-    rounds = [i // len(COLORS) for i in range(len(names))]
+    names, rounds = list(numbers), [number // len(COLORS) for number in numbers.values()]
     return {
-        "color": _scaled(column, names, list(palette(names).values())),
+        "color": _scaled(column, names, [COLORS[number % len(COLORS)] for number in numbers.values()]),
         "stroke": _scaled(column, names, ["currentColor" if number else "transparent" for number in rounds]),
         "strokeDash": _scaled(column, names, [_DASHES[max(0, number - 1) % len(_DASHES)] for number in rounds]),
     }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 import kerascnn
-from kerascnn.analysis.comparing import Compared, data_sets
+from kerascnn.analysis.comparing import Compared, data_sets, family_numbers
 from kerascnn.analysis.measuring import NO_METERS, machine, versions
 from kerascnn.analysis.pages import charts
 from kerascnn.analysis.pages.blocks import Chart, Charts, Column, Notes, Page, Section, Table, count, decimals
@@ -40,9 +40,11 @@ def bubbles(rows: Sequence[Compared], data: str, highlight: str | None = None) -
     """Chart accuracy against work for the networks that were measured on `data`, from the table of `networks`."""
     shown = [row for row in rows if row.data == data and row.accuracy is not None]
     hint = f" A ring is around {highlight}." if highlight else " Click a family below to single it out."
+    numbers, work = family_numbers(row.family for row in rows), [row.macs for row in shown]
     specification = charts.bubbles(
         data,
-        list(dict.fromkeys(row.family for row in shown)),
+        {row.family: numbers[row.family] for row in shown},
+        span=(min(work), max(work)),
         highlight=next(((row.name, row.parameters) for row in shown if row.name == highlight), None),
         largest=max(row.parameters for row in shown),
     )
