@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -42,3 +43,9 @@ def load_model(path: str | os.PathLike[str], **options: Any) -> keras.Model:
     with deep_graphs():
         model: keras.Model = keras.saving.load_model(file, **options)
     return model
+
+
+def own_class(error: Exception) -> str | None:
+    """Return the name of the layer, class or function of the user's own that Keras did not find; None otherwise."""
+    found = re.search(r"Could not locate (?:class|function) '(\w+)'", str(error))
+    return found[1] if found else None

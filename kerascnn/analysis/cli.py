@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -225,18 +224,16 @@ def _open(model: str, size: tuple[int, int] | None) -> tuple[keras.Model, tuple[
     if not model.endswith(".keras"):
         channels = kerascnn.variant(model).input_shape[2]
         return kerascnn.create_model(model, **({"input_shape": (*size, channels)} if size else {})), None
-    import keras
-
-    import kerascnn.layers  # registers the layers that a file may hold
+    from kerascnn.saving import load_model, own_class
 
     try:
-        network = keras.saving.load_model(model, compile=False)
+        network = load_model(model, compile=False)
     except (TypeError, ValueError) as error:
-        unknown = re.search(r"Could not locate class '(\w+)'", str(error))
+        unknown = own_class(error)
         if unknown is None:
             raise
         raise ValueError(
-            f"{model} holds {unknown[1]}, a class of your own that this command cannot import. Load it in Python, and "
+            f"{model} holds {unknown}, a class of your own that this command cannot import. Load it in Python, and "
             "call kerascnn.analysis.profile(model)."
         ) from error
     return network, (*size, network.inputs[0].shape[-1]) if size else None

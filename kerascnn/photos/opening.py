@@ -16,7 +16,7 @@ from kerascnn.photos.classifying import Classifier, classifier, softmax
 from kerascnn.photos.preparing import Given, Preparation
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.photos.runtimes import open_artifact
-from kerascnn.training.runs import find_finished
+from kerascnn.training.runs import RUN_FILES, find_finished
 
 # Formats and their runtimes; what loads quickly is taken from an export first.
 FORMATS = {"tflite": "ai_edge_litert", "onnx": "onnxruntime", "saved_model": "tensorflow"}
@@ -47,15 +47,23 @@ def open_classifier(
         OSError: The weights cannot be fetched.
         ModuleNotFoundError: What runs the file is not installed.
     """
-    from kerascnn.saving import SUFFIXES, load_model
+    from kerascnn.saving import SUFFIXES, load_model, own_class
 
     path = check_name(name, weights)
     if path is None:
         return classifier(_build(name, weights), preprocessing, labels)
     if path.suffix in SUFFIXES:
-        return classifier(
-            load_model(path, **({} if path.suffix == ".kdc" else {"compile": False})), preprocessing, labels
-        )
+        try:
+            model = load_model(path, **({} if path.suffix == ".kdc" else {"compile": False}))
+        except (TypeError, ValueError) as error:
+            own = own_class(error)
+            if own is None:
+                raise
+            raise ValueError(
+                f"{path} holds {own}, a class of your own that is not imported. In Python, import the module that "
+                "registers it (keras.saving.register_keras_serializable), and call kerascnn.predict."
+            ) from error
+        return classifier(model, preprocessing, labels)
     return _of_artifact(path, preprocessing, labels)
 
 
@@ -104,8 +112,8 @@ def _in_folder(folder: Path) -> Path:
     versions = sorted((int(path.parent.name), path.parent) for path in folder.glob(f"[0-9]*/{_SAVED_MODEL}"))
     if versions:
         return versions[-1][1]
-    exports = sorted(path.parent.name for path in folder.glob("*/manifest.json"))
-    hint = f" It holds exports: {', '.join(exports[:6])}; give one, such as {folder / exports[0]}." if exports else ""
+    exports = sorted(path.parent.name for name in ("manifest.json", *RUN_FILES) for path in folder.glob(f"*/{name}"))
+    hint = f" It holds {', '.join(exports[:6])}; give one, such as {folder / exports[0]}." if exports else ""
     raise ValueError(f"{folder} is neither an export (manifest.json) nor a SavedModel ({_SAVED_MODEL}).{hint}")
 
 

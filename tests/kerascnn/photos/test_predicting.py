@@ -268,6 +268,19 @@ def test_values_of_a_resampled_photo_may_overshoot() -> None:
     assert replace(Preprocessing(), mean=(1.0,)).normalize([[[0.0]]])[0, 0, 0] == -1
 
 
+class Unregistered(keras.layers.Layer):
+    """A layer of the user's own, which the command line does not know."""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs
+
+
+def test_a_layer_of_ones_own_is_named(tmp_path: Path) -> None:
+    keras.Sequential([keras.Input((8, 8, 3)), Unregistered()]).save(tmp_path / "own.keras")
+    with pytest.raises(ValueError, match="own.keras holds Unregistered, a class of your own that is not imported"):
+        kerascnn.predict(tmp_path / "own.keras", RGB)
+
+
 def test_labels_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A byte-order mark belongs to no name, and names that occur twice do not pass without a word."""
     (tmp_path / "labels.txt").write_bytes(b"\xef\xbb\xbfcat\r\n dog\r\n\r\ncat\r\n")
