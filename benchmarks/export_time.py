@@ -79,9 +79,7 @@ def timed(make_steps: Callable[[keras.Model, Path], Steps], model: keras.Model) 
     return seconds
 
 
-def compare(
-    ours: Callable[[keras.Model, Path], Steps], model: keras.Model, rounds: int
-) -> list[dict[str, Seconds]]:
+def compare(ours: Callable[[keras.Model, Path], Steps], model: keras.Model, rounds: int) -> list[dict[str, Seconds]]:
     """Median seconds for each step of Keras and of ours."""
     results = []
     for number in range(rounds + 1):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export.checking.runtimes import Run, Runtime, TensorSpec, only
+from export.checking.runtimes import Runtime, Tap, TensorSpec, only
 from export.errors import ExportError, RequestError
 from export.formats import onnx_int8
 from export.formats.format import OPSET, Format, Source
@@ -226,19 +226,21 @@ def open_onnx(path: Path, threads: int = 2) -> Runtime:
     session = runtimes.session(str(path), threads)
     source, target = only(session.get_inputs(), "input"), only(session.get_outputs(), "output")
 
-    def open_tap() -> Run | None:
+    def open_tap() -> Tap | None:
         import onnx
 
-        model = onnx.load(str(path))
-        name, order = _logits(model.graph, target.name)
+        content = path.read_bytes()
+        name, order = _logits(onnx.load_from_string(content).graph, target.name)
         if name is None:
             return None
-        model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-        tapped = runtimes.session(model.SerializeToString(), threads)
+        # Protocol buffers that follow one another are one: this adds an output without writing the weights again.
+        output = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        addition = onnx.ModelProto(graph=onnx.GraphProto(output=[output])).SerializeToString()
+        tapped = runtimes.session(content + addition, threads)
 
-        def run_tapped(images: np.ndarray) -> np.ndarray:
-            logits = tapped.run([name], {source.name: images})[0]
-            return logits if order is None else logits.transpose(order)
+        def run_tapped(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            output, logits = tapped.run([target.name, name], {source.name: images})
+            return output, logits if order is None else logits.transpose(order)
 
         return run_tapped
 

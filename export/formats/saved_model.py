@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from export.checking.runtimes import Run, Runtime, TensorSpec, only
+from export.checking.runtimes import Runtime, Tap, TensorSpec, only
 from export.errors import ExportError
 from export.formats.format import Format, Source
 from export.formats.precision import PRECISIONS, Precision
@@ -119,25 +119,29 @@ def open_saved_model(folder: Path) -> Runtime:
         assert loaded is not None
         return function(**{source[0]: tf.constant(images)})[target[0]].numpy()
 
-    def open_tap() -> Run | None:
+    def open_tap() -> Tap | None:
         # A reloaded signature only calls the function that `write_saved_model` keeps beside it, whose operations can
-        # be walked. Its graph is run again up to the softmax, on the same variables.
+        # be walked. Its graph is imported again, on the same variables.
         network = loaded.network
         operation = network.outputs[0].op
         while operation.type in ("Identity", "Reshape", "Squeeze", "Cast"):
             operation = operation.inputs[0].op
         if operation.type != "Softmax":
             return None
-        graph_def, logits = network.graph.as_graph_def(), operation.inputs[0].name
+        graph_def, names = network.graph.as_graph_def(), [network.outputs[0].name, operation.inputs[0].name]
         captured = {inner.name: outer for outer, inner in network.graph.captures}
 
-        @tf.function(autograph=False)
-        def tapped(images: tf.Tensor) -> tf.Tensor:
+        @tf.function(input_signature=[source[1]], autograph=False)
+        def tapped(images: tf.Tensor) -> list[tf.Tensor]:
             here = tf.compat.v1.get_default_graph()
             fed = {name: here.capture(variable) for name, variable in captured.items()} | {f"{source[0]}:0": images}
-            return tf.import_graph_def(graph_def, fed, [logits], name="")[0]
+            return tf.import_graph_def(graph_def, fed, names, name="")
 
-        return lambda images: tapped(tf.constant(images)).numpy()
+        def run_tapped(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            output, logits = tapped(tf.constant(images))
+            return output.numpy(), logits.numpy()
+
+        return run_tapped
 
     source_spec, target_spec = (
         TensorSpec(name, tuple(spec.shape), spec.dtype.name)  # an open dimension is None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from export.checking.runtimes import Run, Runtime, TensorSpec, only
+from export.checking.runtimes import Runtime, Tap, TensorSpec, only
 from export.errors import ExportError
 from kerascnn.photos import runtimes
 from serving.contract import DEFAULT_SIGNATURE
@@ -21,43 +22,55 @@ def open_tflite(path: Path, threads: int = 2) -> Runtime:
     Raises:
         ExportError: It has not one input, one output and the signature `serving_default`.
     """
-    source, target, run = _start({"model_path": str(path)}, threads)
-    content = bytearray(Path(path).read_bytes())
-    has_softmax, step = _move_output(content)
+    interpreter = runtimes.interpreter(threads, model_path=str(path))
+    content = bytearray(path.read_bytes())
+    has_softmax, step = _add_logits(content)
 
-    def open_tap() -> Run | None:
-        return _start({"model_content": bytes(content)}, threads)[2] if has_softmax else None
+    def open_tap() -> Tap | None:
+        if not has_softmax:
+            return None
+        copy = runtimes.interpreter(threads, model_content=bytes(content))
 
-    return Runtime(source, target, run, open_tap, threads, step)
+        def run_tapped(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            output, logits = _run(copy, images)
+            return output, logits
+
+        return run_tapped
+
+    source, target = _specifications(interpreter)
+    return Runtime(source, target, lambda images: _run(interpreter, images)[0], open_tap, threads, step)
 
 
-def _start(model: dict[str, Any], threads: int) -> tuple[TensorSpec, TensorSpec, Run]:
-    interpreter = runtimes.interpreter(threads, **model)
+def _run(interpreter: Any, images: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Answer one image with every output."""
+    (source,) = interpreter.get_input_details()
+    interpreter.set_tensor(source["index"], runtimes.quantized(images, source))
+    interpreter.invoke()
+    targets = interpreter.get_output_details()
+    return tuple(runtimes.dequantized(interpreter.get_tensor(target["index"]), target) for target in targets)
+
+
+def _specifications(interpreter: Any) -> tuple[TensorSpec, TensorSpec]:
+    """Say what the file declares as its input and its output."""
     signatures = interpreter.get_signature_list()
     if DEFAULT_SIGNATURE not in signatures:
         names = ", ".join(signatures) or "none"
         raise ExportError(f"The file has no signature {DEFAULT_SIGNATURE!r} (found: {names}).")
     source = only(interpreter.get_input_details(), "input")
     target = only(interpreter.get_output_details(), "output")
-
-    def run(images: np.ndarray) -> np.ndarray:
-        interpreter.set_tensor(source["index"], runtimes.quantized(images, source))
-        interpreter.invoke()
-        return runtimes.dequantized(interpreter.get_tensor(target["index"]), target)
-
-    specifications = [
+    first, second = (
         TensorSpec(
             only(signatures[DEFAULT_SIGNATURE][key], key.removesuffix("s")),
             tuple(int(size) for size in details["shape"]),
             np.dtype(details["dtype"]).name,
         )
         for key, details in (("inputs", source), ("outputs", target))
-    ]
-    return specifications[0], specifications[1], run
+    )
+    return first, second
 
 
-def _move_output(content: bytearray) -> tuple[bool, float]:
-    """Make the input of the final softmax the output of the flatbuffer `content`, in place.
+def _add_logits(content: bytearray) -> tuple[bool, float]:
+    """Make the input of the final softmax a second output of the flatbuffer `content`, in place.
 
     Returns:
         Whether there is a final softmax (without one, `content` is unchanged), and the quantization step of the
@@ -88,5 +101,14 @@ def _move_output(content: bytearray) -> tuple[bool, float]:
         tensor = operator.Inputs(0)
     if operator is None or kind != operators.SOFTMAX:
         return False, step
-    main.OutputsAsNumpy()[0] = operator.Inputs(0)  # a view of `content`
+    _set_outputs(content, main, (main.Outputs(0), operator.Inputs(0)))
     return True, step
+
+
+def _set_outputs(content: bytearray, graph: Any, tensors: tuple[int, ...]) -> None:
+    """Write a new list of outputs to the end of a flatbuffer, and let its graph point there."""
+    table = graph._tab
+    field = table.Pos + table.Offset(8)  # of `outputs` in the table SubGraph
+    content += bytes(-len(content) % 4)
+    struct.pack_into("<I", content, field, len(content) - field)
+    content += struct.pack(f"<I{len(tensors)}i", len(tensors), *tensors)
