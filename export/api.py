@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export import adding, publishing, stages
+from export.context import Context
 from export.errors import ExportError
 from export.formats.format import OPSET
 from export.formats.registry import FORMATS
@@ -163,7 +164,7 @@ def run(
         with publishing.staging(target, waiting=progress.step) as folder:
             earlier = None if replace else adding.find(target)
             make = make_general if general else stages.make
-            manifest = make(stages.Context(job, folder, progress, earlier))
+            manifest = make(Context(job, folder, progress, earlier))
             progress.step(f"{job.name}: publishing")
             publishing.publish(folder, target)
     except OSError as error:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from export.errors import RequestError
-from export.images import ImageSource, labels_from_folders, load_images, spread
+from export.images import ImageSource, LoadedImages, labels_from_folders, load_images, spread
 from export.opening import LoadedModel
 from export.request import Request
 from kerascnn.photos.choosing import PreprocessingChoice
@@ -53,12 +55,14 @@ class Job:
         loaded: The model, with the labels and the preprocessing that the request gives, or else its own.
         calibration: float32 inputs of the artifacts, or photos to read them from.
         classes: The class of each evaluation photo by its name.
+        seen: Photos that were read, by source and name, as the artifacts take them.
     """
 
     request: Request
     loaded: LoadedModel
     calibration: np.ndarray | ImageSource | None = None
     classes: Mapping[str, int] = field(default_factory=dict)
+    seen: dict[tuple[Path, str], np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -109,25 +113,40 @@ class Job:
         """Turn what the artifacts take into what the Keras model takes."""
         return self.included.normalize(images) if self.included else images
 
-    def read(self, source: ImageSource, count: int) -> tuple[np.ndarray, int]:
-        """Read `count` photos, evenly spaced over all, as the artifacts take them; count those that cannot be read."""
-        assert self.reading is not None
-        loaded = load_images(source, spread(source.names, count), self.reading)
-        return loaded.images, len(loaded.skipped)
+    def read(self, source: ImageSource, count: int) -> LoadedImages:
+        """Read `count` photos, evenly spaced over all, as the artifacts take them; they are kept for the next time."""
+        loaded = self._load(source, spread(source.names, count))
+        if count <= VERIFICATION_PHOTOS:
+            self.seen.update(zip(((source.path, name) for name in loaded.names), loaded.images, strict=True))
+        return loaded
 
     def labeled_photos(self) -> Iterator[LabeledPhotos]:
         """Read the evaluation photos, a bounded number at a time."""
-        assert self.reading is not None
         assert self.evaluation is not None
         for start in range(0, len(self.evaluation.names), EVALUATION_CHUNK):
             names = self.evaluation.names[start : start + EVALUATION_CHUNK]
             try:
-                loaded = load_images(self.evaluation, names, self.reading)
+                loaded = self._load(self.evaluation, names)
             except RequestError:  # not one of these could be read; others may
                 yield LabeledPhotos(np.zeros((0, 1, 1, 1), np.float32), [], (), len(names))
                 continue
             labels = [self.classes[name] for name in loaded.names]
             yield LabeledPhotos(loaded.images, labels, loaded.names, len(loaded.skipped))
+
+    def _load(self, source: ImageSource, names: Sequence[str]) -> LoadedImages:
+        """Read photos that were not read before."""
+        assert self.reading is not None
+        found = {name: self.seen[source.path, name] for name in names if (source.path, name) in self.seen}
+        rest = [name for name in names if name not in found]
+        if not found:
+            return load_images(source, rest, self.reading)
+        with suppress(RequestError):  # none of the rest can be read
+            if rest:
+                fresh = load_images(source, rest, self.reading)
+                found |= dict(zip(fresh.names, fresh.images, strict=True))
+        there = tuple(name for name in names if name in found)
+        skipped = tuple((name, "it cannot be read") for name in rest if name not in found)
+        return LoadedImages(np.stack([found[name] for name in there]), there, skipped)
 
 
 def make_job(request: Request, loaded: LoadedModel) -> Job:
@@ -204,19 +223,24 @@ def _preprocessing(loaded: LoadedModel, given: Preprocessing | PreprocessingChoi
         raise RequestError(f"{loaded.origin.name}: {error}") from None
 
 
-def verification_images(job: Job, calibration: np.ndarray | None) -> tuple[np.ndarray, str]:
-    """Return the images that every artifact is compared on, the user's own where there are any, and what they are."""
+def verification_images(job: Job, calibration: np.ndarray | None) -> tuple[np.ndarray, str, tuple[str, ...]]:
+    """Return the images that every artifact is compared on: the user's own where there are any.
+
+    Returns:
+        The images, what they are, and the names of evaluation photos.
+    """
     from export.checking.parity import synthetic_images
 
     if job.evaluation is not None:
-        return job.read(job.evaluation, VERIFICATION_PHOTOS)[0], "evaluation photos"
+        loaded = job.read(job.evaluation, VERIFICATION_PHOTOS)
+        return loaded.images, "evaluation photos", loaded.names
     if isinstance(job.calibration, ImageSource):
-        return job.read(job.calibration, VERIFICATION_PHOTOS)[0], "calibration photos"
+        return job.read(job.calibration, VERIFICATION_PHOTOS).images, "calibration photos", ()
     if calibration is not None:
-        return calibration[:VERIFICATION_PHOTOS], "calibration inputs"
+        return calibration[:VERIFICATION_PHOTOS], "calibration inputs", ()
     low, high = _input_range(job)
     shape = job.loaded.model.inputs[0].shape
-    return synthetic_images(shape, VERIFICATION_SYNTHETIC, low=low, high=high), "synthetic images"
+    return synthetic_images(shape, VERIFICATION_SYNTHETIC, low=low, high=high), "synthetic images", ()
 
 
 def _input_range(job: Job) -> tuple[float, float]:

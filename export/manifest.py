@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from export.checking.parity import Parity
     from export.checking.runtimes import TensorSpec
     from export.checking.sizes import Packed
+    from export.context import Inputs, Outcome
     from export.formats.format import Source
     from export.job import Job
-    from export.stages import Inputs, Outcome
 
 SCHEMA_VERSION = 1
 LABELS = "labels.txt"
@@ -207,7 +207,8 @@ def describe(job: Job, inputs: Inputs, source: Source, outcome: Outcome, scores:
         calibration=calibration,
         evaluation=evaluation,
         artifacts=[
-            replace(artifact, accuracy=accuracies.get(artifact.path), created=created) for artifact, _ in outcome.passed
+            replace(passed.artifact, accuracy=accuracies.get(passed.artifact.path), created=created)
+            for passed in outcome.passed
         ],
         rejected=outcome.rejected,
     )

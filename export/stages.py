@@ -6,91 +6,37 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from export import manifest as manifests
 from export import publishing
-from export.adding import Earlier
-from export.checking.accuracy import Accuracy, Scores, evaluate
+from export.checking.accuracy import Accuracy
 from export.checking.latency import measure_latency
 from export.checking.parity import Demands, verify
 from export.checking.runtimes import Prediction, Runtime, open_keras
 from export.checking.sizes import Sizes
+from export.context import Context, Inputs, Outcome, Passed
 from export.errors import ExportError, RequestError
 from export.files import digest_of, size_of
 from export.formats.format import Source
 from export.images import ImageSource
-from export.job import CALIBRATION_PHOTOS, COMPRESSION_PHOTOS, Job, verification_images, with_preprocessing
+from export.job import CALIBRATION_PHOTOS, COMPRESSION_PHOTOS, verification_images, with_preprocessing
 from export.manifest import THREADS, Artifact, Failure
 from export.opening import first_line
-from export.report.progress import Progress
 from export.report.writing import write_reports
 from export.request import Item
+from export.scoring import keras_runtime, score, score_artifacts
 
 if TYPE_CHECKING:
     import keras
 
 T = TypeVar("T")
 FEW_IMAGES = 32  # for the precisions that these are enough for
-
-
-@dataclass(frozen=True)
-class Context:
-    """One export under way.
-
-    Attributes:
-        job: What is exported.
-        folder: Where artifacts are written before they are published.
-        progress: Told of each stage.
-        earlier: What it adds to; None where it starts anew.
-    """
-
-    job: Job
-    folder: Path
-    progress: Progress
-    earlier: Earlier | None = None
-
-    def step(self, text: str) -> None:
-        """Tell of a stage."""
-        self.progress.step(f"{self.job.name}: {text}")
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Images as the artifacts take them.
-
-    Attributes:
-        calibration: To choose steps and ranges with; None where there are none.
-        skipped: How many calibration photos could not be read.
-        images: To compare artifacts on.
-        kind: What these are.
-    """
-
-    calibration: np.ndarray | None
-    skipped: int
-    images: np.ndarray
-    kind: str
-
-
-class Passed(NamedTuple):
-    """An artifact that agrees with the Keras model, and its runtime."""
-
-    artifact: Artifact
-    runtime: Runtime
-
-
-@dataclass
-class Outcome:
-    """What became of the artifacts: those that passed, those that did not, and optional ones that did not."""
-
-    passed: list[Passed] = field(default_factory=list)
-    rejected: list[Failure] = field(default_factory=list)
-    left_out: list[Failure] = field(default_factory=list)
 
 
 def make(context: Context) -> dict[str, Any]:
@@ -113,7 +59,7 @@ def make(context: Context) -> dict[str, Any]:
         raise ExportError(
             f"No artifact of {context.job.name} passed, and nothing was published. {reasons(outcome.rejected)}"
         )
-    scores = score_artifacts(context, outcome)
+    scores = score_artifacts(context, outcome, inputs, reference)
     if compression is not None:
         compression["left_out"] = outcome.left_out
     manifest = asdict(
@@ -152,7 +98,8 @@ def read_images(context: Context) -> Inputs:
     job, calibration, skipped = context.job, context.job.calibration, 0
     if isinstance(calibration, ImageSource):
         context.step("reading calibration photos")
-        calibration, skipped = job.read(calibration, CALIBRATION_PHOTOS)
+        loaded = job.read(calibration, CALIBRATION_PHOTOS)
+        calibration, skipped = loaded.images, len(loaded.skipped)
     coarse = any(item.precision.needs_photos for item in job.request.items)
     if calibration is not None and coarse and job.request.compression is None:
         from export.quantization.calibration import check_photos
@@ -176,15 +123,15 @@ def compress(context: Context, inputs: Inputs) -> dict[str, Any] | None:
         return None
     from export.compression.coding import Evidence, compress_to_file
 
-    def score(model: keras.Model) -> Accuracy:
-        return _score(context, {"keras": _keras_runtime(job, model)}).accuracies["keras"]
+    def accuracy(model: keras.Model) -> Accuracy:
+        return score(context, {"keras": keras_runtime(job, model)}).accuracies["keras"]
 
     photos = job.calibration
     if isinstance(photos, ImageSource):
         context.step("reading photos to compress with")
-        photos, _ = job.read(photos, COMPRESSION_PHOTOS)
+        photos = job.read(photos, COMPRESSION_PHOTOS).images
     assert photos is not None
-    evidence = Evidence(job.to_model(photos), job.to_model(inputs.images), score if job.evaluation else None)
+    evidence = Evidence(job.to_model(photos), job.to_model(inputs.images), accuracy if job.evaluation else None)
     return asdict(compress_to_file(job.loaded, job.request.compression, evidence, context.folder, context.progress))
 
 
@@ -260,8 +207,8 @@ def _verified(context: Context, item: Item, source: Source, images: np.ndarray, 
         reference = replace(reference, output=reference.output[:FEW_IMAGES], logits=reference.logits[:FEW_IMAGES])
     expected = item.format.specifications(item.precision, *source.interface)
     demands = Demands(item.precision, *expected, real_images=context.job.has_photos)
-    parity = verify(open_artifact, reference, images, demands)
-    if not parity.passed:
+    parity, prediction = verify(open_artifact, reference, images, demands)
+    if prediction is None or not parity.passed:
         raise ExportError(" ".join(parity.failures))
     runtime = open_artifact()
     item.format.check(runtime, path, source)
@@ -280,33 +227,7 @@ def _verified(context: Context, item: Item, source: Source, images: np.ndarray, 
         parity=parity,
         latency=measure_latency(runtime, images[0]),
     )
-    return Passed(artifact, runtime)
-
-
-def score_artifacts(context: Context, outcome: Outcome) -> Scores | None:
-    """Score the Keras model and each artifact on the evaluation photos, where there are any."""
-    job = context.job
-    if job.evaluation is None:
-        return None
-    runtimes = {artifact.path: runtime for artifact, runtime in outcome.passed}
-    return _score(context, {**runtimes, "keras": _keras_runtime(job, job.loaded.model)})
-
-
-def _score(context: Context, runtimes: dict[str, Runtime]) -> Scores:
-    assert context.job.evaluation is not None
-    total = len(context.job.evaluation.names)
-    scores = evaluate(
-        context.job.labeled_photos(), runtimes, lambda done: context.step(f"evaluating, {done} of {total} photos done")
-    )
-    if scores is None:
-        raise RequestError(f"None of the photos in {context.job.evaluation.path} could be read.")
-    return scores
-
-
-def _keras_runtime(job: Job, model: keras.Model) -> Runtime:
-    """Run the Keras model on what the artifacts take."""
-    runtime = open_keras(model)
-    return replace(runtime, run=lambda images: runtime.run(job.to_model(images)))
+    return Passed(artifact, runtime, prediction.output)
 
 
 def reasons(failures: Iterable[Failure]) -> str:

@@ -10,6 +10,9 @@ import numpy as np
 
 from export.checking.runtimes import Runtime
 
+SECONDS = 1.0
+FEWEST = 6  # calls; the first of them warms up
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -22,18 +25,18 @@ class Latency:
 
 
 def measure_latency(runtime: Runtime, image: np.ndarray, runs: int = 20, warm_up: int = 3) -> Latency:
-    """Time `runs` answers of the unmodified artifact to one `image`, float32 [H, W, C] or [1, H, W, C]."""
+    """Time the unmodified artifact on one `image`, float32 [H, W, C] or [1, H, W, C]; see `time_runs`."""
     batch = image if image.ndim == 4 else image[None]
     return time_runs(lambda: runtime.predict(batch[:1]), runtime.threads, runs, warm_up)
 
 
 def time_runs(run: Callable[[], object], threads: int | None, runs: int = 20, warm_up: int = 3) -> Latency:
-    """Time `runs` calls, after `warm_up` that are not counted."""
-    for _ in range(warm_up):
-        run()
-    times = []
-    for _ in range(runs):
+    """Time `runs` calls, after `warm_up` that are not counted; slow ones are timed less often, for about SECONDS."""
+    times: list[float] = []
+    ended = time.perf_counter() + SECONDS
+    while len(times) < runs + warm_up and (len(times) < FEWEST or time.perf_counter() < ended):
         start = time.perf_counter()
         run()
         times.append((time.perf_counter() - start) * 1000)
-    return Latency(float(np.median(times)), float(np.percentile(times, 90)), runs, threads)
+    counted = times[min(warm_up, len(times) // FEWEST) :]
+    return Latency(float(np.median(counted)), float(np.percentile(counted, 90)), len(counted), threads)

@@ -88,7 +88,9 @@ class _Closeness(NamedTuple):
     clear_images: int = 0
 
 
-def verify(open_runtime: Callable[[], Runtime], reference: Prediction, images: np.ndarray, demands: Demands) -> Parity:
+def verify(
+    open_runtime: Callable[[], Runtime], reference: Prediction, images: np.ndarray, demands: Demands
+) -> tuple[Parity, Prediction | None]:
     """Load an artifact, run it on images, and compare it with what the Keras model answered.
 
     Args:
@@ -96,9 +98,12 @@ def verify(open_runtime: Callable[[], Runtime], reference: Prediction, images: n
         reference: The Keras model's answer to `images`.
         images: float32 [n, height, width, channels], as the artifact takes them.
         demands: What is demanded of it.
+
+    Returns:
+        How close it is, and what it answered; None where it could not be run.
     """
     failures: list[str] = []
-    closeness = _Closeness()
+    closeness, prediction = _Closeness(), None
     try:
         runtime = open_runtime()
         failures += _interface_failures(runtime, demands)
@@ -114,7 +119,7 @@ def verify(open_runtime: Callable[[], Runtime], reference: Prediction, images: n
             closeness, errors = _measure(theirs, ours)
             failures += _gate_failures(demands, closeness, errors)
             failures += _softmax_failures(prediction)
-    return Parity(not failures, len(images), *closeness, demands.gate, tuple(failures))
+    return Parity(not failures, len(images), *closeness, demands.gate, tuple(failures)), prediction
 
 
 def clear_margin(logits: np.ndarray) -> float:

@@ -88,6 +88,9 @@ def photo_signatures(
         ensured = tf.ensure_shape(images, traced.input_shape)
         return _best(traced.function(ensured)[traced.output_name], labels, readable)
 
+    for prepare in (prepare_uint8, prepare_bytes):
+        prepare.get_concrete_function()  # traced once for its signature, for the other callers and for the file
+
     @tf.function(input_signature=prepare_uint8.input_signature, autograph=False)
     def serving_uint8(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return best(prepare_uint8(images))

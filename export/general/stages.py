@@ -13,6 +13,7 @@ from export import manifest as manifests
 from export.checking.accuracy import evaluate
 from export.checking.latency import Latency, time_runs
 from export.checking.runtimes import TensorSpec
+from export.context import Context
 from export.errors import ExportError, RequestError
 from export.files import digest_of, size_of
 from export.general.comparing import NamedParity, compare
@@ -23,7 +24,7 @@ from export.general.writing import WRITE, Writing, check_precision
 from export.images import ImageSource
 from export.job import CALIBRATION_PHOTOS, VERIFICATION_PHOTOS, Job, make_job
 from export.manifest import THREADS, Failure
-from export.stages import Context, attempt, begin, finish, reasons
+from export.stages import attempt, begin, finish, reasons
 
 if TYPE_CHECKING:
     from export.opening import LoadedModel
@@ -136,12 +137,16 @@ def _inputs(context: Context, network: Network) -> tuple[dict[str, np.ndarray] |
     calibration, kind = None, "synthetic inputs"
     if isinstance(given, ImageSource):
         context.step("reading calibration photos")
-        calibration, kind = _as_inputs(network, job.read(given, CALIBRATION_PHOTOS)[0]), "calibration photos"
+        calibration, kind = _as_inputs(network, job.read(given, CALIBRATION_PHOTOS).images), "calibration photos"
     elif given is not None:
         calibration, kind = samples(network, given), "calibration inputs"
     if job.evaluation is not None:
         context.step("reading photos to verify with")
-        return calibration, _as_inputs(network, job.read(job.evaluation, VERIFICATION_PHOTOS)[0]), "evaluation photos"
+        return (
+            calibration,
+            _as_inputs(network, job.read(job.evaluation, VERIFICATION_PHOTOS).images),
+            "evaluation photos",
+        )
     return calibration, calibration or samples(network, None), kind
 
 

@@ -103,11 +103,7 @@ def trace(model: keras.Model, *, input_name: str = "images", output_name: str = 
 @contextmanager
 def computing_in_float32(model: keras.Model) -> Iterator[None]:
     """Let the layers of a model in mixed precision compute in float32 while the block lasts."""
-    changed = [
-        (layer, layer.dtype_policy)
-        for layer in all_layers(model)
-        if layer.compute_dtype != "float32" and layer.quantization_mode is None
-    ]
+    changed = [(layer, layer.dtype_policy) for layer in _in_other_types(model)]
     try:
         for layer, _ in changed:
             layer.dtype_policy = "float32"
@@ -115,6 +111,17 @@ def computing_in_float32(model: keras.Model) -> Iterator[None]:
     finally:
         for layer, policy in changed:
             layer.dtype_policy = policy
+
+
+def computes_in_float32(model: keras.Model) -> bool:
+    """Tell whether a model computes in float32 anyway."""
+    return not _in_other_types(model)
+
+
+def _in_other_types(model: keras.Model) -> list[Any]:
+    return [
+        layer for layer in all_layers(model) if layer.compute_dtype != "float32" and layer.quantization_mode is None
+    ]
 
 
 def _check_names(input_name: str, output_name: str) -> None:

@@ -50,7 +50,7 @@ def reference() -> Prediction:
 def check(path: Path, format: str, precision: str, reference: Prediction, **options) -> Parity:
     specifications = FORMATS[format].specifications(PRECISIONS[precision], SOURCE, TARGET)
     demands = replace(Demands(PRECISIONS[precision], *specifications), **options)
-    return verify(partial(FORMATS[format].open, path), reference, IMAGES, demands)
+    return verify(partial(FORMATS[format].open, path), reference, IMAGES, demands)[0]
 
 
 DENSE = [precision.name for precision in PRECISIONS.values() if not precision.sparse and precision.name != "int4"]
@@ -249,7 +249,7 @@ def judged(ours: np.ndarray, theirs: np.ndarray, precision: str = "int8") -> Par
     images = np.arange(len(ours), dtype=np.float32).reshape(-1, 1, 1, 1)
     runtime = Runtime(spec, spec, lambda batch: theirs[batch[:, 0, 0, 0].astype(int)], lambda: None)
     reference = Prediction(ours, ours, has_softmax=False)
-    return verify(lambda: runtime, reference, images, Demands(PRECISIONS[precision], spec, spec, real_images=True))
+    return verify(lambda: runtime, reference, images, Demands(PRECISIONS[precision], spec, spec, real_images=True))[0]
 
 
 def test_only_disagreements_beyond_the_noise_count():
