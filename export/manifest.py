@@ -126,7 +126,7 @@ class Artifact:
         input: What it declares as its input.
         output: What it declares as its output.
         parity: How close it is to the Keras model.
-        latency: How long it takes to answer.
+        latency: How long it takes to answer; None until it is timed.
         accuracy: On the evaluation photos; None where there are none.
         created: When the export that made it ended, as `Manifest.created`.
     """
@@ -141,7 +141,7 @@ class Artifact:
     input: TensorSpec
     output: TensorSpec
     parity: Parity
-    latency: Latency
+    latency: Latency | None = None
     accuracy: Accuracy | None = None
     created: str = ""
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -156,29 +158,48 @@ def trace_network(context: Context, inputs: Inputs, reference: Prediction) -> So
 
 
 def make_artifacts(context: Context, source: Source, inputs: Inputs, reference: Prediction) -> Outcome:
-    """Write and verify every artifact; remove those that fail."""
-    outcome = Outcome()
-    for item in context.job.request.items:
+    """Write artifacts one after another, and verify each while others are written; remove those that fail.
 
-        def one(item: Item = item) -> Passed:
-            item.format.write(source, context.folder / item.path(context.job.loaded.origin.stem), item.precision)
-            context.step(f"verifying {item.title}")
-            return _verified(context, item, source, inputs.images, reference)
-
-        passed, failure = attempt(context, item, one)
+    They are timed in the end, when nothing else is done.
+    """
+    outcome, checks = Outcome(), []
+    with _verifiers() as pool:
+        for item in context.job.request.items:
+            _, failure = attempt(context, item, partial(_write, context, item, source))
+            check = partial(_verified, context, item, source, inputs.images, reference)
+            checks.append((item, failure or pool.submit(attempt, context, item, check)))
+        found = [(item, (None, one) if isinstance(one, Failure) else one.result()) for item, one in checks]
+    for item, (passed, failure) in found:
         if passed is not None:
-            outcome.passed.append(passed)
+            context.step(f"timing {item.title}")
+            timed = replace(passed.artifact, latency=measure_latency(passed.runtime, inputs.images[0]))
+            outcome.passed.append(passed._replace(artifact=timed))
         if failure is not None:
             (outcome.left_out if item.optional else outcome.rejected).append(failure)
     return outcome
 
 
+@contextmanager
+def _verifiers() -> Iterator[ThreadPoolExecutor]:
+    """Threads that verify, as runtimes leave Python alone while they compute. Where the block fails, they stop soon."""
+    pool = ThreadPoolExecutor(THREADS, "verify")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write(context: Context, item: Item, source: Source) -> None:
+    context.step(f"writing {item.title}")
+    path = context.folder / item.path(context.job.loaded.origin.stem)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    item.format.write(source, path, item.precision)
+
+
 def attempt(context: Context, item: Item, make_one: Callable[[], T]) -> tuple[T | None, Failure | None]:
-    """Make one artifact; where that fails, remove it and say why: one bad artifact must not cost the others."""
+    """Do something for one artifact; where that fails, remove it and say why: it must not cost the others."""
     path = context.folder / item.path(context.job.loaded.origin.stem)
     try:
-        context.step(f"writing {item.title}")
-        path.parent.mkdir(parents=True, exist_ok=True)
         return make_one(), None
     except RequestError:
         raise
@@ -195,6 +216,7 @@ def _verified(context: Context, item: Item, source: Source, images: np.ndarray, 
     Raises:
         ExportError: It does not pass; the message says why.
     """
+    context.step(f"verifying {item.title}")
     name = item.path(context.job.loaded.origin.stem)
     path = context.folder / name
 
@@ -225,7 +247,6 @@ def _verified(context: Context, item: Item, source: Source, images: np.ndarray, 
         input=demands.input,
         output=demands.output,
         parity=parity,
-        latency=measure_latency(runtime, images[0]),
     )
     return Passed(artifact, runtime, prediction.output)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from export.checking.disagreements import disagreements, summary
 if TYPE_CHECKING:
     from export.checking.runtimes import Runtime
     from export.job import LabeledPhotos
+
+AT_ONCE = 2  # artifacts that are run at a time; runtimes leave Python alone while they compute
 
 
 @dataclass(frozen=True)
@@ -59,16 +63,19 @@ def evaluate(
     hits = {name: np.zeros(2) for name in runtimes}
     count = skipped = 0
     differing: list[dict[str, Any]] = []
-    for chunk in photos:
-        skipped += chunk.skipped
-        step(count + skipped)
-        if chunk.labels:
-            answers = {name: _answer(one, chunk, (known or {}).get(name, {})) for name, one in runtimes.items()}
-            for name, scores in answers.items():
-                reached = accuracy(scores, chunk.labels)
-                hits[name] += np.array([reached.top1, reached.top5]) * len(chunk.labels)
-            differing += disagreements(chunk.names, chunk.labels, answers)
-        count += len(chunk.labels)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for chunk in photos:
+            skipped += chunk.skipped
+            step(count + skipped)
+            if chunk.labels:
+                ask = partial(_answer, chunk)
+                found = pool.map(ask, runtimes.values(), [(known or {}).get(name, {}) for name in runtimes])
+                answers = dict(zip(runtimes, found, strict=True))
+                for name, scores in answers.items():
+                    reached = accuracy(scores, chunk.labels)
+                    hits[name] += np.array([reached.top1, reached.top5]) * len(chunk.labels)
+                differing += disagreements(chunk.names, chunk.labels, answers)
+            count += len(chunk.labels)
     if not count:
         return None
     accuracies = {
@@ -77,7 +84,7 @@ def evaluate(
     return Scores(accuracies, skipped, summary(differing))
 
 
-def _answer(runtime: Runtime, photos: LabeledPhotos, known: Mapping[str, np.ndarray]) -> np.ndarray:
+def _answer(photos: LabeledPhotos, runtime: Runtime, known: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return what is known of the photos, and ask for the rest."""
     rest = [place for place, name in enumerate(photos.names) if name not in known]
     if len(rest) == len(photos.names):

@@ -175,8 +175,10 @@ def _make(
     tried: Mapping[str, np.ndarray],
     reference: Mapping[str, np.ndarray],
 ) -> tuple[NamedArtifact, NamedRuntime]:
+    context.step(f"writing {item.title}")
     name = item.path(context.job.loaded.origin.stem)
     path = context.folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
     WRITE[item.format.name](writing, path, item.precision)
     context.step(f"verifying {item.title}")
 

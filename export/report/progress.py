@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,12 +71,14 @@ class Live:
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         self.bar = Bar(*columns, console=console, transient=True)
         self._task: int | None = None
+        self._lock = threading.Lock()  # artifacts are verified while others are written
 
     def step(self, text: str) -> None:
         """Replace the line."""
-        if self._task is not None:
-            self.bar.remove_task(self._task)  # type: ignore[arg-type]
-        self._task = self.bar.add_task(text, total=None)
+        with self._lock:
+            if self._task is not None:
+                self.bar.remove_task(self._task)  # type: ignore[arg-type]
+            self._task = self.bar.add_task(text, total=None)
 
     def note(self, text: str) -> None:
         """Print it above the line."""
