@@ -173,7 +173,7 @@ def make_artifacts(context: Context, source: Source, inputs: Inputs, reference: 
         if passed is not None:
             context.step(f"timing {item.title}")
             timed = replace(passed.artifact, latency=measure_latency(passed.runtime, inputs.images[0]))
-            outcome.passed.append(passed._replace(artifact=timed))
+            outcome.passed.append(Passed(timed, passed.runtime, passed.outputs))
         if failure is not None:
             (outcome.left_out if item.optional else outcome.rejected).append(failure)
     return outcome

@@ -38,5 +38,5 @@ def time_runs(run: Callable[[], object], threads: int | None, runs: int = 20, wa
         start = time.perf_counter()
         run()
         times.append((time.perf_counter() - start) * 1000)
-    counted = times[min(warm_up, len(times) // FEWEST) :]
+    counted = times[warm_up if len(times) == runs + warm_up else 1 :]
     return Latency(float(np.median(counted)), float(np.percentile(counted, 90)), len(counted), threads)

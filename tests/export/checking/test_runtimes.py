@@ -1,10 +1,13 @@
 """Artifacts are called as their users call them, logits come out of the artifact, and what is measured is true."""
 
+import time
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
+from export.checking import latency as timing
 from export.checking.accuracy import Accuracy, accuracy, evaluate
 from export.checking.latency import measure_latency
 from export.checking.parity import synthetic_images
@@ -212,3 +215,49 @@ def test_the_size_of_a_saved_model_counts_its_variables(exported):
     whole = size_of(folder / "saved_model")
     assert whole > size_of(folder / "saved_model/1/variables/variables.data-00000-of-00001") > 0
     assert whole > size_of(folder / "saved_model/1/saved_model.pb") > 0
+
+
+def test_slow_artifacts_are_timed_for_about_a_second(monkeypatch):
+    monkeypatch.setattr(timing, "SECONDS", 0.05)
+    runs = []
+    timed = timing.time_runs(lambda: (runs.append(1), time.sleep(0.03)), None, runs=20, warm_up=3)
+    assert len(runs) == timing.FEWEST
+    assert timed.runs == timing.FEWEST - 1
+
+
+@pytest.mark.parametrize(("off", "runs"), [(0.0, 1), (1e-3, 4)])
+def test_a_copy_that_answers_otherwise_is_not_believed(off, runs):
+    """The outputs of the copy stand for those of the file only where the two are seen to agree."""
+    spec, asked = TensorSpec("images", (1, 2, 2, 1), "float32"), []
+
+    def run(batch):
+        asked.append(1)
+        return batch.reshape(1, 4)
+
+    runtime = Runtime(spec, spec, run, lambda: lambda batch: (batch.reshape(1, 4) + off, 2 * batch.reshape(1, 4)))
+    images = np.random.default_rng(0).normal(size=(3, 2, 2, 1)).astype(np.float32)
+    prediction = runtime.predict_with_logits(images)
+    np.testing.assert_array_equal(prediction.output, images.reshape(3, 4))
+    np.testing.assert_array_equal(prediction.logits, 2 * prediction.output)
+    assert len(asked) == runs
+
+
+def test_what_is_known_is_not_asked_again():
+    spec, asked = TensorSpec("images", (None, 2), "float32"), []
+
+    def run(batch):
+        asked.append(len(batch))
+        return batch
+
+    images = np.random.default_rng(0).random((5, 2)).astype(np.float32)
+    photos, runtimes = (
+        LabeledPhotos(images, [0, 1, 1, 0, 1], tuple("abcde"), 0),
+        {"keras": Runtime(spec, spec, run, None)},
+    )
+    whole = evaluate([photos], runtimes)
+    known = {"keras": {name: images["abcde".index(name)] for name in "ace"}}
+    assert evaluate([photos], runtimes, known=known) == whole
+    assert asked == [5, 2]
+    known["keras"] |= {"b": images[0], "d": images[0]}
+    assert evaluate([photos], runtimes, known=known) != whole
+    assert asked == [5, 2]
