@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.error import HTTPError
 
 from kerascnn import registry
 from kerascnn.registry import WeightsRecord
@@ -117,6 +118,8 @@ def _download(record: WeightsRecord, filename: str) -> None:
         with _timeout(TIMEOUT):
             keras.utils.get_file(filename, record.url, cache_dir=str(folder.parent), cache_subdir=folder.name)
     except Exception as error:  # Keras raises bare Exception for every failed address
+        if isinstance(error.__context__, HTTPError):
+            error.__context__.close()  # the connection of the reply that Keras gave up
         size = f" ({record.bytes:,} bytes)" if record.bytes else ""
         raise WeightsUnavailable(
             f"The weights {record.full_name!r} are not in the cache and could not be fetched ({error}). Download "

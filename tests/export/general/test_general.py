@@ -162,7 +162,6 @@ def vector(name="vector", **options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precisions": ["int4"], "calibration": {"numbers": np.ones((4, 4))}}, "int4 is for networks that take one"),
         ({"compress": True, "calibration": {"numbers": np.ones((4, 4))}}, "cannot be compressed"),
         ({"include_preprocessing": True}, "--include-preprocessing is for networks that take one"),
         ({"preprocessing": "torch"}, "which photos and their preprocessing are not for"),
@@ -177,6 +176,15 @@ def test_requests_that_do_not_fit(tmp_path, options, message):
     with pytest.raises(RequestError, match=message):
         export.export(vector(), tmp_path / "out", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_int4_is_refused(tmp_path):
+    pytest.importorskip("ai_edge_quantizer", reason="an extra that is not installed is asked for first")
+    test_requests_that_do_not_fit(
+        tmp_path,
+        {"precisions": ["int4"], "calibration": {"numbers": np.ones((4, 4))}},
+        "int4 is for networks that take one",
+    )
 
 
 def test_models_that_cannot_be(tmp_path):
