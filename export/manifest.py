@@ -126,6 +126,7 @@ class Artifact:
         input: What it declares as its input.
         output: What it declares as its output.
         parity: How close it is to the Keras model.
+        steps: (scale, zero point) of a quantized input or output, by its name.
         latency: How long it takes to answer; None until it is timed.
         accuracy: On the evaluation photos; None where there are none.
         created: When the export that made it ended, as `Manifest.created`.
@@ -141,6 +142,7 @@ class Artifact:
     input: TensorSpec
     output: TensorSpec
     parity: Parity
+    steps: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     latency: Latency | None = None
     accuracy: Accuracy | None = None
     created: str = ""

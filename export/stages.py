@@ -247,6 +247,7 @@ def _verified(context: Context, item: Item, source: Source, images: np.ndarray, 
         input=demands.input,
         output=demands.output,
         parity=parity,
+        steps=runtime.steps,
     )
     return Passed(artifact, runtime, prediction.output)
 

@@ -7,8 +7,8 @@ file stays as it is, and `predict` always runs the unmodified file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -75,6 +75,7 @@ class Runtime:
         threads: How many it computes with; None where the runtime takes what it wants.
         output_step: The quantization step of the output; 0 where it is computed in floating point.
         module: The loaded SavedModel with its other signatures; None for the other formats.
+        steps: (scale, zero point) of a quantized input or output, by its name.
     """
 
     input: TensorSpec
@@ -84,6 +85,7 @@ class Runtime:
     threads: int | None = None
     output_step: float = 0.0
     module: Any = None
+    steps: Mapping[str, tuple[float, int]] = field(default_factory=dict)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return the artifact's own output, float32 [n, ...], for float32 images [n, height, width, channels]."""

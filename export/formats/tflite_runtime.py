@@ -38,7 +38,11 @@ def open_tflite(path: Path, threads: int = 2) -> Runtime:
         return run_tapped
 
     source, target = _specifications(interpreter)
-    return Runtime(source, target, lambda images: _run(interpreter, images)[0], open_tap, threads, step)
+    tensors = zip((source, target), (*interpreter.get_input_details(), *interpreter.get_output_details()), strict=True)
+    steps = {spec.name: details["quantization"] for spec, details in tensors if spec.dtype != "float32"}
+    return Runtime(
+        source, target, lambda images: _run(interpreter, images)[0], open_tap, threads, output_step=step, steps=steps
+    )
 
 
 def _run(interpreter: Any, images: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from export.checking.parity import SQNR_CEILING_DB
 from export.report import exports
 from export.report import text as report
+from export.report.intervals import interval
+from export.report.names import CODED, FORMAT_COLORS, KERAS, TITLES, title
 from kerascnn.analysis.pages import charts
 from kerascnn.analysis.pages.blocks import (
     Block,
@@ -20,9 +23,7 @@ from kerascnn.analysis.pages.blocks import (
     count,
     decimals,
 )
-
-FORMATS = {"keras": "Keras", "saved_model": "SavedModel", "tflite": "TFLite", "onnx": "ONNX", "kdc": ".kdc"}
-_COLOURS = dict(zip(FORMATS, (charts.COLORS[i] for i in (7, 0, 1, 2, 3)), strict=True))
+from kerascnn.analysis.pages.vega import Measure
 
 _THREE = ",.3~r"  # significant digits
 _SIZES = {"transport": "packed, bytes", "memory": "in memory, bytes"}
@@ -34,10 +35,13 @@ ARTIFACTS = (
     Column("bytes", "bytes", count, numeric=True),
     Column("median_ms", "latency, ms", decimals(2), numeric=True),
     Column("p90_ms", "90th percentile, ms", decimals(2), numeric=True),
-    Column("relative_error", "relative error", lambda value: f"{value:.1e}", numeric=True),
-    Column("sqnr_db", "SQNR, dB", decimals(1), numeric=True),
+    Column("relative_error", "relative error", lambda value: f"{value:.1e}" if value else "none", numeric=True),
+    Column(
+        "sqnr_db", "SQNR, dB", lambda value: f"{value:.1f}" if value < SQNR_CEILING_DB else "no noise", numeric=True
+    ),
     Column("top1_agreement", "same best class", percent, numeric=True),
     Column("top1", "top-1", percent, numeric=True),
+    Column("interval", "top-1, 95 % interval"),
     Column("top5", "top-5", percent, numeric=True),
 )
 
@@ -50,9 +54,10 @@ def artifact_section(manifest: Mapping[str, Any]) -> Section:
     blocks: list[Block] = [Notes([note], warning=True) for note in report.notes(manifest) if _must_be_seen(note)]
     blocks.append(Facts(_facts(manifest)))
     parts = [_bars(rows, "bytes", "Size, MB", _THREE, 1e-6), _bars(rows, "median_ms", "Latency, ms", _THREE, 1.0)]
-    if exports.evaluation_of(manifest):
-        parts.append(_bars(rows, "top1", "Top-1, %", ".1f", 100.0))
-        parts.append(_scatter(rows))
+    evaluation = exports.evaluation_of(manifest)
+    if evaluation:
+        images = evaluation["keras"]["images"]
+        parts += [_accuracies(rows, images), _scatter(rows, images)]
     blocks.append(Charts([part for part in parts if part is not None]))
     blocks.append(Table("artifacts", "Figures of the artifacts", columns, rows, cards=True))
     lines = [note for note in report.notes(manifest) if not _must_be_seen(note)]
@@ -66,12 +71,12 @@ def artifact_rows(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     evaluation, compressed = exports.evaluation_of(manifest), manifest["compression"]
     if evaluation and compressed and compressed["original"]:
-        rows.append({**empty, "name": "original Keras model", "format": "Keras", **accuracy(compressed["original"])})
+        rows.append({**empty, "name": "original Keras model", "format": KERAS, **accuracy(compressed["original"])})
     if evaluation:
         name = "compressed Keras model" if compressed else "Keras model"
-        rows.append({**empty, "name": name, "format": "Keras", **accuracy(evaluation["keras"])})
+        rows.append({**empty, "name": name, "format": KERAS, **accuracy(evaluation["keras"])})
     if compressed:
-        path = {"name": "coded weights", "path": compressed["path"], "format": ".kdc", "bytes": compressed["bytes"]}
+        path = {"name": "coded weights", "path": compressed["path"], "format": CODED, "bytes": compressed["bytes"]}
         if "memory" in empty:
             path["memory"] = compressed["float32_bytes"]
         rows.append({**empty, **path, **accuracy(evaluation["keras"] if evaluation else None)})
@@ -82,7 +87,7 @@ def artifact_rows(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
                 **empty,
                 "name": title(artifact),
                 "path": artifact["path"],
-                "format": FORMATS[artifact["format"]],
+                "format": TITLES[artifact["format"]],
                 "bytes": artifact["bytes"],
                 **artifact.get("sizes", {}),
                 "median_ms": artifact["latency"]["median_ms"],
@@ -91,12 +96,14 @@ def artifact_rows(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
                 **accuracy(exports.accuracy_of(manifest, artifact)),
             }
         )
-    return rows
+    return rows if exports.has_top5(manifest) else [{**row, "top5": None} for row in rows]
 
 
 def accuracy(measured: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Top-1 and top-5 as fractions, None where they were not measured."""
-    return {key: measured[key] if measured else None for key in ("top1", "top5")}
+    """Top-1, its interval and top-5; None where they were not measured."""
+    if measured is None:
+        return dict.fromkeys(("top1", "interval", "top5"))
+    return {"top1": measured["top1"], "interval": interval(measured), "top5": measured["top5"]}
 
 
 def _size_columns(manifest: Mapping[str, Any]) -> list[Column]:
@@ -128,10 +135,10 @@ def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(("coded weights", _megabytes(manifest["compression"]["bytes"])))
     evaluation = exports.evaluation_of(manifest)
     if evaluation:
-        facts += [
-            (f"Keras {words}", percent(evaluation["keras"][key]))
-            for key, words in (("top1", "top-1"), ("top5", "top-5"))
-        ]
+        keras = evaluation["keras"]
+        facts.append((f"Keras top-1, 95 %: {interval(keras)}", percent(keras["top1"])))
+        if exports.has_top5(manifest):
+            facts.append(("Keras top-5", percent(keras["top5"])))
     return facts
 
 
@@ -144,14 +151,8 @@ def _megabytes(size: int) -> str:
     return f"{_three(size / 1e6)} MB"
 
 
-def title(artifact: Mapping[str, Any]) -> str:
-    """Such as `TFLite int8`."""
-    return f"{FORMATS[artifact['format']]} {artifact['precision']}"
-
-
 def _colors(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    by_title = {title: _COLOURS[name] for name, title in FORMATS.items()}
-    return [by_title[row["format"]] for row in rows]
+    return [FORMAT_COLORS[row["format"]] for row in rows]
 
 
 def _bars(rows: Sequence[Mapping[str, Any]], key: str, words: str, form: str, factor: float) -> Chart | None:
@@ -160,18 +161,27 @@ def _bars(rows: Sequence[Mapping[str, Any]], key: str, words: str, form: str, fa
         return None
     tick = ("p90_ms", "90th percentile, ms") if key == "median_ms" else None
     names, colors = [row["name"] for row in shown], _colors(shown)
-    specification = charts.bars(charts.Measure(key, words, form, factor), names, tick=tick, colors=colors)
+    specification = charts.bars(Measure(key, words, form, factor), names, tick=tick, colors=colors)
     words += " (the mark: 90th percentile)" if tick else ""
     return Chart("artifacts", words, f"A bar for each of {len(shown)} artifacts.", specification)
 
 
-def _scatter(rows: Sequence[Mapping[str, Any]]) -> Chart:
-    shown = [row for row in rows if row["bytes"] is not None]
+def _accuracies(rows: Sequence[Mapping[str, Any]], images: int) -> Chart:
+    shown = [row for row in rows if row["top1"] is not None]
+    measure = Measure("top1", "top-1, %", ".1f", 100.0)
+    specification = charts.intervals(measure, [row["name"] for row in shown], images, _colors(shown))
+    summary = f"A point and its 95 % interval for each of {len(shown)} models."
+    return Chart("artifacts", f"Top-1 on {images} photos, %, with its 95 % interval", summary, specification)
+
+
+def _scatter(rows: Sequence[Mapping[str, Any]], images: int) -> Chart:
+    shown = [row for row in rows if row["bytes"] is not None and row["top1"] is not None]
     specification = charts.points(
-        charts.Measure("bytes", "MB", _THREE, 1e-6, "MB (log scale)"),
-        charts.Measure("top1", "top-1, %", ".1f", 100.0),
+        Measure("bytes", "MB", _THREE, 1e-6, "MB (log scale)"),
+        Measure("top1", "top-1, %", ".1f", 100.0),
         {"name": "artifact"},
         dict(zip((row["name"] for row in shown), _colors(shown), strict=True)),
+        images=images,
     )
-    summary = f"{len(shown)} artifacts as points by size and top-1 accuracy."
+    summary = f"{len(shown)} artifacts as points by size and top-1 accuracy, with the 95 % interval of the latter."
     return Chart("artifacts", "Accuracy against size", summary, specification, labels="name")

@@ -9,6 +9,7 @@ from export.report.artifacts import accuracy, percent
 from kerascnn.analysis.pages import charts
 from kerascnn.analysis.pages.blocks import Block, Chart, Charts, Column, Facts, Page, Section, Table, count, decimals
 from kerascnn.analysis.pages.rendering import render
+from kerascnn.analysis.pages.vega import Measure, palette
 
 STEPS = (
     Column("name", "state"),
@@ -20,8 +21,8 @@ STEPS = (
 )
 
 
-def compression_section(compressed: Mapping[str, Any]) -> Section:
-    """The network before and after each step, from the manifest."""
+def compression_section(compressed: Mapping[str, Any], *, top5: bool = True) -> Section:
+    """The network before and after each step, from the manifest, with top-5 where that says anything."""
     states = [("original", compressed["steps"][0]["before"])]
     states += [
         (f"{i}: {step['name'].replace('_', ' ')}", step["after"]) for i, step in enumerate(compressed["steps"], 1)
@@ -42,15 +43,15 @@ def compression_section(compressed: Mapping[str, Any]) -> Section:
             "steps",
             "Coded size, kB",
             f"A bar for each of {len(rows)} states of the network.",
-            charts.bars(charts.Measure("bytes", "kB", ",.1f", 1e-3), names),
+            charts.bars(Measure("bytes", "kB", ",.1f", 1e-3), names),
         )
     ]
     if any(row["top1"] is not None for row in rows):
         specification = charts.points(
-            charts.Measure("bytes", "kB", ",.1f", 1e-3, "coded kB (log scale)"),
-            charts.Measure("top1", "top-1, %", ".1f", 100.0),
+            Measure("bytes", "kB", ",.1f", 1e-3, "coded kB (log scale)"),
+            Measure("top1", "top-1, %", ".1f", 100.0),
             {"name": "state"},
-            charts.palette(names),
+            palette(names),
         )
         parts.append(
             Chart("steps", "Accuracy against coded size", "A point for each state.", specification, labels="name")
@@ -60,7 +61,8 @@ def compression_section(compressed: Mapping[str, Any]) -> Section:
         ("same best class as the original", percent(compressed["top1_agreement"])),
         ("divergence, nats", f"{compressed['divergence']:.4f}"),
     ]
-    table = Table("steps", "States of the network", STEPS, rows, cards=True)
+    columns = [column for column in STEPS if top5 or column.key != "top5"]
+    table = Table("steps", "States of the network", columns, rows, cards=True)
     return Section("compression", "Compression", [Facts(facts), Charts(parts), table])
 
 
@@ -88,10 +90,10 @@ def frontier(points: Sequence[Mapping[str, Any]], title: str = "Compression") ->
     quality, measure = ("top1", "top-1") if labeled else ("agreement", "same best class as the original")
     words = f"{measure}, %"
     specification = charts.points(
-        charts.Measure("bytes", "kB", ",.1f", 1e-3, "coded kB (log scale)"),
-        charts.Measure(quality, words, ".1f", 100.0),
+        Measure("bytes", "kB", ",.1f", 1e-3, "coded kB (log scale)"),
+        Measure(quality, words, ".1f", 100.0),
         {"pruned": "pruned", "name": "values"},
-        charts.palette(row["pruned"] for row in rows),
+        palette(row["pruned"] for row in rows),
         join=True,
     )
     summary = f"{len(rows)} points by coded size and {measure}, a line for each sparsity."

@@ -26,6 +26,11 @@ def accuracy_of(manifest: Record, artifact: Record) -> Record | None:
     return artifact["accuracy"] if same else None
 
 
+def has_top5(manifest: Record) -> bool:
+    """Tell whether top-5 says anything: with five classes or fewer every answer has the right one."""
+    return (manifest["signature"]["output"]["shape"][-1] or 0) > 5
+
+
 def when(created: str) -> str:
     """Say a time as a person reads it, such as `2026-11-28 07:15 UTC`."""
     return f"{created[:16].replace('T', ' ')} UTC"

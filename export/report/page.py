@@ -12,6 +12,7 @@ from export.report import text as report
 from export.report.artifacts import artifact_section
 from export.report.compression import compression_section
 from export.report.photos import photo_section
+from export.report.snippets import snippets
 from kerascnn.analysis.pages.blocks import Block, Notes, Page, Section
 from kerascnn.analysis.pages.rendering import available, render
 
@@ -59,7 +60,7 @@ def html(
     if exports.evaluation_of(manifest):
         sections.append(photo_section(manifest, photos, labels))
     if manifest["compression"]:
-        sections.append(compression_section(manifest["compression"]))
+        sections.append(compression_section(manifest["compression"], top5=exports.has_top5(manifest)))
     sections += _comparison_sections(manifest)
     if found is not None:
         from kerascnn.analysis.pages.layers import layer_section
@@ -90,4 +91,4 @@ def _comparison_sections(manifest: Mapping[str, Any]) -> list[Section]:
 
 def _origin_section(manifest: Mapping[str, Any]) -> Section:
     lines = [line.replace("`", "") for line in report.use(manifest)]
-    return Section("use", "Use", [Notes(lines)])
+    return Section("use", "Use", [Notes(lines), snippets(manifest)])

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from export.images import ImageSource
-from export.report.artifacts import title
 from export.report.exports import evaluation_of
+from export.report.names import title
 from kerascnn.analysis.pages.blocks import Answer, Notes, Photo, Photos, Section
 from kerascnn.photos import files, images
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from export.report import exports
+from export.report import exports, intervals
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,7 +38,7 @@ def rows(manifest: Mapping[str, Any]) -> list[tuple[str, ...]]:
                 *_accuracy(exports.accuracy_of(manifest, artifact)),
             )
         )
-    return table
+    return table if exports.has_top5(manifest) else [(*row[:-1], "") for row in table]
 
 
 def _size(size: int | None) -> str:
@@ -47,6 +47,8 @@ def _size(size: int | None) -> str:
 
 def _parity(artifact: Mapping[str, Any]) -> str:
     parity = artifact["parity"]
+    if parity["relative_error"] == 0:
+        return "identical"
     if artifact["precision"] == "float32":
         return f"{parity['relative_error']:.0e}"
     return f"{parity['sqnr_db']:.1f} dB"
@@ -77,6 +79,9 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
     evaluation = exports.evaluation_of(manifest)
     if evaluation:
         lines.append(f"Accuracy: on {evaluation['keras']['images']} photos of {evaluation['source']}.")
+        scored = {artifact["path"]: exports.accuracy_of(manifest, artifact) for artifact in manifest["artifacts"]}
+        tied = [path for path, accuracy in scored.items() if accuracy and intervals.has_ties(accuracy)]
+        lines += intervals.notes(evaluation["keras"], tied)
     for name in ("calibration", "evaluation"):
         part = manifest[name]
         if part and part["skipped"]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerascnn.analysis.comparing import Compared, data_sets, family_numbers
-from kerascnn.analysis.pages.charts import COLORS
+from kerascnn.analysis.pages.vega import COLORS
 
 if TYPE_CHECKING:
     from kerascnn.analysis.fields import Field

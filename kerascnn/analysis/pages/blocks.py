@@ -150,7 +150,30 @@ class ContactSheet:
     kind: str = field(default="contact_sheet", init=False)
 
 
-Block = Table | Chart | Charts | Facts | Notes | Photos | ContactSheet
+@dataclass(frozen=True)
+class Snippet:
+    """Code for one artifact.
+
+    Attributes:
+        title: What the artifact is called.
+        path: Where it is.
+        codes: (language, code) in each language.
+    """
+
+    title: str
+    path: str
+    codes: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Snippets:
+    """Code for artifacts, shown on demand."""
+
+    snippets: Sequence[Snippet]
+    kind: str = field(default="snippets", init=False)
+
+
+Block = Table | Chart | Charts | Facts | Notes | Photos | ContactSheet | Snippets
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from kerascnn.analysis.measuring import NO_METERS, machine, versions
 from kerascnn.analysis.pages import charts
 from kerascnn.analysis.pages.blocks import Chart, Charts, Column, Notes, Page, Section, Table, count, decimals
 from kerascnn.analysis.pages.rendering import render
+from kerascnn.analysis.pages.vega import Measure
 
 NETWORKS = (
     Column("name", "network"),
@@ -62,7 +63,7 @@ def density(rows: Sequence[Compared], data: str) -> Chart:
     """Chart accuracy for each million of parameters."""
     shown = [row for row in rows if row.data == data and row.accuracy_per_million is not None]
     shown.sort(key=lambda row: -(row.accuracy_per_million or 0))
-    measure = charts.Measure("accuracy_per_million", "% of top-1 for a million parameters", ".2f")
+    measure = Measure("accuracy_per_million", "% of top-1 for a million parameters", ".2f")
     specification = charts.bars(measure, [row.name for row in shown])
     return Chart(
         "networks",
@@ -90,11 +91,11 @@ def measured_section(rows: Sequence[Compared]) -> Section:
     ]
     columns = [column for column in MEASURED if any(row[column.key] is not None for row in found)]
     names = list(dict.fromkeys(row["name"] for row in found))
-    batch = charts.Measure("batch", "batch size")
+    batch = Measure("batch", "batch size")
     titles = {
-        "Time of a forward pass for each image": charts.Measure("each", "ms an image", ",.2f"),
-        "Memory of a forward pass, above the weights": charts.Measure("memory_mib", "MiB", ",.1f"),
-        "Energy of a forward pass": charts.Measure("joules", "joules a batch", ",.2f"),
+        "Time of a forward pass for each image": Measure("each", "ms an image", ",.2f"),
+        "Memory of a forward pass, above the weights": Measure("memory_mib", "MiB", ",.1f"),
+        "Energy of a forward pass": Measure("joules", "joules a batch", ",.2f"),
     }
     drawn = [
         Chart(

@@ -8,6 +8,7 @@ import kerascnn
 from kerascnn.analysis.pages import charts
 from kerascnn.analysis.pages.blocks import Block, Chart, Column, Facts, Notes, Page, Section, Table, count
 from kerascnn.analysis.pages.rendering import render
+from kerascnn.analysis.pages.vega import Measure
 
 if TYPE_CHECKING:
     from kerascnn.analysis.profiling import Profile
@@ -31,19 +32,21 @@ _GROUPS = {
 
 def layer_section(costs: Profile) -> Section:
     """Make a section of totals, three charts and the table behind them."""
-    table = Table("layers", "Layers", COLUMNS, [_row(row) for row in costs.rows()], folded=True)
+    rows = [_row(row) for row in costs.rows()]
+    table = Table("layers", "Layers", COLUMNS, rows, folded=True)
     blocks: list[Block] = [Facts(facts(costs))]
     if costs.unknown:
-        names = ", ".join(costs.unknown)
-        blocks.append(Notes([f"NOT COUNTED: {names}: layers of kinds that are not known."], warning=True))
-    layers = len(costs.layers)
-    summary = f"A bar for each of the {layers} layers, in the order of the network."
+        unknown = ", ".join(costs.unknown)
+        blocks.append(Notes([f"NOT COUNTED: {unknown}: layers of kinds that are not known."], warning=True))
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    summary = f"A bar for each of the {len(names)} layers, in the order of the network."
     for title, measure in (
-        ("Multiply-accumulates of each layer", charts.Measure("macs", "10⁶", ",.3~f", 1e-6)),
-        ("Parameters of each layer", charts.Measure("parameters", "10³", ",.3~f", 1e-3)),
-        (f"Memory of each layer's output ({costs.dtype})", charts.Measure("memory", "KiB", ",.1~f", 1 / 1024)),
+        ("Multiply-accumulates of each layer", Measure("macs", "10⁶", ",.3~f", 1e-6)),
+        ("Parameters of each layer", Measure("parameters", "10³", ",.3~f", 1e-3)),
+        (f"Memory of each layer's output ({costs.dtype})", Measure("memory", "KiB", ",.1~f", 1 / 1024)),
     ):
-        blocks.append(Chart("layers", f"{title}, {measure.title}", summary, charts.layer_bars(measure, layers)))
+        kinds = {row["group"] for row in rows if row[measure.key]}
+        blocks.append(Chart("layers", f"{title}, {measure.title}", summary, charts.layer_bars(measure, names, kinds)))
     return Section("layers", "Layer by layer", [*blocks, table])
 
 
