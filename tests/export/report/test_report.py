@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import keras
 import numpy as np
@@ -91,9 +92,12 @@ def test_the_page_has_the_figures_of_the_manifest(exported):
             "bytes": artifact["bytes"],
             **{key: artifact["latency"][key] for key in ("median_ms", "p90_ms")},
             **{key: artifact["parity"][key] for key in ("relative_error", "sqnr_db", "top1_agreement")},
-            **{key: artifact["accuracy"][key] for key in ("top1", "top5")},
+            "top1": artifact["accuracy"]["top1"],
         }
         assert {key: row[key] for key in expected} == expected
+        assert "top5" not in row  # of three classes
+        low, high = map(float, re.fullmatch(r"([\d.]+) to ([\d.]+) %", row["interval"]).groups())
+        assert low < 100 * row["top1"] <= high + 0.05
 
 
 def test_the_page_in_a_browser(exported, browser):
@@ -104,7 +108,8 @@ def test_the_page_in_a_browser(exported, browser):
         sizes, _, accuracies, _ = page.query_selector_all("#made ~ .row .chart")
         bars = [float(text.text_content()) for text in sizes.query_selector_all(".mark-text.role-mark text")]
         assert bars == pytest.approx([artifact["bytes"] / 1e6 for artifact in manifest["artifacts"]], rel=0.005)
-        assert len(accuracies.query_selector_all(".mark-rect path")) == 1 + len(manifest["artifacts"])
+        for mark in (".mark-symbol path", ".mark-rule line"):  # the accuracy and its interval
+            assert len(accuracies.query_selector_all(mark)) >= 1 + len(manifest["artifacts"])
         assert "Layer by layer" in page.inner_text("nav")
 
 
