@@ -49,7 +49,7 @@ def export(
     compress: bool | Compression = False,
     replace: bool = False,
 ) -> dict[str, Any]:
-    """Export any functional Keras model with one image input and one output, verify it, and publish the folder.
+    """Export a functional Keras model, verify every artifact against it, and publish the folder.
 
     Args:
         model: The model; one that kerascnn built brings its preprocessing and class names.
@@ -59,7 +59,7 @@ def export(
         precisions: More files, beside the float32 ones: of "float16", "dynamic", "int8", "int8-io", "int16x8",
             "int4", "sparse-float16", "sparse-dynamic" and "sparse-int8" for TFLite, "int8" for ONNX.
         calibration: For int8: a folder or .zip of photos, or float32 inputs [n, height, width, channels] as the
-            artifact will take them.
+            artifact will take them; for several inputs a dictionary of arrays by name.
         evaluate: A folder or .zip of photos in folders named by class name, WordNet id or class index.
         labels: Class names in the order of the outputs, or a file with one a line.
         preprocessing: How photos are prepared: a `Preprocessing`, the name of weights such as "squeezenet/imagenet",
@@ -93,18 +93,18 @@ def export(
         preprocessing=PreprocessingChoice(preprocessing) if isinstance(preprocessing, str) else preprocessing,
         include_preprocessing=include_preprocessing,
     )
+    return run(request, _loaded(model, Path(output), input_size), Path(output), replace=replace)
+
+
+def _loaded(model: keras.Model, output: Path, input_size: tuple[int, int] | None) -> LoadedModel:
+    """Name the model, after the folder where it has no name of its own, and find what it knows."""
     from kerascnn.photos.preprocessing import known_preprocessing
 
     model = exportable(model, input_size)
-    origin, known_labels = origin_of(model)
+    origin, labels = origin_of(model)
     if re.fullmatch(r"(functional|sequential)(_\d+)?", origin.name):  # Keras's own, another one in each process
-        origin = dataclasses.replace(origin, name=Path(output).resolve().name)
-    return run(
-        request,
-        LoadedModel(model, origin, known_preprocessing(model), known_labels),
-        Path(output),
-        replace=replace,
-    )
+        origin = dataclasses.replace(origin, name=output.resolve().name)
+    return LoadedModel(model, origin, known_preprocessing(model), labels)
 
 
 def fitted(request: Request, loaded: LoadedModel) -> Job:

@@ -19,6 +19,7 @@ from kerascnn.analysis.pages.vega import (
     number,
     palette,
     quantity,
+    round_sizes,
     scaled,
     wilson_ends,
 )
@@ -44,7 +45,7 @@ def bubbles(
         largest: The most parameters of any network.
         highlight: The one network that is colored and has a ring, and its parameters; the others are gray.
     """
-    legend = {"format": "~s", "values": _round_sizes(largest), **BELOW, "columns": 3, "symbolFillColor": QUIET}
+    legend = {"format": "~s", "values": round_sizes(largest), **BELOW, "columns": 3, "symbolFillColor": QUIET}
     area = {"type": "linear", "domain": [0, largest], "range": [4, _AREA]}
     x = number("macs", "multiply-accumulates for one image, 10⁹ (log scale)", log=True)
     if span[1] < 20 * span[0]:  # or there would be two ticks
@@ -299,8 +300,3 @@ def points(
         },
         "layer": layer,
     }
-
-
-def _round_sizes(largest: float) -> list[float]:
-    """Return three sizes for a legend: about the largest, a quarter and a twentieth of it, to one digit."""
-    return [float(f"{largest * part:.0e}") for part in (0.05, 0.25, 0.9)]

@@ -89,3 +89,8 @@ def wilson_ends(measure: Measure, images: int) -> list[Specification]:
         {"calculate": f"{measure.factor!r} * ({center} {sign} {half})", "as": name}
         for sign, name in (("-", "_low"), ("+", "_high"))
     ]
+
+
+def round_sizes(largest: float) -> list[float]:
+    """Return three sizes for a legend: about the largest, a quarter and a twentieth of it, to one digit."""
+    return [float(f"{largest * part:.0e}") for part in (0.05, 0.25, 0.9)]
