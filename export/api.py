@@ -80,8 +80,6 @@ def export(
         RequestError: What was asked for cannot be done as asked; nothing was written.
         ExportError: Something failed. Artifacts that passed are published nonetheless, and the message says so.
     """
-    if isinstance(labels, str | Path):
-        labels = read_labels(Path(labels))
     request = Request(
         formats=formats,
         precisions=precisions,
@@ -89,11 +87,16 @@ def export(
         opset=opset,
         calibration=find_calibration(calibration) if isinstance(calibration, str | Path) else calibration,
         evaluation=find_images(evaluate) if evaluate is not None else None,
-        labels=None if labels is None else tuple(labels),
+        labels=_labels(labels),
         preprocessing=PreprocessingChoice(preprocessing) if isinstance(preprocessing, str) else preprocessing,
         include_preprocessing=include_preprocessing,
     )
     return run(request, _loaded(model, Path(output), input_size), Path(output), replace=replace)
+
+
+def _labels(given: Sequence[str] | str | Path | None) -> tuple[str, ...] | None:
+    """Read the labels where a file of them is given."""
+    return tuple(read_labels(Path(given)) if isinstance(given, str | Path) else given) if given is not None else None
 
 
 def _loaded(model: keras.Model, output: Path, input_size: tuple[int, int] | None) -> LoadedModel:

@@ -1,7 +1,4 @@
-"""Charts as Vega-Lite specifications; their data are the rows of the page's tables, by the names of the columns.
-
-Text and lines take the page's color (`currentColor`), so light and dark need no second drawing.
-"""
+"""Charts as Vega-Lite specifications of the page's tables; `currentColor` serves light and dark pages alike."""
 
 from __future__ import annotations
 
