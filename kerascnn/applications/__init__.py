@@ -16,6 +16,7 @@ from kerascnn.applications.googlenet import *
 from kerascnn.applications.inception_resnet import *
 from kerascnn.applications.inception_v3 import *
 from kerascnn.applications.inception_v4 import *
+from kerascnn.applications.keras_names import *
 from kerascnn.applications.lenet import *
 from kerascnn.applications.nin import *
 from kerascnn.applications.overfeat import *
