@@ -120,6 +120,11 @@ class Request:
             item.format.check_opset(self.opset, item.precision)
         if self.calibration is None:
             _check_no_photos_needed(self.items, self.compression)
+        elif not isinstance(self.calibration, ImageSource | Mapping) and not hasattr(self.calibration, "__array__"):
+            raise RequestError(
+                f"calibration is a folder or .zip of photos, or an array of inputs; {type(self.calibration).__name__} "
+                "is neither. Batches of a data set become an array by np.concatenate."
+            )
 
     @cached_property
     def items(self) -> tuple[Item, ...]:

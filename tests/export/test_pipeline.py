@@ -229,7 +229,9 @@ def test_a_disk_that_fills_up(trained, tmp_path, monkeypatch):
     ("options", "says"),
     [
         ({"formats": []}, "No format"),
+        ({"formats": "tflite"}, r"such as \['tflite'\]"),
         ({"formats": ["tflight"]}, "Did you mean tflite"),
+        ({"precisions": ["int8"], "calibration": [np.zeros((24, 24, 3))]}, "list is neither"),
         ({"precisions": ["int7"]}, "float32, float16"),
         ({"formats": ["onnx"], "precisions": ["dynamic"]}, "--tflite"),
         ({"precisions": ["int8"]}, "calibration"),
