@@ -33,7 +33,7 @@ class Onnx(Format):
     """A file of standard ONNX operators with an open batch."""
 
     name, title, help = "onnx", "ONNX", "Write an ONNX file."
-    precisions = (PRECISIONS["float32"], PRECISIONS["int8"])
+    precisions = tuple(PRECISIONS[name] for name in ("float32", "float16", "int8"))
     packages = ("tensorflow", "tf2onnx", "onnx", "onnxruntime")
 
     def check_opset(self, opset: int, precision: Precision) -> None:
@@ -47,7 +47,9 @@ class Onnx(Format):
                 f"ONNX opset {opset} cannot be written; choose {OPSETS.start} to {OPSETS.stop - 1}. Default: {OPSET}."
             )
         if precision.weights == "int8" and opset < onnx_int8.LEAST_OPSET:
-            raise RequestError(f"ONNX int8 needs opset {onnx_int8.LEAST_OPSET} or later; {opset} was asked for.")
+            raise RequestError(
+                f"ONNX {precision.name} needs opset {onnx_int8.LEAST_OPSET} or later; {opset} was asked for."
+            )
 
     def write(self, source: Source, path: Path, precision: Precision) -> None:
         """Write a file that carries labels and preprocessing as its metadata."""
@@ -74,8 +76,9 @@ def write_onnx(
     Args:
         traced: The network.
         path: The file to write.
-        precision: `float32`, or `int8`: int8 inside, with float32 input and output.
-        calibration: float32 [n, height, width, channels], as the network takes them; needed for `int8`.
+        precision: `float32`; `float16`: half precision inside but for the softmax; `int8`: int8 inside. Input and
+            output are float32 in all of them.
+        calibration: float32 [n, height, width, channels], as the network takes them; needed for int8.
         opset: Version of the standard operator set. 18 is valid but slower in places: tf2onnx then writes the global
             average pooling as ReduceMean between two transposes.
         metadata: Written to the file's `metadata_props`.
@@ -89,10 +92,11 @@ def write_onnx(
 
     from export.quantization.calibration import check_calibration, prepare
 
-    Onnx().check_opset(opset, Onnx().precision(precision))
+    chosen = Onnx().precision(precision)
+    Onnx().check_opset(opset, chosen)
     frozen = traced.frozen
-    if precision == "int8":
-        calibration = check_calibration(traced, calibration, "ONNX int8")
+    if chosen.has_ranges:
+        calibration = check_calibration(traced, calibration, f"ONNX {precision}")
         frozen = prepare(traced, calibration, activations=True)  # on TFLite's int8 steps, which are ONNX Runtime's too
     model = _convert(traced, frozen, opset)
     refuse_foreign_operations(model, traced.model.name)
@@ -102,14 +106,41 @@ def write_onnx(
     except onnx.checker.ValidationError as error:
         raise ExportError(f"The ONNX file of {traced.model.name!r} would not be valid: {error}") from error
     _store_kernels(model.graph, frozen.kernels)
-    if precision == "int8" and calibration is not None:
-        with without_logs():
-            model = onnx_int8.quantize(model, calibration)
-        refuse_foreign_operations(model, traced.model.name)
-        standard_domains(model)
-        onnx.checker.check_model(model)
+    model = in_precision(model, chosen, calibration)
+    refuse_foreign_operations(model, traced.model.name)
     onnx.helper.set_model_props(model, dict(metadata or {}))
     path.write_bytes(model.SerializeToString())
+
+
+def in_precision(
+    model: onnx.ModelProto, precision: Precision, calibration: np.ndarray | Mapping[str, np.ndarray] | None
+) -> onnx.ModelProto:
+    """Return a float32 model in another precision, or as it is.
+
+    Args:
+        model: The model.
+        precision: The precision.
+        calibration: Inputs, one array or by name, for precisions with ranges.
+    """
+    import onnx
+
+    if precision.weights == "float32":
+        return model
+    with without_logs():
+        if precision.weights == "float16":
+            from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+            from onnxruntime.transformers.onnx_model import OnnxModel
+
+            # Sums over a thousand classes, and over the channels of a local response normalization, need float32.
+            blocked = [*DEFAULT_OP_BLOCK_LIST, "Softmax", "LRN"]
+            model = convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked)
+            OnnxModel(model).topological_sort()  # it appends its casts
+        else:
+            assert calibration is not None
+            model = onnx_int8.quantize(model, calibration)
+    standard_domains(model)
+    onnx.checker.check_model(model)
+    return model
 
 
 def _convert(traced: TracedModel, frozen: FrozenGraph, opset: int) -> onnx.ModelProto:
@@ -230,7 +261,8 @@ def open_onnx(path: Path, threads: int = 2) -> Runtime:
         import onnx
 
         content = path.read_bytes()
-        name, order = _logits(onnx.load_from_string(content).graph, target.name)
+        graph = onnx.load_from_string(content).graph
+        name, order = _logits(graph, target.name)
         if name is None:
             return None
         # Protocol buffers that follow one another are one: this adds an output without writing the weights again.
@@ -242,7 +274,9 @@ def open_onnx(path: Path, threads: int = 2) -> Runtime:
             output, logits = tapped.run([target.name, name], {source.name: images})
             return output, logits if order is None else logits.transpose(order)
 
-        return run_tapped
+        # ONNX Runtime drops casts: the softmax may receive what was never rounded to half precision, and its copy did.
+        half = any(weights.data_type == onnx.TensorProto.FLOAT16 for weights in graph.initializer)
+        return Tap(run_tapped, rounding=float(np.finfo(np.float16).eps) / 2 if half else 0.0)
 
     return Runtime(
         specification(source),

@@ -141,7 +141,7 @@ def open_saved_model(folder: Path) -> Runtime:
             output, logits = tapped(tf.constant(images))
             return output.numpy(), logits.numpy()
 
-        return run_tapped
+        return Tap(run_tapped)
 
     source_spec, target_spec = (
         TensorSpec(name, tuple(spec.shape), spec.dtype.name)  # an open dimension is None

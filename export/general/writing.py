@@ -138,8 +138,7 @@ def write_onnx(writing: Writing, path: Path, precision: Precision) -> None:
     import tensorflow as tf
     import tf2onnx
 
-    from export.formats import onnx_int8
-    from export.formats.onnx import HANDLERS, refuse_foreign_operations, standard_domains, without_logs
+    from export.formats.onnx import HANDLERS, in_precision, refuse_foreign_operations, without_logs
 
     network = writing.network
     signature = [tf.TensorSpec(spec.shape, spec.dtype, spec.name) for spec in network.inputs]
@@ -152,12 +151,9 @@ def write_onnx(writing: Writing, path: Path, precision: Precision) -> None:
         raise ExportError(f"tf2onnx could not convert {network.model.name!r}: {error}") from error
     refuse_foreign_operations(model, network.model.name)
     _rename(model, network)
-    if precision.weights == "int8":
-        assert writing.calibration is not None
-        with without_logs():
-            model = onnx_int8.quantize(model, writing.calibration)
-        standard_domains(model)
     onnx.checker.check_model(model)
+    model = in_precision(model, precision, writing.calibration)
+    refuse_foreign_operations(model, network.model.name)
     onnx.helper.set_model_props(model, dict(writing.metadata))
     path.write_bytes(model.SerializeToString())
 

@@ -68,7 +68,7 @@ def photos(tmp_path_factory):
         (["--tflite"], "No model was named"),
         (["--model", "squeezenet"], "--saved-model, --tflite, --onnx"),
         (["--model", "squeezenet", "--tflite", "--quantize", "int9"], "float32, float16, dynamic"),
-        (["--model", "squeezenet", "--onnx", "--quantize", "float16"], "Add --tflite"),
+        (["--model", "squeezenet", "--onnx", "--quantize", "dynamic"], "Add --tflite"),
         (["--model", "squeezenet", "--saved-model", "--quantize", "int8"], "Add --tflite or --onnx"),
         (["--model", "squeezenet", "--onnx", "--quantize", "int8"], "--calibration-data"),
         (["--model", "squeezenet", "--onnx", "--quantize", "int8", "--opset", "12"], "opset 13"),

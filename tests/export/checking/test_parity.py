@@ -54,7 +54,12 @@ def check(path: Path, format: str, precision: str, reference: Prediction, **opti
 
 
 DENSE = [precision.name for precision in PRECISIONS.values() if not precision.sparse and precision.name != "int4"]
-ARTIFACTS = [("saved_model", "float32"), ("onnx", "float32"), *(("tflite", precision) for precision in DENSE)]
+ARTIFACTS = [
+    ("saved_model", "float32"),
+    ("onnx", "float32"),
+    ("onnx", "float16"),
+    *(("tflite", precision) for precision in DENSE),
+]
 WHOLE = pytest.mark.parametrize(("format", "precision"), ARTIFACTS)
 EVERY_FORMAT = pytest.mark.parametrize("format", FORMATS)
 

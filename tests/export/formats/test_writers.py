@@ -318,12 +318,37 @@ def test_onnx_int8(case: Case, tmp_path: Path) -> None:
     assert relative_error(run_onnx(path, case.images), case.expected) < 0.1
 
 
+def test_onnx_float16(case: Case, tmp_path: Path) -> None:
+    """Kernels and arithmetic are half precision, but for the softmax; the interface stays."""
+    import onnx
+
+    path = tmp_path / "model.onnx"
+    write_onnx(case.traced, path, "float16", metadata={"labels": "a,b"})
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert {entry.key: entry.value for entry in model.metadata_props} == {"labels": "a,b"}
+    for value in (*model.graph.input, *model.graph.output):
+        assert value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
+    kernels = {t.data_type for t in model.graph.initializer if len(t.dims) == 4}
+    assert kernels == {onnx.TensorProto.FLOAT16}
+    types = {
+        value.name: value.type.tensor_type.elem_type
+        for value in onnx.shape_inference.infer_shapes(model).graph.value_info
+    }
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "Softmax"):
+            wanted = onnx.TensorProto.FLOAT16 if node.op_type == "Conv" else onnx.TensorProto.FLOAT
+            assert types.get(node.input[0], wanted) == wanted, node.op_type
+    assert relative_error(run_onnx(path, case.images), case.expected) < 0.005
+
+
 def test_onnx_int8_is_refused_where_it_cannot_be(tmp_path: Path) -> None:
     case = Case(fire)
     for arguments, says in (
         (("int8", None), "calibration images"),
         (("int8", np.zeros((2, 8, 8, 3), np.float32)), "takes float32"),
-        (("float16", None), "float32, int8"),
+        (("dynamic", None), "float32, float16, int8"),
     ):
         with pytest.raises(RequestError, match=says):
             write_onnx(case.traced, tmp_path / "model.onnx", *arguments)
