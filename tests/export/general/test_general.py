@@ -73,7 +73,7 @@ def test_the_manifest_names_all_inputs_and_outputs(exported):
     assert [spec["name"] for spec in manifest["signature"]["inputs"]] == ["image", "numbers"]
     assert manifest["verification"]["source"] == "calibration inputs"
     found = {f"{artifact['format']} {artifact['precision']}": artifact for artifact in manifest["artifacts"]}
-    assert len(found) == 8  # SavedModel, five of TFLite, two of ONNX
+    assert len(found) == 9  # SavedModel, five of TFLite, three of ONNX
     whole = found["tflite int8-io"]
     assert {spec["dtype"] for spec in [*whole["inputs"], *whole["outputs"]]} == {"int8"}
     assert set(whole["steps"]) == {"image", "numbers", "score", "kind"}
