@@ -46,6 +46,7 @@ class WeightsRecord:
         variant: The network that they are for.
         name: Their name among the weights of that network.
         url: Where they are; "" for packaged ones.
+        mirrors: Other addresses of the same file, which are tried in this order where the first fails.
         source: Where these facts were read.
         licence: The license of the weights, where their publisher states it.
         preprocessing: The fields of `kerascnn.photos.preprocessing.Preprocessing`. A record may name a profile of
@@ -56,6 +57,7 @@ class WeightsRecord:
             converted them.
         sha256: In full, or as many of its first digits as the publisher prints, as torch's file names do; "" where
             nobody publishes it, as for timm's files on the Hugging Face hub.
+        sha1: Where the publisher gives that instead, of the file in a .zip; "" otherwise.
         md5: Where the publisher gives that instead; "" otherwise.
         bytes: Size of the file; None where the publisher does not say.
         classes: Number of classes.
@@ -77,7 +79,9 @@ class WeightsRecord:
     file: str
     format: str
     aliases: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()
     sha256: str = ""
+    sha1: str = ""
     md5: str = ""
     bytes: int | None = None
     classes: int = 1000
@@ -87,6 +91,11 @@ class WeightsRecord:
     input_shape: tuple[int | None, int | None, int] | None = None
     trained: bool | None = True
     packaged: bool = False
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Return every address of the file, the first to be tried first."""
+        return (self.url, *self.mirrors)
 
     @property
     def full_name(self) -> str:
@@ -204,6 +213,8 @@ _FORMATS = {
     ".safetensors": "safetensors",
     ".net": "deep_compression",
     ".kdc": "kdc",
+    ".zip": "torch",
+    ".onnx": "onnx",
 }
 
 
@@ -215,6 +226,7 @@ def _weights(variant: str, name: str, row: Table, profiles: Table) -> WeightsRec
         "format": _FORMATS[file[file.rindex(".") :]],
         "preprocessing": profiles[preprocessing] if isinstance(preprocessing, str) else preprocessing,
         "aliases": tuple(row.get("aliases", ())),
+        "mirrors": tuple(row.get("mirrors", ())),
         "labels": labels if isinstance(labels, str) else tuple(labels),
         "errors": PublishedError(**{"source": row["source"], **errors}) if errors else None,
     }

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kerascnn.weights.sources import WeightsError
+from kerascnn.weights.errors import WeightsError
 
 CODEBOOK = 256
 SQUEEZES = {2: 16, 3: 16, 4: 32, 5: 32, 6: 48, 7: 48, 8: 64, 9: 64}  # a fire module expands to 4 times as many, twice

@@ -19,7 +19,7 @@ from kerascnn.weights import reading
 from kerascnn.weights.naming.choosing import Family, Naming, best_naming, family
 from kerascnn.weights.reading import Checkpoint
 from kerascnn.weights.resolving import Resolved, resolve
-from kerascnn.weights.sources import WeightsError
+from kerascnn.weights.errors import WeightsError
 
 if TYPE_CHECKING:
     import keras

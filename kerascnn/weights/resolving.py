@@ -11,7 +11,7 @@ from kerascnn.registry import WeightsRecord
 from kerascnn.weights import sources
 from kerascnn.weights.container import SUFFIX, Container, open_file
 from kerascnn.weights.reading import SUFFIXES
-from kerascnn.weights.sources import WeightsError
+from kerascnn.weights.errors import WeightsError
 
 
 @dataclass(frozen=True)

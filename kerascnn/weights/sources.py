@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.error import HTTPError
 
 from kerascnn import registry
 from kerascnn.registry import WeightsRecord
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from kerascnn.weights import zipped
+from kerascnn.weights.downloading import Download, progress
+from kerascnn.weights.errors import WeightsError, WeightsUnavailable
 
 TIMEOUT = 20.0  # seconds without a byte before a download is given up
 ABANDONED = 600.0  # seconds without a byte after which a partial file belongs to no running download
-
-
-class WeightsError(ValueError):
-    """A weights file is not what it should be: truncated, altered, or made for another network."""
-
-
-class WeightsUnavailable(OSError):
-    """Published weights are not in the cache, and their address does not give them."""
 
 
 def list_weights(variant: str = "*") -> list[WeightsRecord]:
@@ -46,7 +35,7 @@ def preferred(variant: str) -> WeightsRecord | None:
     Returns:
         None where none are published, or all are of a kind whose package is not installed.
     """
-    packages = {"torch": "torch", "safetensors": "safetensors"}
+    packages = {"torch": "torch", "safetensors": "safetensors", "onnx": "onnx"}
     readable = [
         record
         for record in registry.variant(variant).weights
@@ -86,60 +75,80 @@ def fetch(record: WeightsRecord, *, verify: bool = True) -> Path:
         return target
     if record.packaged:
         raise WeightsUnavailable(f"{target}, which comes with kerascnn, is not there. Install kerascnn again.")
-    partial = f"{record.file}.partial-{os.getpid()}"
-    fetched = target.with_name(partial)
-    _remove_abandoned(target)
+    partial = target.with_name(f"{record.file}.partial-{os.getpid()}")
+    download = Download(partial, record.bytes, checkable=_has_digest(record), timeout=TIMEOUT)
     try:
-        _download(record, partial)
-        check(fetched, record)
+        _prepare(target, download)
+        _download(record, download)
         # Only a checked file gets the final name, so that a killed download leaves nothing that could be mistaken.
-        os.replace(fetched, target)
-    finally:
-        fetched.unlink(missing_ok=True)
-    return target
-
-
-def _remove_abandoned(target: Path) -> None:
-    """Delete what killed downloads of the same file left behind."""
-    for path in target.parent.glob(f"{target.name}.partial-*"):
-        with suppress(OSError):  # another process may be doing the same
-            if time.time() - path.stat().st_mtime > ABANDONED:
-                path.unlink()
-
-
-def _download(record: WeightsRecord, filename: str) -> None:
-    import keras
-
-    folder = cache_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):  # Keras would quietly put the file somewhere else
-            raise PermissionError(f"{folder} is not writable")
-        with _timeout(TIMEOUT):
-            keras.utils.get_file(filename, record.url, cache_dir=str(folder.parent), cache_subdir=folder.name)
-    except Exception as error:  # Keras raises bare Exception for every failed address
-        if isinstance(error.__context__, HTTPError):
-            error.__context__.close()  # the connection of the reply that Keras gave up
+        os.replace(partial, target)
+    except OSError as error:
         size = f" ({record.bytes:,} bytes)" if record.bytes else ""
         raise WeightsUnavailable(
             f"The weights {record.full_name!r} are not in the cache and could not be fetched ({error}). Download "
-            f"{record.url} on a connected machine and put it there as {folder / record.file}{size}; KERASCNN_HOME "
-            "names another cache. Or build with weights=None."
+            f"{record.url} on a connected machine and put it there as {target}{size}; KERASCNN_HOME names another "
+            "cache. Or build with weights=None."
         ) from error
-
-
-@contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
     finally:
-        socket.setdefaulttimeout(before)
+        if partial.exists():
+            if download.checkable and download.head.ranges:
+                os.replace(partial, _rest(target))
+            else:
+                partial.unlink()
+    return target
+
+
+def _rest(target: Path) -> Path:
+    """Return where the first part of a file waits for the next attempt, which goes on from there."""
+    return target.with_name(f"{target.name}.partial")
+
+
+def _prepare(target: Path, download: Download) -> None:
+    """Make the cache, delete what killed downloads of the same file left there, and take up where one can go on."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    left = [_rest(target)] if _rest(target).exists() else []
+    for path in target.parent.glob(f"{target.name}.partial-*"):
+        with suppress(OSError):  # another process may be doing the same
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                left.append(path)
+    for path in left:
+        with suppress(OSError):
+            if download.checkable and not download.target.exists():
+                os.replace(path, download.target)
+            else:
+                path.unlink()
+
+
+def _download(record: WeightsRecord, download: Download) -> None:
+    failures, altered = [], None
+    with progress(record.full_name) as download.report:
+        for url in record.addresses:
+            try:
+                return _download_from(url, record, download)
+            except WeightsError as error:
+                altered = error
+            except OSError as error:
+                failures.append(f"{url}: {error}")
+    raise altered or OSError("; ".join(failures))
+
+
+def _download_from(url: str, record: WeightsRecord, download: Download) -> None:
+    """Fetch and check a file; once more from its beginning where the parts of two connections do not fit."""
+    for last in (False, True):
+        download.fetch(url)
+        try:
+            check(download.target, record)
+            if not record.sha256 and download.head.sha256 not in ("", sha256(download.target)):
+                raise WeightsError(f"What {url} sent of {record.full_name!r} is not what it says that it has.")
+            return
+        except WeightsError:
+            download.target.unlink()
+            if last or not download.joined:
+                raise
 
 
 def check(path: Path, record: WeightsRecord, known: str | None = None) -> None:
-    """Refuse a file that is not the published one: by SHA-256 (or its published first digits), MD5 or size.
+    """Refuse a file that is not the published one: by SHA-256 (or its published first digits), SHA-1, MD5 or size.
 
     Args:
         path: The file.
@@ -163,15 +172,22 @@ def check(path: Path, record: WeightsRecord, known: str | None = None) -> None:
 
 
 def matches(path: Path, record: WeightsRecord) -> bool:
-    """Return whether a file is the published one by its SHA-256 or MD5."""
+    """Return whether a file is the published one by its digest."""
     digest = _digest(path, record)
     return digest is not None and digest[1].startswith(digest[2])
+
+
+def _has_digest(record: WeightsRecord) -> bool:
+    return bool(record.sha256 or record.sha1 or record.md5)
 
 
 def _digest(path: Path, record: WeightsRecord) -> tuple[str, str, str] | None:
     """Return the kind, the file's digest, and the published one."""
     if record.sha256:
         return "SHA-256", sha256(path), record.sha256
+    if record.sha1:  # of what a .zip holds
+        with zipped.member(path) as file:
+            return "SHA-1", hashlib.file_digest(file, "sha1").hexdigest(), record.sha1
     if record.md5:
         with path.open("rb") as file:
             return "MD5", hashlib.file_digest(file, "md5").hexdigest(), record.md5

@@ -12,7 +12,7 @@ import numpy as np
 from kerascnn.weights.container.entropy import HIDDEN_BYTES, Damaged, Decoder, Encoder
 from kerascnn.weights.container.header import ArrayRow, Header, from_json, to_json
 from kerascnn.weights.container.tensors import ENTRIES, Memory, code_codebook, code_indices, code_leading
-from kerascnn.weights.sources import WeightsError
+from kerascnn.weights.errors import WeightsError
 
 MAGIC = b"KDC\x01"
 DIGEST = 16

@@ -16,7 +16,7 @@ from kerascnn.keras_graph import without_values
 from kerascnn.registry import WeightsRecord
 from kerascnn.weights.container.coding import decode_arrays, encode, equal, open_data
 from kerascnn.weights.container.describing import weights_of
-from kerascnn.weights.sources import WeightsError
+from kerascnn.weights.errors import WeightsError
 
 if TYPE_CHECKING:
     import keras

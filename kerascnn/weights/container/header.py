@@ -11,7 +11,7 @@ from typing import Any
 from kerascnn import registry
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.weights.container.tensors import ENTRIES
-from kerascnn.weights.sources import WeightsError
+from kerascnn.weights.errors import WeightsError
 
 LABEL_SETS = {"imagenet": 1000, "cifar10": 10}
 

@@ -1,0 +1,139 @@
+"""HDF5 files that are not trusted: every size that a file states is checked before anything of that size is made.
+
+A file may state any size and name anything: arrays of 2**60 values, groups within themselves, other files of the disk.
+Only arrays within the file are followed here, and only so many of them as the file can hold.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kerascnn.weights.zipped import most
+
+if TYPE_CHECKING:
+    import h5py
+
+LINKS = 200_000  # the deepest networks here have 20,000
+DEPTH = 24
+CHUNKS = 100_000  # of one array
+ATTRIBUTE = 1 << 24  # bytes
+
+
+class Tree:
+    """An open file, and how much of it may still be read.
+
+    Args:
+        file: The file.
+        size: Its size in bytes.
+    """
+
+    def __init__(self, file: h5py.File, size: int):
+        self.file = file
+        self.left, self.links = most(size), LINKS
+
+    def names(self, group: h5py.Group) -> list[str]:
+        """Return the names in a group, in alphabetical order.
+
+        Raises:
+            ValueError: There are too many.
+        """
+        found: list[str] = []
+
+        def note(name: bytes) -> bool | None:
+            found.append(name.decode("utf-8", "surrogateescape"))
+            return True if len(found) > self.links else None  # True ends the iteration
+
+        group.id.links.iterate(note)
+        self.links -= len(found)
+        if self.links < 0:
+            raise ValueError(f"it has more than {LINKS:,} groups and arrays")
+        return found
+
+    def member(self, group: h5py.Group, path: str) -> Any:
+        """Return the group or array at a path within a group.
+
+        Raises:
+            ValueError: The path leads out of the file.
+            KeyError: There is nothing.
+        """
+        import h5py
+
+        item: Any = group
+        for name in path.split("/"):
+            if not isinstance(item, h5py.Group) or item.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+                raise ValueError(f"{path} is not within the file")
+            item = item[name]
+        return item
+
+    def walk(self, group: h5py.Group, path: str = "") -> Iterator[tuple[str, Any]]:
+        """Walk through all that is below a group, a group before what is in it; give paths and items.
+
+        Raises:
+            ValueError: There is too much, or it is too deep.
+        """
+        import h5py
+
+        if path.count("/") > DEPTH:
+            raise ValueError(f"its groups are more than {DEPTH} deep")
+        for name in self.names(group):
+            item, below = self.member(group, name), f"{path}/{name}" if path else name
+            yield below, item
+            if isinstance(item, h5py.Group):
+                yield from self.walk(item, below)
+
+    def array(self, item: Any) -> np.ndarray:
+        """Read an array of numbers.
+
+        Raises:
+            ValueError: It is something else, in another file, or larger than this file can hold.
+        """
+        import h5py
+
+        if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "fiub" or item.shape is None:
+            raise ValueError(f"{item.name} is not an array of numbers")
+        if item.external or item.is_virtual:
+            raise ValueError(f"{item.name} lies in another file")
+        self.left -= math.prod(item.shape) * item.dtype.itemsize
+        if self.left < 0:
+            raise ValueError(f"{item.name} is {item.shape}, with which the file holds more than its size allows")
+        chunks = zip(item.shape, item.chunks, strict=True) if item.chunks else ()
+        if math.prod(math.ceil(side / chunk) for side, chunk in chunks) > CHUNKS:
+            raise ValueError(f"{item.name} is in more than {CHUNKS:,} pieces")
+        return np.asarray(item[()])
+
+    def text(self, item: Any, name: str, default: str) -> str:
+        """Read an attribute that is one text."""
+        if name not in item.attrs:
+            return default
+        self._check_attribute(item, name)
+        value = item.attrs[name]
+        return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+    def texts(self, item: Any, name: str) -> list[str] | None:
+        """Read an attribute that is a list, which Keras splits over `name0`, `name1` ... where HDF5 refuses its size.
+
+        Returns:
+            None where the texts are of variable length: each could be as large as the file, and nothing says so before.
+        """
+        if name in item.attrs:
+            parts = [name]
+        else:
+            parts = [f"{name}{i}" for i in itertools.takewhile(lambda i: f"{name}{i}" in item.attrs, itertools.count())]
+        values: list[Any] = []
+        for part in parts:
+            if item.attrs.get_id(part).dtype.kind == "O":
+                return None
+            self._check_attribute(item, part)
+            values += list(item.attrs[part])
+        return [value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values]
+
+    def _check_attribute(self, item: Any, name: str) -> None:
+        held = item.attrs.get_id(name)
+        count = math.prod(held.shape or ())
+        if held.dtype.kind == "O" and count > 1 or count * held.dtype.itemsize > ATTRIBUTE:
+            raise ValueError(f"the attribute {name} has {count:,} values of {held.dtype}")
