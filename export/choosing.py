@@ -38,20 +38,25 @@ class ChosenWeights:
         source: What the builder is given; None for random weights.
         record: The record of published weights; None for random weights and for a file of the user's own.
         demanded: Whether there is no export without them.
+        address: Where on the Hugging Face hub `source` was fetched from; "" for others.
     """
 
     source: str | None = None
     record: WeightsRecord | None = None
     demanded: bool = True
+    address: str = ""
 
 
 def choose_weights(name: str, weights: str) -> ChosenWeights:
-    """Choose the weights of a variant from what `--weights` says, without fetching them.
+    """Choose the weights of a variant from what `--weights` says, and fetch what is only known once it is here.
+
+    That are files on the Hugging Face hub; published weights are not fetched yet.
 
     `auto` prefers what is at hand to what has to be fetched, and takes random ones only where none are published.
 
     Raises:
         RequestError: There are no such weights.
+        ExportError: The Hugging Face hub does not give them.
     """
     from kerascnn.weights.sources import preferred
 
@@ -60,12 +65,16 @@ def choose_weights(name: str, weights: str) -> ChosenWeights:
     if weights in ("auto", OR_RANDOM):
         record = preferred(name)
         return ChosenWeights(record.name if record else None, record, demanded=weights == "auto")
-    from kerascnn.weights import find
+    from kerascnn.weights import WeightsUnavailable, resolve
 
     try:
-        return ChosenWeights(weights, find(name, weights))
-    except (ValueError, FileNotFoundError) as error:
+        found = resolve(name, weights)
+    except (ValueError, FileNotFoundError, ImportError) as error:
         raise RequestError(str(error)) from error
+    except WeightsUnavailable as error:
+        raise ExportError(str(error)) from error
+    source = str(found.path) if found.address else weights
+    return ChosenWeights(source, found.record, address=found.address)
 
 
 def weights_state(name: str, weights: str) -> tuple[str, bool | None]:

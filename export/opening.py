@@ -204,7 +204,7 @@ def build(
     known = chosen.record is not None or chosen.source is None
     if record:
         options |= dict(record.options)
-    origin = Origin(title, name, options, trained, _weights_entry(record, chosen.source))
+    origin = Origin(title, name, options, trained, _weights_entry(record, chosen.source, chosen.address))
     labels = class_names(record.labels) if record else None
     return LoadedModel(model, origin, known_preprocessing(model) if known else None, labels)
 
@@ -221,13 +221,14 @@ def origin_of(model: keras.Model) -> tuple[Origin, tuple[str, ...] | None]:
     return Origin(model.name, record.variant, record.options, trained=record.trained, weights=weights), labels
 
 
-def _weights_entry(record: WeightsRecord | None, source: str | None = None) -> dict[str, Any] | None:
+def _weights_entry(record: WeightsRecord | None, source: str | None = None, address: str = "") -> dict[str, Any] | None:
     from kerascnn.weights import cache_folder
     from kerascnn.weights.sources import sha256
 
     path = Path(source) if source else Path()
     if record is None:
-        return {"file": path.name, "sha256": sha256(path)} if source else None
+        found = {"url": address} if address else {}
+        return {"file": path.name, "sha256": sha256(path)} | found if source else None
     if record.format == "kdc":
         made_from = {"name": record.source, "url": record.url, "licence": record.licence}
         return {"file": record.file, "sha256": record.sha256} | {key: text for key, text in made_from.items() if text}

@@ -14,6 +14,7 @@ COMMANDS = {
     "compare": ("kerascnn.analysis.cli:compare_networks", "Compare published accuracy with work and parameters."),
     "predict": ("kerascnn.photos.cli:predict", "Name what photos show."),
     "finetune": ("kerascnn.training.tuning.cli:finetune", "Teach a trained network classes of your own."),
+    "weights": ("kerascnn.weights.cli:weights", "Ask whether published weights are still where they were."),
     "train": ("kerascnn.training.cli:train", "Train a network as its paper says."),
 }
 

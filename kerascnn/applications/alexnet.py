@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Unpack
 
 import keras
@@ -18,7 +19,11 @@ __all__ = ["alexnet", "alexnet_owt", "alexnet_owt_krizhevsky"]
 
 @builder
 def alexnet(
-    *, groups: int | None = None, lrn_average: bool | None = None, **options: Unpack[ModelOptions]
+    *,
+    groups: int | None = None,
+    lrn_average: bool | None = None,
+    lrn_bias: int | None = None,
+    **options: Unpack[ModelOptions],
 ) -> keras.Model:
     """Build AlexNet of 2012 (section 3.5), its two GPUs as two groups of channels.
 
@@ -31,16 +36,22 @@ def alexnet(
         lrn_average: False (the default) normalizes by the sum of the squares in a window of five channels, as the
             paper's formula (section 3.3); True by their average, as in cuda-convnet2 (layer.py, line 1331) and Caffe.
             Which one was run in 2012 is not known.
+        lrn_bias: What is added to the squares: 2 as in the paper (the default), or 1 as in Caffe's network.
         **options: See `ModelOptions`.
     """
-    choices = {"groups": Choice(groups, 2, (1, 2)), "lrn_average": Choice(lrn_average, False)}
+    choices = {
+        "groups": Choice(groups, 2, (1, 2)),
+        "lrn_average": Choice(lrn_average, False),
+        "lrn_bias": Choice(lrn_bias, 2, (1, 2)),
+    }
     net = Network("alexnet", options, choices)
     groups, alpha = net.choices["groups"], 1e-4 / 5 if net.choices["lrn_average"] else 1e-4
+    normalize = partial(LocalResponseNormalization, alpha=alpha, bias=net.choices["lrn_bias"])
     x = net.stage("stem", conv(_whole_windows(net.input), 96, 11, strides=4, name="conv1"))
-    x = LocalResponseNormalization(alpha=alpha, name="norm1")(x)
+    x = normalize(name="norm1")(x)
     x = max_pool(x, 3, 2, ceil=True, name="pool1")
     x = net.stage("stage1", conv(x, 256, 5, padding=2, groups=groups, name="conv2"))
-    x = LocalResponseNormalization(alpha=alpha, name="norm2")(x)
+    x = normalize(name="norm2")(x)
     x = max_pool(x, 3, 2, ceil=True, name="pool2")
     x = conv(x, 384, 3, padding=1, name="conv3")
     x = conv(x, 384, 3, padding=1, groups=groups, name="conv4")

@@ -78,7 +78,9 @@ def _ask(
     opener, redirects = _opener()
     agent = {"User-Agent": "kerascnn", "Accept-Encoding": "identity"}
     try:
-        with opener.open(Request(url, headers={**agent, **(headers or {})}, method=method), timeout=timeout) as response:
+        with opener.open(
+            Request(url, headers={**agent, **(headers or {})}, method=method), timeout=timeout
+        ) as response:
             yield response, _read_head(response, redirects.seen)
     except HTTPError as error:
         error.close()  # its connection
@@ -207,6 +209,8 @@ def progress(name: str) -> Iterator[Report]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     shown = sys.stderr.isatty()
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True, disable=not shown) as bar:
+    with Progress(
+        *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True, disable=not shown
+    ) as bar:
         task = bar.add_task(f"Fetching {name}", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -135,5 +135,5 @@ class Tree:
     def _check_attribute(self, item: Any, name: str) -> None:
         held = item.attrs.get_id(name)
         count = math.prod(held.shape or ())
-        if held.dtype.kind == "O" and count > 1 or count * held.dtype.itemsize > ATTRIBUTE:
+        if (held.dtype.kind == "O" and count > 1) or count * held.dtype.itemsize > ATTRIBUTE:
             raise ValueError(f"the attribute {name} has {count:,} values of {held.dtype}")

@@ -16,10 +16,10 @@ from kerascnn.build_info import BuildInfo, build_info
 from kerascnn.keras_graph import give_values
 from kerascnn.registry import WeightsRecord
 from kerascnn.weights import reading
+from kerascnn.weights.errors import WeightsError
 from kerascnn.weights.naming.choosing import Family, Naming, best_naming, family
 from kerascnn.weights.reading import Checkpoint
 from kerascnn.weights.resolving import Resolved, resolve
-from kerascnn.weights.errors import WeightsError
 
 if TYPE_CHECKING:
     import keras

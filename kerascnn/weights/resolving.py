@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kerascnn import registry
 from kerascnn.registry import WeightsRecord
-from kerascnn.weights import sources
+from kerascnn.weights import hub, sources
 from kerascnn.weights.container import SUFFIX, Container, open_file
-from kerascnn.weights.reading import SUFFIXES
 from kerascnn.weights.errors import WeightsError
+from kerascnn.weights.reading import SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,14 @@ class Resolved:
         record: The record of published weights, or of a .kdc file; None for other files.
         named: Given by name, not as a path.
         container: A .kdc file that was given as a path, opened.
+        address: Where on the Hugging Face hub the file was fetched from; "" for others.
     """
 
     path: Path
     record: WeightsRecord | None = None
     named: bool = False
     container: Container | None = field(default=None, repr=False)
+    address: str = ""
 
     def opened(self) -> Container | None:
         """Read a .kdc file, once, and check one that was named; None for other files.
@@ -67,16 +69,17 @@ def find(variant: str, weights: str | os.PathLike[str]) -> WeightsRecord | None:
 
 
 def resolve(variant: str, weights: str | os.PathLike[str]) -> Resolved:
-    """Find the weights that a name or a path stands for. Nothing is fetched.
+    """Find the weights that a name or a path stands for. Nothing is fetched but a file on the Hugging Face hub.
 
     Args:
         variant: The name of the network that they are for.
-        weights: The name of published weights, or the path of a file.
+        weights: The name of published weights, the path of a file, or an address hf://OWNER/NAME/FILE@REVISION.
 
     Raises:
         ValueError: The variant has no weights of that name.
         FileNotFoundError: The path does not exist.
         WeightsError: The file is of a kind that cannot be read, or is a damaged copy of published weights.
+        WeightsUnavailable: The hub does not give the file.
     """
     records = registry.variant(variant).weights
     if not isinstance(weights, str | os.PathLike):
@@ -86,6 +89,8 @@ def resolve(variant: str, weights: str | os.PathLike[str]) -> Resolved:
     for record in records:
         if weights == record.name or weights in record.aliases:
             return Resolved(sources.location(record), record, named=True)
+    if isinstance(weights, str) and hub.is_address(weights):
+        return replace(resolve(variant, hub.fetch(weights)), address=weights)
     names = ", ".join(repr(record.name) for record in records) or "none"
     path = Path(weights)
     if not (path.suffix or os.sep in str(weights) or path.exists()):

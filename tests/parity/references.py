@@ -62,6 +62,8 @@ REFERENCES = (
     _torchvision("alexnet_owt", "alexnet", side=127),
     _torchvision("squeezenet", "squeezenet1_0", "torchvision1_0"),
     _torchvision("squeezenet1_1", naming="torchvision1_1"),
+    _pytorchcv("squeezenet", "squeezenet_v1_0", "pytorchcv1_0", side=224),
+    _pytorchcv("squeezenet1_1", "squeezenet_v1_1", "pytorchcv1_1", side=224),
     *(_torchvision(f"vgg{depth}", side=224) for depth in (11, 13, 16, 19)),
     *(_torchvision(f"vgg{depth}_bn", side=224) for depth in (11, 13, 16, 19)),
     _torchvision("googlenet_bn", "googlenet", arguments=NO_AUXILIARY),
@@ -79,6 +81,8 @@ REFERENCES = (
         _pytorchcv(f"resnet{depth}_cifar", f"resnet{depth}_cifar10", options={"shortcut": "B"}, side=32)
         for depth in (20, 56, 110)
     ),
+    _pytorchcv("resnet164_cifar", "resnet164bn_cifar10", options=LATE, side=32),
+    _pytorchcv("resnet1202_cifar", "resnet1202_cifar10", options={"shortcut": "B"}, side=32),
     _pytorchcv("resnet110_v2_cifar", "preresnet110_cifar10", options={"shortcut": "B", "stem": "pytorchcv"}, side=32),
     _pytorchcv("resnet164_v2_cifar", "preresnet164bn_cifar10", options=LATE, side=32),
     _pytorchcv("resnet1001_v2_cifar", "preresnet1001_cifar10", options=LATE, side=32),
@@ -92,7 +96,7 @@ REFERENCES = (
     *(_torchvision(f"densenet{depth}") for depth in (121, 161, 169, 201)),
     *(
         _pytorchcv(f"densenet{depth}_bc_k{k}_cifar", f"densenet{depth}_k{k}_bc_cifar10", side=32)
-        for depth, k in ((100, 12), (190, 40), (250, 24))
+        for depth, k in ((40, 36), (100, 12), (190, 40), (250, 24))
     ),
     *(_timm(f"seresnet{depth}", f"legacy_seresnet{depth}", "timm_legacy", options=RELU) for depth in (18, 34)),
     *(_timm(f"seresnet{depth}", f"legacy_seresnet{depth}", "timm_legacy", options=EARLY) for depth in (50, 101, 152)),

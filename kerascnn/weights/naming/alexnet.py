@@ -1,4 +1,7 @@
-"""AlexNet: layer names in torchvision's checkpoints of the one-tower net (`features.N` counts ReLUs and pools too)."""
+"""AlexNet: layer names in Caffe's network, and in torchvision's checkpoints of the one-tower net.
+
+In the latter, `features.N` counts ReLUs and pools too.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ from collections.abc import Iterable
 
 from kerascnn.weights.naming.rules import rename
 
-__all__ = ["torchvision"]
+__all__ = ["caffe", "torchvision"]
 
 HEAD = ("fc6", "fc7", "predictions")
+OPTIONS = {"caffe": {"lrn_average": True, "lrn_bias": 1}}
 
 _TORCHVISION = {
     "conv1": "features.0",
@@ -25,3 +29,8 @@ _TORCHVISION = {
 def torchvision(layers: Iterable[str]) -> dict[str, str]:
     """conv3 -> features.6."""
     return rename(layers, _TORCHVISION.items())
+
+
+def caffe(layers: Iterable[str]) -> dict[str, str]:
+    """Predictions -> fc8."""
+    return rename(layers, [("predictions", "fc8"), ("(.*)", "{0}")])

@@ -1,4 +1,4 @@
-"""GoogLeNet: layer names in torchvision's checkpoints, which are of the variant with batch normalization."""
+"""GoogLeNet: layer names in Caffe's network, and in torchvision's checkpoints of the one with batch normalization."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterable
 
 from kerascnn.weights.naming.rules import rename
 
-__all__ = ["torchvision"]
+__all__ = ["caffe", "torchvision"]
 
 EPSILON = {"torchvision": 1e-3}
-LEFT_OUT = {"torchvision": ("aux1.", "aux2.")}  # a model without auxiliary classifiers does not need theirs
+# a model without auxiliary classifiers does not need theirs
+LEFT_OUT = {"caffe": ("loss1/", "loss2/"), "torchvision": ("aux1.", "aux2.")}
 
 _BRANCHES = {
     "1x1": "branch1",
@@ -29,6 +30,19 @@ _TORCHVISION = [
     ("predictions", "fc"),
     *((f"inception_(..)_{ours}_(conv|bn)", f"inception{{0}}.{theirs}.{{1}}") for ours, theirs in _BRANCHES.items()),
 ]
+_CAFFE = [
+    ("conv1_7x7_s2", "conv1/7x7_s2"),
+    ("conv2_(.*)", "conv2/{0}"),
+    (r"aux(\d)", "loss{0}/classifier"),
+    (r"aux(\d)_(.*)", "loss{0}/{1}"),
+    ("predictions", "loss3/classifier"),
+    ("(inception_..)_(.*)", "{0}/{1}"),
+]
+
+
+def caffe(layers: Iterable[str]) -> dict[str, str]:
+    """inception_4a_5x5_reduce -> inception_4a/5x5_reduce."""
+    return rename(layers, _CAFFE)
 
 
 def torchvision(layers: Iterable[str]) -> dict[str, str]:

@@ -361,14 +361,26 @@ def test_sources_table() -> None:
     records = weights.list_weights()
     assert {record.variant for record in records} <= set(kerascnn.list_models())
     for record in records:
-        assert record.packaged or record.url.startswith(("https://", "http://")), record
-        assert record.sha256 or record.md5 or record.source.startswith("timm"), record
-        assert len(record.md5) in (0, 32)
-        assert len(record.sha256) in (0, 8, 9, 64)
+        assert record.packaged or all(url.startswith("https://") for url in record.addresses), record
+        assert record.sha256 or record.sha1 or record.md5 or record.source.startswith("timm"), record
+        assert [len(digest) for digest in (record.md5, record.sha1)] in ([0, 0], [32, 0], [0, 40])
+        assert len(record.sha256) in (0, 8, 64)
+        assert "/master/" not in record.url, "a branch moves"
         assert record.preprocessing["crop"], record
         assert record.options.keys() <= inspect.signature(builders()[record.variant]).parameters.keys(), record
-        if record.format in ("torch", "safetensors"):
+        if record.format in ("torch", "safetensors", "onnx"):
             assert family(kerascnn.variant(record.variant).family).candidates("torch"), record
+    fetched = [record for record in records if not record.packaged]
+    first = sum(len(record.sha256) == 8 for record in fetched)
+    none = sum(not (record.sha256 or record.sha1 or record.md5) for record in fetched)
+    archives = sum(bool(record.sha1) for record in fetched)
+    page = " ".join((Path(__file__).parents[3] / "docs/models.md").read_text().split())
+    assert (
+        f"Of {len(kerascnn.list_models())} networks {len({record.variant for record in records})} have weights on "
+        f"record, in {len(fetched)} files: {len(fetched) - first - none - archives} with a full SHA-256 or MD5, "
+        f"{archives} with pytorchcv's SHA-1 of what its archives hold, {first} with the first digits of a SHA-256 that "
+        f"torch puts into file names, {none} with none"
+    ) in page
     files = [record.file for record in records]
     assert len(set(files)) == len(files), "two records would share one file of the cache"
     assert {record.name for record in weights.list_weights("resnet50")} >= {"keras", "torchvision_v1", "timm_a1"}
