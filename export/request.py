@@ -161,7 +161,7 @@ def _check_known(what: str, names: Collection[str], known: Collection[str]) -> N
 
 def _check_written(precision: str, formats: Collection[str]) -> None:
     """Refuse a precision that none of the formats has."""
-    writers = [format for format in FORMATS.values() if PRECISIONS[precision] in format.precisions]
+    writers = [format for format in FORMATS.values() if precision in [known.name for known in format.precisions]]
     if precision != "float32" and not any(format.name in formats for format in writers):
         raise RequestError(
             f"{precision} is a precision of {' and '.join(format.title for format in writers)} files, and none was "

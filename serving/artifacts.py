@@ -17,7 +17,10 @@ from typing import Any
 from serving.contract import EXTRA, LABELS_FILE, MANIFEST_FILE
 from serving.errors import RequestError, ServingError
 
-BASE_PATHS = ("saved_model", "saved_model_untrained")
+# The first of them is served. A network in half precision lies beside the one in float32.
+BASE_PATHS = tuple(
+    f"saved_model{half}{untrained}" for untrained in ("", "_untrained") for half in ("", "_float16", "_bfloat16")
+)
 GREATEST_VERSION = 2**63 - 1
 NAME_RULE = "letters, digits, '.', '_' and '-', and a letter or digit first."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")

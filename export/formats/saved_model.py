@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from export.checking.runtimes import Runtime, Tap, TensorSpec, only
 from export.errors import ExportError
 from export.formats.format import Format, Source
-from export.formats.precision import PRECISIONS, Precision
+from export.formats.precision import COMPUTED_FLOAT16, PRECISIONS, Precision
 from serving.contract import DEFAULT_SIGNATURE, EXTRA, LABELS_FILE
 
 if TYPE_CHECKING:
@@ -25,16 +25,20 @@ class SavedModel(Format):
     """A folder of TensorFlow's, with signatures that take photos where the network can have them."""
 
     name, title, help = "saved_model", "SavedModel", "Write a SavedModel (TensorFlow Serving)."
-    precisions = (PRECISIONS["float32"],)
+    precisions = (PRECISIONS["float32"], COMPUTED_FLOAT16, PRECISIONS["bfloat16"])
     packages = ("tensorflow", "tensorflow_serving")
 
     def path(self, stem: str, precision: Precision) -> str:
         """Return the version folder, which TensorFlow Serving looks for."""
-        return f"{self.name}_untrained/1" if stem.endswith("_untrained") else f"{self.name}/1"
+        half = f"_{precision.name}" if precision.is_half else ""
+        return f"{self.name}{half}{'_untrained' if stem.endswith('_untrained') else ''}/1"
 
     def write(self, source: Source, path: Path, precision: Precision) -> None:
         """Write the version folder `path`."""
-        write_saved_model(source.traced, path, preprocessing=source.reading, labels=source.labels)
+        from export.tracing.half import in_half
+
+        traced = in_half(source.traced, precision.name) if precision.is_half else source.traced
+        write_saved_model(traced, path, preprocessing=source.reading, labels=source.labels)
 
     def open(self, path: Path, threads: int = 2) -> Runtime:
         """Load it into TensorFlow, which takes as many threads as it wants."""

@@ -34,6 +34,7 @@ class TracedModel:
         output_name: name of the output in every artifact.
         input_shape: with None for the batch.
         output_shape: with None for the batch.
+        own_variables: variables that nothing but the function has; a function does not keep its variables alive.
     """
 
     model: keras.Model
@@ -42,6 +43,7 @@ class TracedModel:
     output_name: str
     input_shape: tuple[int | None, ...]
     output_shape: tuple[int | None, ...]
+    own_variables: tuple[tf.Variable, ...] = ()
 
     @property
     def variables(self) -> list[tf.Variable]:

@@ -60,10 +60,14 @@ def check(name: str, base_path: Path) -> Iterator[Finding]:
     if is_empty:
         what = "It holds no version: a folder named 1, 2, … with a saved_model.pb in it."
         yield Finding("error", str(base_path), what, "Export the model again, with --saved-model.")
-    if base_path.name == BASE_PATHS[0] and (other := base_path.with_name(BASE_PATHS[1])).is_dir():
-        yield Finding(
-            "warning", str(other), f"It is not served, because {base_path.name} is beside it.", "Remove one of them."
-        )
+    others = [
+        base_path.with_name(other) for other in BASE_PATHS if base_path.name in BASE_PATHS and other != base_path.name
+    ]
+    for other in filter(Path.is_dir, others):
+        what, mend = f"It is not served, because {base_path.name} is beside it.", "Remove one of them."
+        if other.name.startswith(tuple(BASE_PATHS[1:3])):
+            mend = "Leave it, or export it alone to another folder and add it as a version: serving promote."
+        yield Finding("warning", str(other), what, mend)
 
 
 def check_manifest(model: ServedModel) -> Iterator[Finding]:
