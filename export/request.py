@@ -85,6 +85,8 @@ class Request:
         labels: Class names in the order of the outputs; None: those that the model brings.
         preprocessing: How photos are prepared; None: as the model brings.
         include_preprocessing: Put channel order, mean and scale into the artifacts.
+        halves: Make SavedModels that compute in half precision, where one was asked for; False for networks that do
+            not take one image.
 
     Raises:
         RequestError: The request cannot be carried out.
@@ -99,6 +101,7 @@ class Request:
     labels: tuple[str, ...] | None = None
     preprocessing: Preprocessing | PreprocessingChoice | None = None
     include_preprocessing: bool = False
+    halves: bool = True
 
     def __post_init__(self) -> None:
         for name in ("formats", "precisions"):
@@ -135,7 +138,8 @@ class Request:
         wanted = ("float32", *self.precisions)
         for format in FORMATS.values():
             if format.name in self.formats:
-                yield from (Item(format, precision) for precision in format.precisions if precision.name in wanted)
+                precisions = [precision for precision in format.precisions if self.halves or not precision.is_half]
+                yield from (Item(format, precision) for precision in precisions if precision.name in wanted)
                 if self.compression is not None:
                     sparse = [precision for precision in format.precisions if precision.sparse]
                     yield from (Item(format, one, optional=True) for one in sparse if one.name not in wanted)

@@ -2,7 +2,8 @@
 
 A model is served under the name of its folder. Its base path is the folder that holds the version folders:
 `artifacts/NAME/saved_model/1`, or `artifacts/NAME/saved_model_untrained/1` if the network was not trained. A folder
-that holds the version folders itself, `models/NAME/1`, is a model too.
+that holds the version folders itself, `models/NAME/1`, is a model too. What computes in half precision is a model of its
+own beside it: `artifacts/NAME/saved_model_float16/1` is served as NAME_float16.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import Any
 from serving.contract import EXTRA, LABELS_FILE, MANIFEST_FILE
 from serving.errors import RequestError, ServingError
 
-# The first of them is served. A network in half precision lies beside the one in float32.
-BASE_PATHS = tuple(
-    f"saved_model{half}{untrained}" for untrained in ("", "_untrained") for half in ("", "_float16", "_bfloat16")
-)
+HALVES = ("", "_float16", "_bfloat16")  # what the name of a model ends in, by its precision
+# The base paths of each; where both are there, the first is served.
+_BASE_PATHS = {half: (f"saved_model{half}", f"saved_model{half}_untrained") for half in HALVES}
+BASE_PATHS = tuple(name for names in _BASE_PATHS.values() for name in names)
 GREATEST_VERSION = 2**63 - 1
 NAME_RULE = "letters, digits, '.', '_' and '-', and a letter or digit first."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
@@ -62,12 +63,12 @@ def find_models(folder: Path) -> tuple[ServedModel, ...]:
         raise RequestError(
             f"{folder} is not a folder. Give the one that export wrote to (--output), such as artifacts/."
         )
-    models = []
-    for child in sorted(folder.iterdir()):
-        base_path = find_base_path(child)
+    models = [
+        read_model(check_name(name), base_path)
+        for name, base_path in sorted(find_base_paths(folder).items())
         # A child named as a base path means that the folder is one model, not a folder of models.
-        if child.name not in BASE_PATHS and base_path is not None and find_versions(base_path):
-            models.append(read_model(check_name(child.name), base_path))
+        if name not in BASE_PATHS and find_versions(base_path)
+    ]
     if models:
         return tuple(models)
     if any((folder / name).is_dir() for name in BASE_PATHS):
@@ -97,14 +98,30 @@ def read_model(name: str, base_path: Path) -> ServedModel:
     return ServedModel(name, base_path, versions, manifest, labels)
 
 
-def find_base_path(folder: Path) -> Path | None:
-    """Find the base path of the model in `folder`; None if the folder holds no model or is hidden."""
+def find_base_paths(folder: Path) -> dict[str, Path]:
+    """Find the base path of each model in the folder of all models, by its name; none if there is no such folder."""
+    found: dict[str, Path] = {}
+    for child in sorted(folder.iterdir()) if folder.is_dir() else ():
+        for half in HALVES:
+            base_path = _find_base_path(child, half)
+            if base_path is not None:
+                found.setdefault(f"{child.name}{half}", base_path)
+    return found
+
+
+def _find_base_path(folder: Path, half: str) -> Path | None:
+    """Find the base path of one precision in the folder of a model; None if there is none or the folder is hidden."""
     if folder.name.startswith(".") or not folder.is_dir():
         return None
-    for name in BASE_PATHS:
+    for name in _BASE_PATHS[half]:
         if (folder / name).is_dir():
             return folder / name
-    return folder if any(is_saved_model(child) for child in folder.iterdir()) else None
+    return folder if not half and any(is_saved_model(child) for child in folder.iterdir()) else None
+
+
+def alike(base_path: Path) -> tuple[str, ...]:
+    """Return the names that a base path of the same precision can have in an export."""
+    return next((names for names in _BASE_PATHS.values() if base_path.name in names), _BASE_PATHS[""])
 
 
 def find_versions(base_path: Path) -> tuple[int, ...]:

@@ -75,8 +75,10 @@ def fit(request: Request, loaded: LoadedModel) -> Job:
         raise RequestError(
             f"--include-preprocessing is for networks that take one image of floats, and {name} does not."
         )
-    for item in request.items:
-        check_precision(name, item.precision)
+    request = replace(request, halves=False)
+    made = {item.precision.name for item in request.items}
+    for precision in (*made, *request.precisions):
+        check_precision(name, precision, made)
     if request.calibration is not None and not isinstance(request.calibration, ImageSource):
         samples(network, request.calibration)
     if _takes_photos(network):

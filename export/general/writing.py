@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,15 +38,25 @@ class Writing:
     metadata: Mapping[str, str]
 
 
-def check_precision(name: str, precision: Precision) -> None:
-    """Refuse a precision that is for networks with one image.
+def check_precision(name: str, precision: str, made: Collection[str]) -> None:
+    """Refuse a precision that is for networks with one image, in all formats or in those that were asked for.
+
+    Args:
+        name: The network's.
+        precision: The precision.
+        made: The precisions that can be made of the network in the formats that were asked for.
 
     Raises:
         RequestError: It is one.
     """
-    if precision.name not in PRECISIONS:
+    if precision in PRECISIONS and precision not in made:
         raise RequestError(
-            f"{precision.name} is for networks that take one image and give one answer, and {name} does not. Choose "
+            f"A SavedModel in {precision} is for networks that take one image and give one answer, and {name} does "
+            "not. Add --tflite."
+        )
+    if precision not in PRECISIONS:
+        raise RequestError(
+            f"{precision} is for networks that take one image and give one answer, and {name} does not. Choose "
             f"from {', '.join(PRECISIONS[1:])}."
         )
 

@@ -127,11 +127,11 @@ def _print(report: Report, title: str) -> None:
 
 
 def _evaluate(url: str, name: str, folder: Path, models: Path, headers: dict[str, str], as_json: bool) -> int:
-    from serving.artifacts import find_base_path, read_model
+    from serving.artifacts import find_base_paths, read_model
     from serving.client import Client
     from serving.operations.evaluation import evaluate
 
-    base_path = find_base_path(models / name) if (models / name).is_dir() else None
+    base_path = find_base_paths(models).get(name)
     if base_path is None:
         raise RequestError(
             f"There is no model {name!r} in {models}; its classes and manifest are there. Give --models."

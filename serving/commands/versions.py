@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from serving.artifacts import ServedModel, check_name, find_base_path, read_model
+from serving.artifacts import ServedModel, check_name, find_base_paths, read_model
 from serving.commands import options
 from serving.errors import RequestError
 
@@ -98,11 +98,10 @@ def rollback(name: str, models_folder: Path | None, config: Path, label: str, se
 
 
 def _find(folder: Path, name: str) -> ServedModel:
-    base_path = find_base_path(folder / check_name(name)) if folder.is_dir() else None
-    if base_path is None:
-        names = sorted(child.name for child in folder.iterdir() if find_base_path(child)) if folder.is_dir() else []
-        raise RequestError(f"There is no model {name!r} in {folder}; there are: {', '.join(names) or 'none'}.")
-    return read_model(name, base_path)
+    found = find_base_paths(folder)
+    if check_name(name) not in found:
+        raise RequestError(f"There is no model {name!r} in {folder}; there are: {', '.join(sorted(found)) or 'none'}.")
+    return read_model(name, found[name])
 
 
 def _add(model: ServedModel, source: Path, config: Path | None, label: str | None) -> ServedModel:
@@ -114,7 +113,7 @@ def _add(model: ServedModel, source: Path, config: Path | None, label: str | Non
         # Before anything is copied: its label must be free.
         labels.check_free(config, model, label or labels.CANARY)
     newest = model.versions[-1]
-    for difference in differences(model.path(newest), find_version(source)[0]):
+    for difference in differences(model.path(newest), find_version(source, model)[0]):
         click.echo(f"WARNING: unlike version {newest}, {difference}", err=True)
     version = add_version(model, source)
     print(f"Version {version} of {model.name} is in {model.path(version)}")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kerascnn.console import quiet
-from serving.artifacts import BASE_PATHS, ServedModel, is_saved_model, parse_any_version
+from serving.artifacts import BASE_PATHS, ServedModel, alike, is_saved_model, parse_any_version
 from serving.contract import EXTRA, LABELS_FILE, MANIFEST_FILE
 from serving.contract.locks import lock_of
 from serving.contract.operators import read_saved_model
@@ -28,7 +28,7 @@ def add_version(model: ServedModel, source: Path) -> int:
         RequestError: There is no SavedModel in `source`.
         ServingError: A server would not load it, or it could not be copied. Nothing was changed.
     """
-    folder, manifest = find_version(source)
+    folder, manifest = find_version(source, model)
     _check_version(folder)
     holder = model.base_path.parent if model.base_path.name in BASE_PATHS else model.base_path
     # An export to this folder holds the same lock.
@@ -62,18 +62,19 @@ def differences(old: Path, new: Path) -> Iterator[str]:
         yield "it has other labels."
 
 
-def find_version(source: Path) -> tuple[Path, Path | None]:
-    """Find the SavedModel in an export folder, and the manifest that describes it.
+def find_version(source: Path, model: ServedModel) -> tuple[Path, Path | None]:
+    """Find the SavedModel of the precision of `model` in an export folder, and the manifest that describes it.
 
     Raises:
         RequestError: There is no SavedModel.
     """
     if source.is_dir() and is_saved_model(source):
         return source, None
-    folder = next((source / name / "1" for name in BASE_PATHS if is_saved_model(source / name / "1")), None)
+    names = alike(model.base_path)
+    folder = next((source / name / "1" for name in names if is_saved_model(source / name / "1")), None)
     if folder is None:
         raise RequestError(
-            f"There is no SavedModel in {source}. Give the folder of one export, such as candidates/squeezenet; it is "
+            f"There is no SavedModel ({names[0]}/1) in {source}. Give the folder of one export, such as candidates/squeezenet; it is "
             "written by: python -m export --model squeezenet --saved-model --output candidates."
         )
     manifest = source / MANIFEST_FILE

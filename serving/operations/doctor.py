@@ -43,17 +43,14 @@ def examine(folder: Path, config: Path | None = None) -> tuple[list[Examined], l
     examined: list[Examined] = []
     findings: list[Finding] = []
     models = []
-    for child in sorted(folder.iterdir()):
-        base_path = folders.find_intended_base_path(child)
-        if base_path is None:
-            continue
-        findings += folders.check(child.name, base_path)
-        if not find_versions(base_path) or not is_name(child.name):
+    for name, base_path in sorted(folders.find_intended_base_paths(folder).items()):
+        findings += folders.check(name, base_path)
+        if not find_versions(base_path) or not is_name(name):
             continue
         try:
-            model = read_model(child.name, base_path)
+            model = read_model(name, base_path)
         except ServingError as error:
-            findings.append(Finding("error", str(child), str(error), "Until then the model cannot be checked."))
+            findings.append(Finding("error", str(base_path), str(error), "Until then the model cannot be checked."))
             continue
         models.append(model)
         findings += folders.check_manifest(model)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serving.artifacts import BASE_PATHS, ServedModel
+from serving.artifacts import ServedModel, alike
 from serving.errors import RequestError
 
 if TYPE_CHECKING:
@@ -94,5 +94,5 @@ def _exported(model: ServedModel) -> tuple[dict[str, Any] | None, str | None]:
     """Return the accuracy in the manifest, and the name of the photos that it was measured on."""
     manifest = model.manifest or {}
     entries: list[dict[str, Any]] = manifest.get("artifacts") or []
-    entry = next((e for e in entries if e.get("path") in [f"{name}/1" for name in BASE_PATHS]), {})
+    entry = next((e for e in entries if e.get("path") in [f"{name}/1" for name in alike(model.base_path)]), {})
     return entry.get("accuracy"), (manifest.get("evaluation") or {}).get("source")

@@ -10,7 +10,8 @@ from serving.artifacts import (
     BASE_PATHS,
     NAME_RULE,
     ServedModel,
-    find_base_path,
+    alike,
+    find_base_paths,
     find_versions,
     is_name,
     is_saved_model,
@@ -23,13 +24,15 @@ from serving.contract.checksums import digest_of
 from serving.findings import Finding
 
 
-def find_intended_base_path(folder: Path) -> Path | None:
-    """Find a base path as `find_base_path` does, also one whose versions are all unfinished; None for other folders."""
-    base_path = find_base_path(folder)
-    if base_path is not None or folder.name.startswith(".") or not folder.is_dir():
-        return base_path
-    numbered = any(parse_version(child.name) is not None and child.is_dir() for child in folder.iterdir())
-    return folder if numbered else None
+def find_intended_base_paths(folder: Path) -> dict[str, Path]:
+    """Find base paths as `find_base_paths` does, also those whose versions are all unfinished."""
+    found = find_base_paths(folder)
+    for child in folder.iterdir():
+        if not child.is_dir() or child.name.startswith(".") or child in [path.parent for path in found.values()]:
+            continue
+        if any(parse_version(version.name) is not None and version.is_dir() for version in child.iterdir()):
+            found.setdefault(child.name, child)
+    return found
 
 
 def check(name: str, base_path: Path) -> Iterator[Finding]:
@@ -60,14 +63,11 @@ def check(name: str, base_path: Path) -> Iterator[Finding]:
     if is_empty:
         what = "It holds no version: a folder named 1, 2, … with a saved_model.pb in it."
         yield Finding("error", str(base_path), what, "Export the model again, with --saved-model.")
-    others = [
-        base_path.with_name(other) for other in BASE_PATHS if base_path.name in BASE_PATHS and other != base_path.name
-    ]
-    for other in filter(Path.is_dir, others):
-        what, mend = f"It is not served, because {base_path.name} is beside it.", "Remove one of them."
-        if other.name.startswith(tuple(BASE_PATHS[1:3])):
-            mend = "Leave it, or export it alone to another folder and add it as a version: serving promote."
-        yield Finding("warning", str(other), what, mend)
+    trained, untrained = alike(base_path)
+    if base_path.name == trained and (other := base_path.with_name(untrained)).is_dir():
+        yield Finding(
+            "warning", str(other), f"It is not served, because {base_path.name} is beside it.", "Remove one of them."
+        )
 
 
 def check_manifest(model: ServedModel) -> Iterator[Finding]:
@@ -94,7 +94,7 @@ def digest(folder: Path) -> str:
 def _described(model: ServedModel, version: int) -> dict[str, Any] | None:
     """Return the entry of a version in the manifest that it came with; None if there is none."""
     manifest = read_manifest(model.path(version) / EXTRA / MANIFEST_FILE)
-    paths = [f"{name}/1" for name in BASE_PATHS]
+    paths = [f"{name}/1" for name in alike(model.base_path)]
     if manifest is None and model.base_path.name in BASE_PATHS:
         manifest = read_manifest(model.base_path.parent / MANIFEST_FILE)
         paths = [f"{model.base_path.name}/{version}"]

@@ -69,6 +69,7 @@ def photos(tmp_path_factory):
         (["--model", "squeezenet"], "--saved-model, --tflite, --onnx"),
         (["--model", "squeezenet", "--tflite", "--quantize", "int9"], "float32, float16, dynamic"),
         (["--model", "squeezenet", "--onnx", "--quantize", "dynamic"], "Add --tflite"),
+        (["--model", "squeezenet", "--tflite", "--quantize", "bfloat16"], "Add --saved-model"),
         (["--model", "squeezenet", "--saved-model", "--quantize", "int8"], "Add --tflite or --onnx"),
         (["--model", "squeezenet", "--onnx", "--quantize", "int8"], "--calibration-data"),
         (["--model", "squeezenet", "--onnx", "--quantize", "int8", "--opset", "12"], "opset 13"),
@@ -254,7 +255,7 @@ def test_a_finetuned_model_of_ones_own(call, tmp_path, photos):
 
 @pytest.mark.data
 def test_real_weights_on_real_photos(call, tmp_path, data, filled_cache):
-    """A file of each format and float16, on a tenth of the photos: right as often as the network itself."""
+    """An artifact of each format and float16, on a tenth of the photos: right as often as the network itself."""
     photos = tmp_path / "photos.zip"
     with zipfile.ZipFile(data / "imagenet_sample_250.zip") as whole, zipfile.ZipFile(photos, "w") as tenth:
         for name in [name for name in whole.namelist() if not name.endswith("/")][::10]:
@@ -267,7 +268,7 @@ def test_real_weights_on_real_photos(call, tmp_path, data, filled_cache):
     (manifest,) = json.loads(printed.out)
     keras_model = manifest["evaluation"]["keras"]
     assert keras_model["top1"] > 0.5
-    assert len(manifest["artifacts"]) == 4
+    assert len(manifest["artifacts"]) == 5
     for artifact in manifest["artifacts"]:
         assert abs(artifact["accuracy"]["top1"] - keras_model["top1"]) <= 0.05, artifact["path"]
     assert manifest["weights"]["source"]["sha256"].startswith("e4ab6960")
@@ -287,7 +288,7 @@ def test_the_main_job_on_real_weights(tmp_path, data, filled_cache):
     (manifest,) = json.loads(done.stdout)
     keras_model = manifest["evaluation"]["keras"]
     assert (round(keras_model["top1"], 3), round(keras_model["top5"], 3)) == (0.716, 0.892)
-    assert len(manifest["artifacts"]) == 7
+    assert len(manifest["artifacts"]) == 8
     for artifact in manifest["artifacts"]:
         assert abs(artifact["accuracy"]["top1"] - keras_model["top1"]) <= 0.01, artifact["path"]
     sizes = {artifact["path"]: artifact["bytes"] for artifact in manifest["artifacts"]}

@@ -83,6 +83,7 @@ def test_every_artifact_is_there_and_as_the_manifest_says(exported):
     )
     assert [artifact["path"] for artifact in manifest["artifacts"]] == [
         "saved_model/1",
+        "saved_model_float16/1",
         "tiny.tflite",
         "tiny_float16.tflite",
         "tiny_dynamic.tflite",

@@ -22,6 +22,18 @@ def test_both_layouts_and_nothing_else(tmp_path):
     ]
 
 
+def test_half_precision_is_a_model_of_its_own(tmp_path):
+    for path in ("a/saved_model/1", "a/saved_model_float16/1", "b/saved_model_bfloat16_untrained/1", "c/3"):
+        version(tmp_path / path)
+    found = {model.name: model.base_path.relative_to(tmp_path).as_posix() for model in find_models(tmp_path)}
+    assert found == {
+        "a": "a/saved_model",
+        "a_float16": "a/saved_model_float16",
+        "b_bfloat16": "b/saved_model_bfloat16_untrained",
+        "c": "c",
+    }
+
+
 def test_the_folder_of_one_model_is_not_served_as_saved_model(tmp_path):
     version(tmp_path / "squeezenet/saved_model/1")
     with pytest.raises(RequestError, match="is one model; give the folder above it"):

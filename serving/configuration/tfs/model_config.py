@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from serving.artifacts import BASE_PATHS, ServedModel
@@ -37,8 +37,8 @@ class Policy:
 
 def container_path(model: ServedModel) -> str:
     """Return where a server in a container finds the version folders of a model."""
-    path = MODELS / model.name
-    return str(path / model.base_path.name if model.base_path.name in BASE_PATHS else path)
+    base_path = model.base_path
+    return str(MODELS / (Path(base_path.parent.name, base_path.name) if base_path.name in BASE_PATHS else model.name))
 
 
 def build(models: Iterable[ServedModel], existing: ModelServerConfig | None = None) -> ModelServerConfig:

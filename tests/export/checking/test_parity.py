@@ -38,7 +38,7 @@ def network(classes: int = CLASSES, shape: tuple[int, int, int] = SHAPE, swapped
 def write(model: keras.Model, format: str, precision: str, path: Path, **names: str) -> Path:
     traced = trace(model, **names)
     source = Source(traced, synthetic_images(traced.input_shape, 20, seed=9))
-    FORMATS[format].write(source, path, PRECISIONS[precision])
+    FORMATS[format].write(source, path, FORMATS[format].precision(precision))
     return path
 
 
@@ -48,17 +48,16 @@ def reference() -> Prediction:
 
 
 def check(path: Path, format: str, precision: str, reference: Prediction, **options) -> Parity:
-    specifications = FORMATS[format].specifications(PRECISIONS[precision], SOURCE, TARGET)
-    demands = replace(Demands(PRECISIONS[precision], *specifications), **options)
+    chosen = FORMATS[format].precision(precision)
+    demands = replace(Demands(chosen, *FORMATS[format].specifications(chosen, SOURCE, TARGET)), **options)
     return verify(partial(FORMATS[format].open, path), reference, IMAGES, demands)[0]
 
 
-DENSE = [precision.name for precision in PRECISIONS.values() if not precision.sparse and precision.name != "int4"]
 ARTIFACTS = [
-    ("saved_model", "float32"),
-    ("onnx", "float32"),
+    *((format, "float32") for format in FORMATS),
     ("onnx", "float16"),
-    *(("tflite", precision) for precision in DENSE),
+    *(("saved_model", precision) for precision in ("float16", "bfloat16")),
+    *(("tflite", precision) for precision in ("float16", "dynamic", "int8", "int8-io", "int16x8")),
 ]
 WHOLE = pytest.mark.parametrize(("format", "precision"), ARTIFACTS)
 EVERY_FORMAT = pytest.mark.parametrize("format", FORMATS)
@@ -70,7 +69,7 @@ def test_healthy_artifacts_pass(tmp_path, reference, format, precision):
     parity = check(write(network(), format, precision, tmp_path / "a"), format, precision, reference, real_images=True)
     assert parity.passed, parity.failures
     assert parity.images == len(IMAGES)
-    assert parity.sqnr_db > {"float32": 100, "float16": 50}.get(precision, 25)
+    assert parity.sqnr_db > {"float32": 100, "float16": 50, "bfloat16": 30}.get(precision, 25)
 
 
 @WHOLE

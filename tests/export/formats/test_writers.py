@@ -17,6 +17,7 @@ from export.formats.onnx import write_onnx  # noqa: E402
 from export.formats.saved_model import write_saved_model  # noqa: E402
 from export.formats.tflite import write_tflite  # noqa: E402
 from export.tracing.graph import trace  # noqa: E402
+from export.tracing.half import in_half  # noqa: E402
 from kerascnn.keras_graph import tensorflow_convolutions  # noqa: E402
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="export runs on TensorFlow")
 layers = keras.layers
+COMPUTING = ("Conv2D", "DepthwiseConv2dNative", "MatMul", "BiasAdd")
 
 
 class Normalization(layers.Layer):
@@ -216,6 +218,32 @@ def test_saved_model(case: Case, tmp_path: Path) -> None:
         outputs = signature(images=tf.constant(case.images[:count]))
         assert list(outputs) == ["probabilities"]
         assert relative_error(outputs["probabilities"].numpy(), case.expected[:count]) < 1e-5
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 4e-3), ("bfloat16", 8 * 4e-3)])
+def test_saved_model_in_half_precision(case: Case, dtype: str, tolerance: float, tmp_path: Path) -> None:
+    """Convolutions compute in half precision and weights are stored so; the interface and the softmax are float32."""
+    half = in_half(case.traced, dtype)
+    write_saved_model(half, tmp_path / "1")
+    loaded = tf.saved_model.load(tmp_path / "1")
+    signature = loaded.signatures["serving_default"]
+    actual = signature(images=tf.constant(case.images))["probabilities"]
+    assert actual.dtype == tf.float32
+    assert relative_error(actual.numpy(), case.expected) < tolerance
+    kernels = [variable for variable in loaded.weights if len(variable.shape) > 1]
+    assert {variable.dtype.name for variable in kernels} == {dtype}
+    assert len(kernels) == len(case.traced.frozen.kernels)
+    types = {node.attr["T"].type for node in loaded.network.graph.as_graph_def().node if node.op in COMPUTING}
+    assert types == {tf.as_dtype(dtype).as_datatype_enum}
+
+
+def test_weights_that_half_precision_cannot_hold_are_refused() -> None:
+    case = Case(fire)
+    (kernel, *_) = [variable for variable in case.model.weights if len(variable.shape) == 4]
+    kernel.assign(kernel * 1e7)
+    with pytest.raises(ExportError, match="too large for float16"):
+        in_half(trace(case.model), "float16")
+    in_half(trace(case.model), "bfloat16")
 
 
 @pytest.mark.smoke
