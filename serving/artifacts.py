@@ -2,8 +2,8 @@
 
 A model is served under the name of its folder. Its base path is the folder that holds the version folders:
 `artifacts/NAME/saved_model/1`, or `artifacts/NAME/saved_model_untrained/1` if the network was not trained. A folder
-that holds the version folders itself, `models/NAME/1`, is a model too. What computes in half precision is a model of its
-own beside it: `artifacts/NAME/saved_model_float16/1` is served as NAME_float16.
+that holds the version folders itself, `models/NAME/1`, is a model too. What computes in half precision is a model of
+its own beside it: `artifacts/NAME/saved_model_float16/1` is served as NAME_float16.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 @click.command()
 @options.models
 @click.option("--only", multiple=True, metavar="NAME", help="Serve this model alone; repeatable.")
-@click.option("--gpu", is_flag=True, help="Write the files for NVIDIA GPUs too.")
+@click.option("--gpu", is_flag=True, help="Write the files for an NVIDIA GPU too.")
+@click.option("--gpus", type=click.IntRange(0, 16), default=0, metavar="N", help="For N GPUs: a server on each.")
 @click.option(
     "--output",
     type=options.PATH,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     help="Where the configuration goes.",
 )
 @click.option("--force", is_flag=True, help="Write over files that were changed by hand. Keys and .env stay.")
-def command(models_folder: Path, only: tuple[str, ...], gpu: bool, output: Path, force: bool) -> None:
+def command(models_folder: Path, only: tuple[str, ...], gpu: bool, gpus: int, output: Path, force: bool) -> None:
     """Write the configuration of TensorFlow Serving for the exported models.
 
     Model, batching, monitoring and session files, Docker Compose for CPU and GPU, a proxy with TLS and API keys,
@@ -37,15 +38,18 @@ def command(models_folder: Path, only: tuple[str, ...], gpu: bool, output: Path,
 
     \b
     python -m serving init --models artifacts/ --gpu
+    python -m serving init --models artifacts/ --gpus 4
     python -m serving init --models artifacts/ --only squeezenet --output deploy/squeezenet
     """
     from serving.configuration import writing
 
     models = writing.choose(find_models(models_folder), only)
-    published = writing.write(models, models_folder, output, gpu=gpu, force=force)
+    gpus = gpus or int(gpu)
+    published = writing.write(models, models_folder, output, gpus=gpus, force=force)
     _report(output, models, published)
     place = "" if output == Path(".") else f"cd {output} && "
-    files = "-f compose.yaml -f compose.gpu.yaml " if gpu else ""
+    files = "-f compose.yaml -f compose.gpu.yaml " if gpus else ""
+    files += "--profile proxy " if gpus > 1 else ""
     print(f"\nCheck:   python -m serving doctor --models {models_folder} --config {output}")
     print(f"Start:   {place}docker compose {files}up -d")
     print(f"Ask:     curl localhost:8501/v1/models/{models[0].name}")

@@ -45,16 +45,17 @@ class _Model:
 
 
 def render(
-    models: Sequence[ServedModel], *, gpu: bool, models_folder: str, existing: ModelServerConfig | None = None
+    models: Sequence[ServedModel], *, gpus: int, models_folder: str, existing: ModelServerConfig | None = None
 ) -> dict[str, str]:
     """Render every file of the configuration of these models.
 
     Args:
         models: The models to serve.
-        gpu: Render the files for NVIDIA GPUs too.
+        gpus: How many NVIDIA GPUs there are; with one or more, the files for them are rendered too.
         models_folder: The folder of the exported models, as compose sees it; empty if the reader has to set it.
         existing: The present model config. Its versions and labels are kept; see `model_config.build`.
     """
+    gpu = gpus > 0
     files = {MODEL_CONFIG: model_config.to_text(model_config.build(models, existing))}
     files |= {f"tfs/batching.{profile.name}.config": batching.to_text(profile) for profile in batching.PROFILES}
     for model in models:
@@ -67,6 +68,7 @@ def render(
     values = {
         "models": _describe(models),
         "gpu": gpu,
+        "gpus": gpus,
         "models_folder": models_folder,
         "tfs_version": TFS_VERSION,
         "metrics_path": METRICS_PATH,

@@ -26,7 +26,7 @@ def choose(models: Sequence[ServedModel], only: Sequence[str]) -> tuple[ServedMo
 
 
 def write(
-    models: Sequence[ServedModel], models_folder: Path, output: Path, *, gpu: bool, force: bool = False
+    models: Sequence[ServedModel], models_folder: Path, output: Path, *, gpus: int, force: bool = False
 ) -> publishing.Published:
     """Render the configuration, check it, and write it to `output`.
 
@@ -34,7 +34,7 @@ def write(
         models: The models to serve.
         models_folder: The folder of the exported models.
         output: The folder of the configuration.
-        gpu: Write the files for NVIDIA GPUs too.
+        gpus: How many NVIDIA GPUs there are; with one or more, the files for them are written too.
         force: Replace files that were changed by hand.
 
     Raises:
@@ -43,7 +43,7 @@ def write(
     """
     existing = _existing_model_config(output / rendering.MODEL_CONFIG, force=force)
     folder = relative_folder(output, models_folder)
-    files = rendering.render(models, gpu=gpu, models_folder=folder, existing=existing)
+    files = rendering.render(models, gpus=gpus, models_folder=folder, existing=existing)
     if wrong := findings.errors(checking.check_files(files, models, tensorflow=False)):
         raise ServingError("The configuration is wrong, so it is not written:\n" + "\n".join(map(str, wrong)))
     return publishing.publish(output, files, own=rendering.OWN_FILES, merged=(rendering.MODEL_CONFIG,), force=force)

@@ -74,8 +74,9 @@ def find_version(source: Path, model: ServedModel) -> tuple[Path, Path | None]:
     folder = next((source / name / "1" for name in names if is_saved_model(source / name / "1")), None)
     if folder is None:
         raise RequestError(
-            f"There is no SavedModel ({names[0]}/1) in {source}. Give the folder of one export, such as candidates/squeezenet; it is "
-            "written by: python -m export --model squeezenet --saved-model --output candidates."
+            f"There is no SavedModel ({names[0]}/1) in {source}. Give the folder of one export, such as "
+            "candidates/squeezenet; it is written by: python -m export --model squeezenet --saved-model --output "
+            "candidates."
         )
     manifest = source / MANIFEST_FILE
     return folder, manifest if manifest.is_file() else None

@@ -229,7 +229,7 @@ class TestFailures:
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(publishing, "replace_text", stop)
-            writing.write(find_models(Path("artifacts")), Path("artifacts"), Path("deploy"), gpu=True)
+            writing.write(find_models(Path("artifacts")), Path("artifacts"), Path("deploy"), gpus=1)
         run("--gpu")
         assert not validate(Path("deploy"), find_models(Path("artifacts")))
         assert not [path for path in contents(Path("deploy")) if "partial" in path]

@@ -312,6 +312,18 @@ class TestAdding:
         path.write_text(path.read_text().replace("red", "rouge"))
         assert "other labels" in run(versions.promote, "colours", "--models", models, "--from", source)
 
+    def test_half_precision_goes_to_the_model_in_half_precision(self, real, tmp_path):
+        """An export that holds both gives each model the one of its precision."""
+        models, _ = real
+        base_path = models / "colours/saved_model"
+        shutil.copytree(base_path, models / "colours/saved_model_float16")
+        run(versions.promote, "colours_float16", "--models", models, "--from", models / "colours")
+        assert (models / "colours/saved_model_float16/2/saved_model.pb").is_file()
+        assert not (base_path / "2").exists()
+        shutil.rmtree(models / "colours/saved_model_float16/2")
+        with pytest.raises(RequestError, match="saved_model_float16/1"):
+            run(versions.promote, "colours_float16", "--models", models, "--from", put_model(tmp_path, "other").parent)
+
     def test_without_a_saved_model(self, real, tmp_path):
         models, _ = real
         with pytest.raises(RequestError, match="no SavedModel"):

@@ -27,7 +27,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[ServedModel, ...]:
 @pytest.fixture(scope="module")
 def rendered(models: tuple[ServedModel, ...]) -> dict[str, str]:
     """The files of init --gpu."""
-    return rendering.render(models, gpu=True, models_folder="../artifacts")
+    return rendering.render(models, gpus=1, models_folder="../artifacts")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     artifacts, folder = tmp_path_factory.mktemp("artifacts"), tmp_path_factory.mktemp("deploy")
     put_model(artifacts, "squeezenet", side=227)
     put_model(artifacts, "resnet20_cifar", side=32)
-    for name, text in rendering.render(find_models(artifacts), gpu=True, models_folder="").items():
+    for name, text in rendering.render(find_models(artifacts), gpus=1, models_folder="").items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return folder
@@ -233,7 +233,7 @@ class TestObjects:
             container(base)["resources"]["requests"]["cpu"]
         )
         put_model(tmp_path, "small", side=96)
-        files = rendering.render(find_models(tmp_path), gpu=False, models_folder="")
+        files = rendering.render(find_models(tmp_path), gpus=0, models_folder="")
         (pod,) = yaml.safe_load(files["kubernetes/base/deployment.yaml"])["spec"]["template"]["spec"]["containers"]
         assert pod["resources"]["requests"]["memory"] == "1Gi"
         assert pod["resources"]["limits"]["memory"] == "2Gi"
@@ -242,7 +242,7 @@ class TestObjects:
         """Kubernetes takes neither capitals nor underscores: names that differ only in those need others."""
         for name in ("net_1", "net-1", "Net.1"):
             put_model(tmp_path, name)
-        files = rendering.render(find_models(tmp_path), gpu=False, models_folder="")
+        files = rendering.render(find_models(tmp_path), gpus=0, models_folder="")
         services = list(yaml.safe_load_all(files["kubernetes/kserve/inference-services.yaml"]))
         names = [service["metadata"]["name"] for service in services]
         assert len(set(names)) == 3

@@ -24,7 +24,7 @@ import pytest
 import yaml
 
 from serving.artifacts import ServedModel, find_models
-from serving.configuration import rendering
+from serving.configuration import checking, rendering
 from serving.configuration.tfs import batching, flags, messages, model_config
 from serving.contract import BATCH_SIZES
 from serving.errors import RequestError
@@ -51,7 +51,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[ServedModel, ...]:
 @pytest.fixture(scope="module")
 def files(models: tuple[ServedModel, ...]) -> dict[str, str]:
     """The files of init --gpu."""
-    return rendering.render(models, gpu=True, models_folder="../artifacts")
+    return rendering.render(models, gpus=1, models_folder="../artifacts")
 
 
 @pytest.fixture
@@ -188,6 +188,22 @@ class TestCompose:
         assert service["image"] == "tensorflow/serving:${TFS_VERSION:-2.20.0}-gpu"
         (device,) = service["deploy"]["resources"]["reservations"]["devices"]
         assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+
+    def test_each_of_several_gpus_has_a_server_behind_one_name(self, models: tuple[ServedModel, ...]) -> None:
+        files = rendering.render(models, gpus=3, models_folder="../artifacts")
+        assert checking.check_files(files, models) == []
+        services = yaml.safe_load(files["compose.gpu.yaml"])["services"]
+        servers = [services[name] for name in ("serving", "serving-1", "serving-2")]
+        devices = [server["deploy"]["resources"]["reservations"]["devices"] for server in servers]
+        assert [device["device_ids"] for (device,) in devices] == [["0"], ["1"], ["2"]]
+        base = yaml.safe_load(files["compose.yaml"])["services"]["serving"]
+        for server in servers[1:]:
+            assert server["networks"]["default"]["aliases"] == ["serving"]
+            assert {key for key in base if key not in server} == {"ports"}  # which one server alone can have
+            assert server["command"] == servers[0]["command"]
+        assert set(services["proxy"]["depends_on"]) == {"serving-1", "serving-2"}
+        (scraped, _) = yaml.safe_load(files["prometheus/prometheus.yml"])["scrape_configs"]
+        assert scraped["dns_sd_configs"] == [{"names": ["serving"], "type": "A", "port": 8501}]
 
     def test_nothing_listens_beyond_this_machine_unless_asked(self, files: dict[str, str]) -> None:
         services = yaml.safe_load(files["compose.yaml"])["services"].values()
