@@ -268,7 +268,7 @@ def test_real_weights_on_real_photos(call, tmp_path, data, filled_cache):
     (manifest,) = json.loads(printed.out)
     keras_model = manifest["evaluation"]["keras"]
     assert keras_model["top1"] > 0.5
-    assert len(manifest["artifacts"]) == 5
+    assert len(manifest["artifacts"]) == 6
     for artifact in manifest["artifacts"]:
         assert abs(artifact["accuracy"]["top1"] - keras_model["top1"]) <= 0.05, artifact["path"]
     assert manifest["weights"]["source"]["sha256"].startswith("e4ab6960")
@@ -288,7 +288,7 @@ def test_the_main_job_on_real_weights(tmp_path, data, filled_cache):
     (manifest,) = json.loads(done.stdout)
     keras_model = manifest["evaluation"]["keras"]
     assert (round(keras_model["top1"], 3), round(keras_model["top5"], 3)) == (0.716, 0.892)
-    assert len(manifest["artifacts"]) == 8
+    assert len(manifest["artifacts"]) == 9
     for artifact in manifest["artifacts"]:
         assert abs(artifact["accuracy"]["top1"] - keras_model["top1"]) <= 0.01, artifact["path"]
     sizes = {artifact["path"]: artifact["bytes"] for artifact in manifest["artifacts"]}

@@ -91,6 +91,7 @@ def test_every_artifact_is_there_and_as_the_manifest_says(exported):
         "tiny_int8-io.tflite",
         "tiny_int16x8.tflite",
         "tiny.onnx",
+        "tiny_float16.onnx",
         "tiny_int8.onnx",
     ]
     for artifact in manifest["artifacts"]:
