@@ -39,8 +39,8 @@ class Earlier:
     @cached_property
     def artifacts(self) -> dict[str, Mapping[str, Any]]:
         """What the manifest says of each artifact that is still there, by its path."""
-        found = {artifact["path"]: artifact for artifact in self.manifest["artifacts"]}
-        return {path: artifact for path, artifact in found.items() if (self.folder / path).exists()}
+        rows = {artifact["path"]: artifact for artifact in self.manifest["artifacts"]}
+        return {path: artifact for path, artifact in rows.items() if (self.folder / path).exists()}
 
     def check_early(self, trained: bool | None, compress: bool) -> None:
         """Refuse what can be refused before the model is built.
@@ -145,9 +145,9 @@ class Earlier:
         Returns:
             The manifest of all artifacts.
         """
-        made = {artifact["path"] for artifact in manifest["artifacts"]}
-        kept = [path for path in self.artifacts if path not in made]
-        replaced = sorted(made & self.artifacts.keys())
+        paths = {artifact["path"] for artifact in manifest["artifacts"]}
+        kept = [path for path in self.artifacts if path not in paths]
+        replaced = sorted(paths & self.artifacts.keys())
         for verb, names in (("replaces", replaced), ("keeps", kept)):
             if names:
                 progress.note(f"{manifest['model']['name']}: {verb} in {self.folder}: {', '.join(names)}")

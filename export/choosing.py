@@ -68,13 +68,13 @@ def choose_weights(name: str, weights: str) -> ChosenWeights:
     from kerascnn.weights import WeightsUnavailable, resolve
 
     try:
-        found = resolve(name, weights)
+        resolved = resolve(name, weights)
     except (ValueError, FileNotFoundError, ImportError) as error:
         raise RequestError(str(error)) from error
     except WeightsUnavailable as error:
         raise ExportError(str(error)) from error
-    source = str(found.path) if found.address else weights
-    return ChosenWeights(source, found.record, address=found.address)
+    source = str(resolved.path) if resolved.address else weights
+    return ChosenWeights(source, resolved.record, address=resolved.address)
 
 
 def weights_state(name: str, weights: str) -> tuple[str, bool | None]:

@@ -183,9 +183,9 @@ def _check(options: Options) -> tuple[Request, list[_Job]]:
     for name, folder in jobs:
         check_builder_options(name, options["weights"], options["input_size"], options["classes"])
         publishing.check_target(folder)
-        found = None if options["replace"] else adding.find(folder)
-        if found:
-            found.check_early(weights_state(name, options["weights"])[1], options["compress"])
+        earlier = None if options["replace"] else adding.find(folder)
+        if earlier:
+            earlier.check_early(weights_state(name, options["weights"])[1], options["compress"])
     calibration = options["calibration_data"] or calibration_of(options["models"])
     request = Request(
         formats=options["formats"],

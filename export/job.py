@@ -136,17 +136,17 @@ class Job:
     def _load(self, source: ImageSource, names: Sequence[str]) -> LoadedImages:
         """Read photos that were not read before."""
         assert self.reading is not None
-        found = {name: self.seen[source.path, name] for name in names if (source.path, name) in self.seen}
-        rest = [name for name in names if name not in found]
-        if not found:
+        images = {name: self.seen[source.path, name] for name in names if (source.path, name) in self.seen}
+        rest = [name for name in names if name not in images]
+        if not images:
             return load_images(source, rest, self.reading)
         with suppress(RequestError):  # none of the rest can be read
             if rest:
                 fresh = load_images(source, rest, self.reading)
-                found |= dict(zip(fresh.names, fresh.images, strict=True))
-        there = tuple(name for name in names if name in found)
-        skipped = tuple((name, "it cannot be read") for name in rest if name not in found)
-        return LoadedImages(np.stack([found[name] for name in there]), there, skipped)
+                images |= dict(zip(fresh.names, fresh.images, strict=True))
+        there = tuple(name for name in names if name in images)
+        skipped = tuple((name, "it cannot be read") for name in rest if name not in images)
+        return LoadedImages(np.stack([images[name] for name in there]), there, skipped)
 
 
 def make_job(request: Request, loaded: LoadedModel) -> Job:

@@ -69,15 +69,15 @@ def expand_names(specs: tuple[str, ...]) -> list[str]:
             _check_file(Path(spec))
             names[spec] = None
             continue
-        found = list_models(spec)
-        if not found and any(mark in spec for mark in "*?["):
+        matching = list_models(spec)
+        if not matching and any(mark in spec for mark in "*?["):
             raise RequestError(f"No model matches the pattern {spec!r}; --list shows them all.")
-        if not found:
+        if not matching:
             try:
                 variant(spec)
             except ValueError as error:
                 raise RequestError(f"{error} A model of your own is given as the path of its .keras file.") from None
-        names.update(dict.fromkeys(found))
+        names.update(dict.fromkeys(matching))
     folders = [Path(name).stem for name in names]
     for folder in folders:
         if folders.count(folder) > 1:
@@ -227,8 +227,8 @@ def _weights_entry(record: WeightsRecord | None, source: str | None = None, addr
 
     path = Path(source) if source else Path()
     if record is None:
-        found = {"url": address} if address else {}
-        return {"file": path.name, "sha256": sha256(path)} | found if source else None
+        entry = {"url": address} if address else {}
+        return {"file": path.name, "sha256": sha256(path)} | entry if source else None
     if record.format == "kdc":
         made_from = {"name": record.source, "url": record.url, "licence": record.licence}
         return {"file": record.file, "sha256": record.sha256} | {key: text for key, text in made_from.items() if text}

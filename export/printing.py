@@ -71,8 +71,8 @@ def print_plan(request: Request, jobs: Sequence[tuple[str, Path]], weights: str,
         files += [f"{stem}.kdc"] if request.compression else []
         smaller = [item.path(stem) for item in request.items if item.optional]
         paths = {"files": files, "files_where_smaller": smaller}
-        found = None if replace else adding.find(folder)
-        paths["files_already_there"] = list(found.artifacts) if found else []
+        earlier = None if replace else adding.find(folder)
+        paths["files_already_there"] = list(earlier.artifacts) if earlier else []
         rows.append({"model": name, "weights": state, **{k: [str(folder / f) for f in v] for k, v in paths.items()}})
     if as_json:
         print(json.dumps(rows))

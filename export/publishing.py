@@ -53,8 +53,8 @@ def foreign_files(target: Path) -> list[str]:
         known = set(json.loads((target / MANIFEST).read_text(encoding="utf-8"))["files"])
     except (OSError, ValueError, KeyError, TypeError):
         known = set()
-    found = (path.relative_to(target).as_posix() for path in target.rglob("*") if not path.is_dir())
-    return sorted(path for path in found if path != MANIFEST and path not in known)
+    files = (path.relative_to(target).as_posix() for path in target.rglob("*") if not path.is_dir())
+    return sorted(path for path in files if path != MANIFEST and path not in known)
 
 
 @contextmanager
@@ -116,14 +116,14 @@ def _aside(target: Path) -> Path:
     return target.with_name(f".{target.name}.replaced")
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def _exchange(first: Path, other: Path) -> bool:
     """Swap two folders in one step where the system can (Linux, macOS); False where it cannot."""
     try:
         libc = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
         if sys.platform == "darwin":
-            failed = libc.renamex_np(os.fsencode(one), os.fsencode(other), _RENAME_SWAP)
+            failed = libc.renamex_np(os.fsencode(first), os.fsencode(other), _RENAME_SWAP)
         else:
-            failed = libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+            failed = libc.renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
     except (OSError, AttributeError, TypeError):
         return False
     if failed and ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):

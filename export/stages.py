@@ -168,8 +168,8 @@ def make_artifacts(context: Context, source: Source, inputs: Inputs, reference: 
             _, failure = attempt(context, item, partial(_write, context, item, source))
             check = partial(_verified, context, item, source, inputs.images, reference)
             checks.append((item, failure or pool.submit(attempt, context, item, check)))
-        found = [(item, (None, one) if isinstance(one, Failure) else one.result()) for item, one in checks]
-    for item, (passed, failure) in found:
+        checked = [(item, (None, one) if isinstance(one, Failure) else one.result()) for item, one in checks]
+    for item, (passed, failure) in checked:
         if passed is not None:
             context.step(f"timing {item.title}")
             timed = replace(passed.artifact, latency=measure_latency(passed.runtime, inputs.images[0]))

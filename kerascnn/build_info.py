@@ -65,11 +65,11 @@ class BuildInfo:
         if self.labels is not None or self.top.get("head") == "new":
             return self.labels if len(self.labels or ()) == outputs else None
         records = list(self.members.values()) or [self.weights]
-        found = {
+        names = {
             class_names(record.labels) if record is not None and record.classes == outputs else None
             for record in records
         }
-        return found.pop() if len(found) == 1 else None
+        return names.pop() if len(names) == 1 else None
 
 
 def build_info(model: keras.Model) -> BuildInfo | None:

@@ -47,5 +47,5 @@ def load_model(path: str | os.PathLike[str], **options: Any) -> keras.Model:
 
 def own_class(error: Exception) -> str | None:
     """Return the name of the layer, class or function of the user's own that Keras did not find; None otherwise."""
-    found = re.search(r"Could not locate (?:class|function) '(\w+)'", str(error))
-    return found[1] if found else None
+    match = re.search(r"Could not locate (?:class|function) '(\w+)'", str(error))
+    return match[1] if match else None

@@ -100,13 +100,13 @@ def read_model(name: str, base_path: Path) -> ServedModel:
 
 def find_base_paths(folder: Path) -> dict[str, Path]:
     """Find the base path of each model in the folder of all models, by its name; none if there is no such folder."""
-    found: dict[str, Path] = {}
+    base_paths: dict[str, Path] = {}
     for child in sorted(folder.iterdir()) if folder.is_dir() else ():
         for half in HALVES:
             base_path = _find_base_path(child, half)
             if base_path is not None:
-                found.setdefault(f"{child.name}{half}", base_path)
-    return found
+                base_paths.setdefault(f"{child.name}{half}", base_path)
+    return base_paths
 
 
 def _find_base_path(folder: Path, half: str) -> Path | None:

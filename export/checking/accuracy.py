@@ -69,8 +69,8 @@ def evaluate(
             step(count + skipped)
             if chunk.labels:
                 ask = partial(_answer, chunk)
-                found = pool.map(ask, runtimes.values(), [(known or {}).get(name, {}) for name in runtimes])
-                answers = dict(zip(runtimes, found, strict=True))
+                scored = pool.map(ask, runtimes.values(), [(known or {}).get(name, {}) for name in runtimes])
+                answers = dict(zip(runtimes, scored, strict=True))
                 for name, scores in answers.items():
                     reached = accuracy(scores, chunk.labels)
                     hits[name] += np.array([reached.top1, reached.top5]) * len(chunk.labels)

@@ -45,7 +45,7 @@ def _best(scores: np.ndarray) -> list[list[Any]]:
     return [[int(i), round(float(scores[i]), 6) if np.isfinite(scores[i]) else None] for i in order]
 
 
-def summary(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Count the photos, and keep those on which most artifacts disagree."""
-    order = sorted(found, key=lambda row: (-len(row["disagree"]), row["photo"]))
-    return {"photos": len(found), "shown": order[:SHOWN]}
+    order = sorted(rows, key=lambda row: (-len(row["disagree"]), row["photo"]))
+    return {"photos": len(rows), "shown": order[:SHOWN]}

@@ -100,8 +100,8 @@ def _check_prepared(loaded: Any, photos: Sequence[_Photo], preprocessing: Prepro
     arrays = [loaded.prepare_uint8(np.stack([photo.pixels for photo in size])).numpy() for size in sizes]
     files = [photo.file for photo in photos]
     prepared = {UINT8_SIGNATURE: np.concatenate(arrays), BYTES_SIGNATURE: loaded.prepare_bytes(files)[0].numpy()}
-    for name, found in prepared.items():
-        for photo, image in zip(photos, found, strict=True):
+    for name, pixels in prepared.items():
+        for photo, image in zip(photos, pixels, strict=True):
             _check_pixels(f"{name}, {photo.title}", image, photo.expected, preprocessing)
     return prepared
 
@@ -138,10 +138,10 @@ def _answers(loaded: Any, photos: Sequence[_Photo]) -> Iterator[tuple[str, int, 
         yield BYTES_SIGNATURE, place, {key: values[place + 1] for key, values in answers.items()}
 
 
-def _check_pixels(where: str, found: np.ndarray, expected: np.ndarray, preprocessing: Preprocessing) -> None:
-    if found.shape != expected.shape:
-        raise ExportError(f"{where}: the graph prepares {found.shape}, Python prepares {expected.shape}.")
-    levels = np.abs(found - expected) * np.asarray(preprocessing.std, np.float32)
+def _check_pixels(where: str, pixels: np.ndarray, expected: np.ndarray, preprocessing: Preprocessing) -> None:
+    if pixels.shape != expected.shape:
+        raise ExportError(f"{where}: the graph prepares {pixels.shape}, Python prepares {expected.shape}.")
+    levels = np.abs(pixels - expected) * np.asarray(preprocessing.std, np.float32)
     far = float((levels > FAR_LEVELS).mean())
     if not (levels.mean() <= MEAN_LEVELS and far <= FAR_SHARE):  # written so that NaN fails
         raise ExportError(
@@ -161,9 +161,9 @@ def _check_answer(name: str, answer: dict[str, np.ndarray], outputs: np.ndarray,
         raise ExportError(f"{name}: the classes {ids} do not have the scores {scores} but {outputs[ids]}.")
     if labels is not None:
         expected = [labels[i] for i in ids]
-        found = [label.decode() for label in answer["top_labels"]]
-        if found != expected:
-            raise ExportError(f"{name}: the classes {ids} are labeled {found} and should be {expected}.")
+        names = [label.decode() for label in answer["top_labels"]]
+        if names != expected:
+            raise ExportError(f"{name}: the classes {ids} are labeled {names} and should be {expected}.")
 
 
 def _check_warmup(loaded: Any, folder: Path) -> None:
@@ -187,7 +187,7 @@ def _call(signature: Any, value: Any) -> dict[str, np.ndarray]:
     import tensorflow as tf
 
     ((name, spec),) = signature.structured_input_signature[1].items()
-    return {key: found.numpy() for key, found in signature(**{name: tf.constant(value, spec.dtype)}).items()}
+    return {key: tensor.numpy() for key, tensor in signature(**{name: tf.constant(value, spec.dtype)}).items()}
 
 
 def _encoded(image: Image.Image, kind: str) -> bytes:

@@ -32,8 +32,8 @@ class Sizes:
 
     def numbers(self) -> dict[str, int]:
         """Bytes by the name that the manifest has for them, of those that are known."""
-        found = {"transport": self.packed.bytes if self.packed else None, "memory": self.memory}
-        return {name: size for name, size in found.items() if size is not None}
+        sizes = {"transport": self.packed.bytes if self.packed else None, "memory": self.memory}
+        return {name: size for name, size in sizes.items() if size is not None}
 
 
 def measure_sizes(folder: Path, path: str, threads: int) -> Sizes:

@@ -196,7 +196,7 @@ def describe(model: keras.Model) -> dict[str, Any]:
             names[id(node.output_tensors[0])] = "input"
             continue
         config = _checked_config(layer, node)
-        made = f"tensor{len(steps)}"
+        named = f"tensor{len(steps)}"
         steps.append(
             {
                 "class": type(layer).__name__,
@@ -204,10 +204,10 @@ def describe(model: keras.Model) -> dict[str, Any]:
                 "config": config,
                 "inputs": [names[id(tensor)] for tensor in node.input_tensors],
                 "many": isinstance(node.arguments.args[0], list | tuple),
-                "output": made,
+                "output": named,
             }
         )
-        names[id(node.output_tensors[0])] = made
+        names[id(node.output_tensors[0])] = named
     return {"shape": list(model.inputs[0].shape[1:]), "steps": steps, "output": names[id(model.outputs[0])]}
 
 
@@ -239,12 +239,12 @@ def _checked_config(layer: Any, node: Any) -> dict[str, Any]:
 
 def weights_of(model: keras.Model) -> dict[str, np.ndarray]:
     """The weights of a model by "layer/variable"."""
-    found = {}
+    weights = {}
     for layer in model.layers:
         for variable in layer.weights:
             if variable.name not in _DROPPED:
-                found[f"{layer.name}/{variable.name}"] = np.asarray(variable)
-    return found
+                weights[f"{layer.name}/{variable.name}"] = np.asarray(variable)
+    return weights
 
 
 def load(model: keras.Model, weights: dict[str, np.ndarray]) -> None:

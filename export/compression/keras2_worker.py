@@ -36,14 +36,14 @@ def rebuild(described: dict[str, Any]) -> Any:
 
 def variables(model: Any) -> dict[str, Any]:
     """The variables by "layer/variable", as Keras 3 calls them."""
-    found = {}
+    variables_by_name = {}
     for layer in model.layers:
         for variable in layer.weights:
             own = variable.name.split("/")[-1].removesuffix(":0")
             if own == KERNEL.get(type(layer).__name__):
                 own = "kernel"
-            found[f"{layer.name}/{own}"] = variable
-    return found
+            variables_by_name[f"{layer.name}/{own}"] = variable
+    return variables_by_name
 
 
 def prepared(model: Any, operation: str, options: dict[str, Any]) -> Any:
@@ -113,16 +113,16 @@ def returned(trained: Any, model: Any, operation: str) -> Any:
         return tfmot.sparsity.keras.strip_pruning(trained)
     if operation == "cluster":
         return tfmot.clustering.keras.strip_clustering(trained)
-    found = {}
+    values = {}
     for layer in trained.layers:
         name = layer.name
         for prefix in PREFIXES:
             name = name.removeprefix(prefix)
         for variable in layer.weights:
             own = variable.name.split("/")[-1].removesuffix(":0")
-            found[f"{name}/{'kernel' if own == 'depthwise_kernel' else own}"] = variable
+            values[f"{name}/{'kernel' if own == 'depthwise_kernel' else own}"] = variable
     for name, variable in variables(model).items():
-        variable.assign(found[name])
+        variable.assign(values[name])
     return model
 
 

@@ -173,8 +173,8 @@ def exif_orientation(data: tf.Tensor) -> tf.Tensor:
     little = number(start, 2) == int.from_bytes(b"II")
     directory = start + number(start + 4, 4, little)
     entries = directory + 2 + 12 * tf.range(number(directory, 2, little))
-    found = tf.boolean_mask(entries, number(entries, 2, little) == 0x0112)
-    value = number(tf.concat([found, [last]], 0)[0] + 8, 2, little)
+    orientations = tf.boolean_mask(entries, number(entries, 2, little) == 0x0112)
+    value = number(tf.concat([orientations, [last]], 0)[0] + 8, 2, little)
     return tf.where(tf.logical_and(is_exif(segment), value <= 8), tf.maximum(value, 1), 1)
 
 

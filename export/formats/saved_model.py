@@ -112,8 +112,8 @@ def open_saved_model(folder: Path) -> Runtime:
 
     loaded = tf.saved_model.load(str(folder))
     if DEFAULT_SIGNATURE not in loaded.signatures:
-        found = ", ".join(loaded.signatures) or "none"
-        raise ExportError(f"The SavedModel has no signature {DEFAULT_SIGNATURE!r} (found: {found}).")
+        signatures = ", ".join(loaded.signatures) or "none"
+        raise ExportError(f"The SavedModel has no signature {DEFAULT_SIGNATURE!r} (found: {signatures}).")
     function = loaded.signatures[DEFAULT_SIGNATURE]
     source = only(function.structured_input_signature[1].items(), "input")
     target = only(function.structured_outputs.items(), "output")

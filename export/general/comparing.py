@@ -66,12 +66,12 @@ def compare(
     try:
         runtime = open_runtime()
         failures += _interface_failures(runtime, network, precision)
-        found = {} if failures else runtime.predict(samples)
+        answers = {} if failures else runtime.predict(samples)
     except Exception as error:  # a bad artifact is a finding here, whatever it makes the runtime raise
         reason = " ".join(str(error).split()) or "no reason given"
         failures.append(f"The artifact could not be loaded and run ({type(error).__name__}): {reason[:500]}")
-        found = {}
-    for name, theirs in found.items():
+        answers = {}
+    for name, theirs in answers.items():
         ours = reference[name]
         if theirs.shape != ours.shape:
             failures.append(f"The shape of {name} is {theirs.shape}; the model's is {ours.shape}.")
@@ -135,12 +135,12 @@ def _interface_failures(runtime: NamedRuntime, network: Network, precision: Prec
             failures.append(f"Its {what}s are {_listed(declared)}; {_listed(wanted)} were expected.")
             continue
         for spec in wanted:
-            found = given[spec.name]
+            tensor = given[spec.name]
             dtype = "int8" if precision.interface == "int8" and spec.dtype == "float32" else spec.dtype
-            if found.shape[1:] != spec.shape[1:] and None not in found.shape[1:]:
-                failures.append(f"The {what} {spec.name} has the shape {found.shape}; {spec.shape} was expected.")
-            if found.dtype != dtype:
-                failures.append(f"The {what} {spec.name} is {found.dtype}; {dtype} was expected.")
+            if tensor.shape[1:] != spec.shape[1:] and None not in tensor.shape[1:]:
+                failures.append(f"The {what} {spec.name} has the shape {tensor.shape}; {spec.shape} was expected.")
+            if tensor.dtype != dtype:
+                failures.append(f"The {what} {spec.name} is {tensor.dtype}; {dtype} was expected.")
     return failures
 
 

@@ -40,8 +40,8 @@ class Network:
 
         flat = [tensors[spec.name] for spec in self.inputs]
         given = keras.tree.pack_sequence_as(input_structure(self.model), flat)
-        found = keras.tree.flatten(self.model(given, training=False))
-        return {spec.name: value for spec, value in zip(self.outputs, found, strict=True)}
+        outputs = keras.tree.flatten(self.model(given, training=False))
+        return {spec.name: value for spec, value in zip(self.outputs, outputs, strict=True)}
 
     def trace(self, batch: int | None = None) -> tf.types.experimental.ConcreteFunction:
         """Trace it in float32, `{input: [batch, ...]} -> {output: [batch, ...]}`; None for an open batch."""
@@ -55,9 +55,9 @@ class Network:
         def network(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
             named = {spec.name: tensor for spec, tensor in zip(self.inputs, tensors, strict=True)}
             with tf.name_scope("network"):
-                found = self.answer(named)
+                outputs = self.answer(named)
             return {
-                spec.name: tf.identity(tf.cast(found[spec.name], spec.dtype), name=spec.name) for spec in self.outputs
+                spec.name: tf.identity(tf.cast(outputs[spec.name], spec.dtype), name=spec.name) for spec in self.outputs
             }
 
         with computing_in_float32(self.model), native_grouped_convolutions():
@@ -84,9 +84,9 @@ def network_of(model: keras.Model) -> Network:
     outputs = [_spec(model, tensor, "output") for tensor in keras.tree.flatten(output_structure(model))]
     names = _names(input_structure(model), [_AUTOMATIC.sub("", spec.name) for spec in inputs], "inputs")
     given = dict.fromkeys(names)
-    found = _names(output_structure(model), _output_names(model), "outputs")
-    found = [f"{name}_out" if name in given else name for name in found]
-    return Network(model, _renamed(inputs, names), _renamed(outputs, found))
+    output_names = _names(output_structure(model), _output_names(model), "outputs")
+    output_names = [f"{name}_out" if name in given else name for name in output_names]
+    return Network(model, _renamed(inputs, names), _renamed(outputs, output_names))
 
 
 def _spec(model: keras.Model, tensor: Any, what: str) -> TensorSpec:
@@ -120,11 +120,11 @@ def _names(structure: Any, names: Sequence[str], alone: str) -> list[str]:
         names = [str(keys.get(id(leaf), name)) for leaf, name in zip(keras.tree.flatten(structure), names, strict=True)]
     if len(names) == 1 and not isinstance(structure, Mapping):
         return [_identifier(names[0]) if alone == "inputs" and names[0] else alone]
-    found: list[str] = []
+    unique: list[str] = []
     for index, name in enumerate(names):
         plain = _identifier(name) if name else f"{alone.removesuffix('s')}_{index + 1}"
-        found.append(plain if plain not in found else f"{plain}_{index + 1}")
-    return found
+        unique.append(plain if plain not in unique else f"{plain}_{index + 1}")
+    return unique
 
 
 def _identifier(name: str) -> str:

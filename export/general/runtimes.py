@@ -116,8 +116,8 @@ def open_saved_model(path: Path, threads: int) -> NamedRuntime:
 
     def run(arrays: Arrays) -> Arrays:
         assert loaded is not None  # it owns the variables that the signature reads
-        found = function(**{name: tf.constant(values) for name, values in arrays.items()})
-        return {name: values.numpy() for name, values in found.items()}
+        answer = function(**{name: tf.constant(values) for name, values in arrays.items()})
+        return {name: values.numpy() for name, values in answer.items()}
 
     inputs, outputs = (
         tuple(TensorSpec(name, tuple(spec.shape), spec.dtype.name) for name, spec in specs.items())

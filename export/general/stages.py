@@ -76,9 +76,9 @@ def fit(request: Request, loaded: LoadedModel) -> Job:
             f"--include-preprocessing is for networks that take one image of floats, and {name} does not."
         )
     request = replace(request, halves=False)
-    made = {item.precision.name for item in request.items}
-    for precision in (*made, *request.precisions):
-        check_precision(name, precision, made)
+    precisions = {item.precision.name for item in request.items}
+    for precision in (*precisions, *request.precisions):
+        check_precision(name, precision, precisions)
     if request.calibration is not None and not isinstance(request.calibration, ImageSource):
         samples(network, request.calibration)
     if _takes_photos(network):
@@ -114,8 +114,8 @@ def make(context: Context) -> dict[str, Any]:
         def one(item: Item = item) -> tuple[NamedArtifact, NamedRuntime]:
             return _make(context, item, writing, tried, reference)
 
-        made, failure = attempt(context, item, one)
-        passed += [made] if made else []
+        written, failure = attempt(context, item, one)
+        passed += [written] if written else []
         rejected += [failure] if failure else []
     if not passed:
         raise ExportError(f"No artifact of {job.name} passed, and nothing was published. {reasons(rejected)}")
@@ -161,13 +161,13 @@ def _reference(network: Network, tried: Mapping[str, np.ndarray]) -> dict[str, n
     from export.tracing.graph import computing_in_float32
 
     with computing_in_float32(network.model):
-        found = {name: np.asarray(value) for name, value in network.answer(tried).items()}
-    for name, value in found.items():
+        answers = {name: np.asarray(value) for name, value in network.answer(tried).items()}
+    for name, value in answers.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             raise ExportError(
                 f"The Keras model's own {name} has NaN or infinity on these inputs; look at its weights and inputs."
             )
-    return {spec.name: found[spec.name].astype(spec.dtype) for spec in network.outputs}
+    return {spec.name: answers[spec.name].astype(spec.dtype) for spec in network.outputs}
 
 
 def _make(
@@ -192,7 +192,7 @@ def _make(
     if not parity.passed:
         raise ExportError(" ".join(parity.failures))
     runtime = open_artifact()
-    one = {key: values[:1] for key, values in tried.items()}
+    first = {key: values[:1] for key, values in tried.items()}
     artifact = NamedArtifact(
         path=name,
         format=item.format.name,
@@ -206,7 +206,7 @@ def _make(
         inputs=runtime.inputs,
         outputs=runtime.outputs,
         parity=parity,
-        latency=time_runs(lambda: runtime.predict(one), runtime.threads),
+        latency=time_runs(lambda: runtime.predict(first), runtime.threads),
         steps=runtime.steps,
     )
     return artifact, runtime
@@ -220,8 +220,8 @@ class _OnPhotos:
     answer: Any
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        found = self.answer(_as_inputs(self.network, images))
-        return np.asarray(found[self.network.outputs[0].name])
+        answers = self.answer(_as_inputs(self.network, images))
+        return np.asarray(answers[self.network.outputs[0].name])
 
 
 def _score(context: Context, network: Network, manifest: dict[str, Any], runtimes: dict[str, NamedRuntime]) -> None:

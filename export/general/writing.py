@@ -38,18 +38,18 @@ class Writing:
     metadata: Mapping[str, str]
 
 
-def check_precision(name: str, precision: str, made: Collection[str]) -> None:
+def check_precision(name: str, precision: str, precisions: Collection[str]) -> None:
     """Refuse a precision that is for networks with one image, in all formats or in those that were asked for.
 
     Args:
         name: The network's.
         precision: The precision.
-        made: The precisions that can be made of the network in the formats that were asked for.
+        precisions: Those that can be made of the network in the formats that were asked for.
 
     Raises:
         RequestError: It is one.
     """
-    if precision in PRECISIONS and precision not in made:
+    if precision in PRECISIONS and precision not in precisions:
         raise RequestError(
             f"A SavedModel in {precision} is for networks that take one image and give one answer, and {name} does "
             "not. Add --tflite."
@@ -177,8 +177,8 @@ def _function(network: Network) -> Any:
     @tf.function(autograph=False)
     def call(*tensors: tf.Tensor) -> list[tf.Tensor]:
         named = {spec.name: tensor for spec, tensor in zip(network.inputs, tensors, strict=True)}
-        found = traced(**named)
-        return [found[spec.name] for spec in network.outputs]
+        answer = traced(**named)
+        return [answer[spec.name] for spec in network.outputs]
 
     return call
 

@@ -163,8 +163,8 @@ class _Graph:
         for node, _ in self.consumers.get(name, ()):
             if node.op == "ConcatV2":
                 return node.name
-            if node.op in COMMUTING and (found := self.concatenation(node.name)):
-                return found
+            if node.op in COMMUTING and (origin := self.concatenation(node.name)):
+                return origin
         return None
 
     def _is_spatial_mean(self, node: Node) -> bool:

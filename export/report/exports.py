@@ -40,7 +40,7 @@ def notes(manifest: Record) -> list[str]:
     """Say which artifacts earlier exports made, and what these were compared and scored on."""
     lines = []
     for export in manifest["earlier"]:
-        paths = [one["path"] for one in manifest["artifacts"] if one["created"] == export["created"]]
+        paths = [artifact["path"] for artifact in manifest["artifacts"] if artifact["created"] == export["created"]]
         check, scored = export["verification"], export["evaluation"]
         line = f"Exported on {when(export['created'])}: {', '.join(paths)}. "
         line += f"Compared on {check['images']} {check['source']}"
@@ -53,12 +53,12 @@ def notes(manifest: Record) -> list[str]:
 
 def _elsewhere(manifest: Record, export: Record) -> list[str]:
     """Say the accuracy of artifacts that were scored on other photos than the last."""
-    found = [
+    accuracies = [
         f"{artifact['path']} {100 * artifact['accuracy']['top1']:.1f} %"
         for artifact in manifest["artifacts"]
         if artifact["created"] == export["created"] and artifact["accuracy"] and not accuracy_of(manifest, artifact)
     ]
-    if not found:
+    if not accuracies:
         return []
     keras = 100 * export["evaluation"]["keras"]["top1"]
-    return [f"Top-1 on those photos, which are not those of the table: Keras {keras:.1f} %, {', '.join(found)}."]
+    return [f"Top-1 on those photos, which are not those of the table: Keras {keras:.1f} %, {', '.join(accuracies)}."]

@@ -31,17 +31,17 @@ def write(job: Job, manifest: Mapping[str, Any], folder: Path) -> None:
     from kerascnn.analysis.profiling import profile
 
     try:
-        found = profile(job.loaded.model)
+        costs = profile(job.loaded.model)
     except ValueError:  # its sides are open, or its graph is of a kind that cannot be read
-        found = None
-    text = html(manifest, found=found, photos=job.evaluation, labels=job.loaded.labels)
+        costs = None
+    text = html(manifest, costs=costs, photos=job.evaluation, labels=job.loaded.labels)
     (folder / NAME).write_text(text, encoding="utf-8")
 
 
 def html(
     manifest: Mapping[str, Any],
     *,
-    found: Profile | None = None,
+    costs: Profile | None = None,
     photos: ImageSource | None = None,
     labels: Sequence[str] | None = None,
 ) -> str:
@@ -49,7 +49,7 @@ def html(
 
     Args:
         manifest: as it is written to manifest.json; every figure of an artifact is from it.
-        found: the network's costs; None where its graph does not tell them.
+        costs: The network's costs; None where its graph does not tell them.
         photos: where the evaluated photos are, to show those that artifacts disagree on.
         labels: class names in the order of the outputs.
 
@@ -62,14 +62,14 @@ def html(
     if manifest["compression"]:
         sections.append(compression_section(manifest["compression"], top5=exports.has_top5(manifest)))
     sections += _comparison_sections(manifest)
-    if found is not None:
+    if costs is not None:
         from kerascnn.analysis.pages.layers import layer_section
 
-        sections.append(layer_section(found))
+        sections.append(layer_section(costs))
     sections.append(_origin_section(manifest))
     name = manifest["model"]["name"]
-    made = f"Exported {exports.when(manifest['created'])}"
-    page = Page(name, f"{made} by kerascnn {manifest['versions']['kerascnn']}", sections, footer=_FOOTER)
+    words = f"Exported {exports.when(manifest['created'])}"
+    page = Page(name, f"{words} by kerascnn {manifest['versions']['kerascnn']}", sections, footer=_FOOTER)
     return render(page)
 
 

@@ -16,13 +16,14 @@ def photo_section(manifest: Mapping[str, Any], photos: ImageSource | None, label
     """The photos that the manifest names, with what the Keras model and each artifact say of them."""
     evaluation = evaluation_of(manifest)
     assert evaluation is not None
-    found = evaluation["disagreements"]
+    disagreements = evaluation["disagreements"]
     titles = {artifact["path"]: title(artifact) for artifact in manifest["artifacts"]}
-    total, shown = evaluation["keras"]["images"], found["shown"]
+    total, shown = evaluation["keras"]["images"], disagreements["shown"]
     line = f"On all of {total} photos the best class of every artifact is that of the Keras model."
-    if found["photos"]:
-        line = f"On {found['photos']} of {total} photos the best class of an artifact is not that of the Keras model."
-    if found["photos"] > len(shown):
+    if disagreements["photos"]:
+        count = disagreements["photos"]
+        line = f"On {count} of {total} photos the best class of an artifact is not that of the Keras model."
+    if disagreements["photos"] > len(shown):
         line += f" These are the {len(shown)} on which most artifacts differ."
     share = manifest["signature"]["output"]["name"] == "probabilities"
     pictures = [

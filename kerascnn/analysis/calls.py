@@ -121,11 +121,11 @@ class _Reader:
             operation = node.operation
             if isinstance(operation, keras.Model) and has_graph(operation):
                 inner = {id(tensor): number for tensor, number in zip(operation.inputs, sources, strict=True)}
-                made = self.walk(operation, inner, f"{prefix}{operation.name}/")
+                tensors = self.walk(operation, inner, f"{prefix}{operation.name}/")
             else:
-                made = [self.add(spec) for spec in self._specs(node, numbers)]
-                self.calls.append(Call(prefix + operation.name, operation, sources, tuple(made)))
-            numbers.update((id(tensor), number) for tensor, number in zip(node.output_tensors, made, strict=True))
+                tensors = [self.add(spec) for spec in self._specs(node, numbers)]
+                self.calls.append(Call(prefix + operation.name, operation, sources, tuple(tensors)))
+            numbers.update((id(tensor), number) for tensor, number in zip(node.output_tensors, tensors, strict=True))
         return [numbers[id(tensor)] for tensor in model.outputs]
 
     def _specs(self, node: Any, numbers: Mapping[int, int]) -> Sequence[Any]:

@@ -107,18 +107,18 @@ def find_models(names: Sequence[str]) -> list[str]:
     Raises:
         ValueError: A name is not known, or a pattern matches nothing.
     """
-    found: dict[str, None] = {}
+    chosen: dict[str, None] = {}
     for name in names:
         if not set(name) & set("*?["):
-            found[variant(name).name] = None
+            chosen[variant(name).name] = None
             continue
         matching = list_models(name)
         if not matching:
             families = sorted({row.family for row in variants().values() if fnmatch.fnmatchcase(row.family, name)})
             hint = f"There is a family of that name: {', '.join(families)}." if families else "`list` shows them all."
             raise ValueError(f"No model matches {name!r}. {hint}")
-        found.update(dict.fromkeys(matching))
-    return list(found)
+        chosen.update(dict.fromkeys(matching))
+    return list(chosen)
 
 
 def _compared(row: Variant) -> Compared:

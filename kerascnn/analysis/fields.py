@@ -78,15 +78,15 @@ class Field:
 
 def receptive_fields(graph: Graph) -> list[Field | None]:
     """Find the field of each tensor in the image; None if it has none or a layer before it is not known."""
-    one = Axis(1, Fraction(1), Fraction(0))
+    image = Axis(1, Fraction(1), Fraction(0))
     fields: list[Field | None] = [None] * len(graph.shapes)
     for call in graph.calls:
         if not call.inputs:
-            found = Field(one, one) if len(graph.shapes[call.outputs[0]]) == 3 else None
+            field = Field(image, image) if len(graph.shapes[call.outputs[0]]) == 3 else None
         else:
-            found = _field(call, [fields[i] for i in call.inputs], graph)
+            field = _field(call, [fields[i] for i in call.inputs], graph)
         for output in call.outputs:
-            fields[output] = found
+            fields[output] = field
     return fields
 
 
@@ -105,13 +105,13 @@ def receptive_field(model: keras.Model, layer: str | None = None) -> Field:
     """
     graph = read_calls(model)
     call = find_map(graph, layer)
-    found = receptive_fields(graph)[call.outputs[0]]
-    if found is None:
+    field = receptive_fields(graph)[call.outputs[0]]
+    if field is None:
         raise ValueError(
             f"The receptive field of {call.name!r} is not known: the windows of a layer before it cannot be read, or "
             "its input has sides of None. profile(model).layers shows at which layer it ends."
         )
-    return found
+    return field
 
 
 def find_map(graph: Graph, layer: str | None) -> Call:

@@ -69,10 +69,10 @@ def peak_memory(graph: Graph, *, best: bool = True, keep_inputs: bool = True) ->
         keep_inputs: Whether the image stays too, because it belongs to the caller; otherwise it is freed like a map.
     """
     buffers = _buffers(graph, graph.outputs + (graph.inputs if keep_inputs else ()))
-    found = _search(graph, buffers) if best else None
-    order = found if found is not None else list(range(len(graph.calls)))
+    searched = _search(graph, buffers) if best else None
+    order = searched if searched is not None else list(range(len(graph.calls)))
     elements, at = _replay(graph, buffers, order)
-    return Peak(elements, graph.calls[at].name, tuple(graph.calls[i].name for i in order), found is not None)
+    return Peak(elements, graph.calls[at].name, tuple(graph.calls[i].name for i in order), searched is not None)
 
 
 def _buffers(graph: Graph, kept: Sequence[int]) -> _Buffers:
@@ -87,7 +87,7 @@ def _buffers(graph: Graph, kept: Sequence[int]) -> _Buffers:
     maker = [0] * len(graph.shapes)
     born, reads, after = [], [], []
     for i, call in enumerate(graph.calls):
-        made = []
+        created = []
         source = call.inputs[0] if len(set(call.inputs)) == 1 else None
         alone = source is not None and uses[source] == 1 and exclusive[source]
         for output in call.outputs:
@@ -99,8 +99,8 @@ def _buffers(graph: Graph, kept: Sequence[int]) -> _Buffers:
             else:
                 of[output] = len(sizes)
                 sizes.append(size)
-                made.append(of[output])
-        born.append(tuple(made))
+                created.append(of[output])
+        born.append(tuple(created))
         reads.append(frozenset(of[tensor] for tensor in (*call.inputs, *call.outputs)))
         after.append(sum({1 << maker[tensor] for tensor in call.inputs}))
     readers = [0] * len(sizes)
@@ -140,7 +140,7 @@ def _search(graph: Graph, buffers: _Buffers) -> list[int] | None:
         while mask:
             children[(mask & -mask).bit_length() - 1].append(i)
             mask &= mask - 1
-    costs = [sum(buffers.sizes[buffer] for buffer in made) for made in buffers.born]
+    costs = [sum(buffers.sizes[buffer] for buffer in created) for created in buffers.born]
     start = tuple(i for i in range(total) if not buffers.after[i])
     tie = count()
     # (peak so far, calls left, tie, done, live, ready, (previous link, calls run))

@@ -179,10 +179,10 @@ def _components(drawn: Sequence[Box], inside: Sequence[int]) -> list[list[int]]:
         for source in drawn[i].sources:
             if source in part:
                 part[root(i)] = root(source)
-    found: dict[int, list[int]] = {}
+    components: dict[int, list[int]] = {}
     for i in inside:
-        found.setdefault(root(i), []).append(i)
-    return list(found.values())
+        components.setdefault(root(i), []).append(i)
+    return list(components.values())
 
 
 def _entry(drawn: Sequence[Box], component: Sequence[int], end: int) -> int:

@@ -134,10 +134,10 @@ class Profile:
         return self._kib(self.peak.elements)
 
     def __getitem__(self, name: str) -> LayerProfile:
-        found = next((layer for layer in self.layers if layer.name == name), None)
-        if found is None:
+        costs = next((layer for layer in self.layers if layer.name == name), None)
+        if costs is None:
             raise KeyError(f"{self.name} has no layer {name!r}")
-        return found
+        return costs
 
     def totals(self) -> dict[str, Any]:
         """Return the totals as plain values, for JSON."""

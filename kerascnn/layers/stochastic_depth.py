@@ -170,8 +170,8 @@ def _branches(model: keras.Model) -> dict[StochasticDepth, list[Any]]:
     readers: dict[int, list[Any]] = {id(tensor): [None] for tensor in model.outputs}
     branches: dict[StochasticDepth, list[Any]] = {}
     for node in reversed(nodes):
-        found = {id(reader): reader for tensor in node.output_tensors for reader in readers.get(id(tensor), ())}
-        join = next(iter(found.values())) if len(found) == 1 else None
+        followers = {id(reader): reader for tensor in node.output_tensors for reader in readers.get(id(tensor), ())}
+        join = next(iter(followers.values())) if len(followers) == 1 else None
         if join is not None:
             branches[join].append(node.operation)
         if isinstance(node.operation, StochasticDepth) and node.operation.mode == "batch":

@@ -85,11 +85,11 @@ class PreprocessingChoice:
             or self.crop
         ):
             return ""
-        original, found = find_preprocessing(self.named), self.resolve(shape, None)
-        if (original.resize, original.crop) == (found.resize, found.crop):
+        original, chosen = find_preprocessing(self.named), self.resolve(shape, None)
+        if (original.resize, original.crop) == (chosen.resize, chosen.crop):
             return ""
         return (
-            f"{self.named} is for another size ({original.words}). Here photos are prepared so: {found.words}. If the "
+            f"{self.named} is for another size ({original.words}). Here photos are prepared so: {chosen.words}. If the "
             "network was trained on whole photos, say --resize whole."
         )
 

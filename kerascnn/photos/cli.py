@@ -86,17 +86,17 @@ def predict(model: str, photos: tuple[str, ...], options: Options, preprocessing
     labels = read_labels(options.labels) if options.labels else None
     given = preprocessing if preprocessing.given else None
     shown = Shown()
-    found = gather(photos, left_out=lambda name, why: shown.left_out.append((name, why)))
+    gathered = gather(photos, left_out=lambda name, why: shown.left_out.append((name, why)))
     with quiet():
         with contextlib.redirect_stdout(sys.stderr):  # Keras announces downloads on standard output
             asked = open_classifier(model, options.weights, preprocessing=given, labels=labels)
-        _ask(asked, found, options, shown)
-    if not shown.answers and len(found) == 1:
+        _ask(asked, gathered, options, shown)
+    if not shown.answers and len(gathered) == 1:
         raise ValueError("{} cannot be read: {}".format(*shown.left_out[-1]))
     for name, reason in shown.left_out:
         print(f"Left out: {name}: {reason}", file=sys.stderr)
     if not shown.answers:
-        raise ValueError(f"None of the {len(found):,} photos can be read.")
+        raise ValueError(f"None of the {len(gathered):,} photos can be read.")
     if options.as_json:
         print(json.dumps(_as_json(model, shown), indent=2, ensure_ascii=False))
     if options.html is not None:

@@ -216,5 +216,5 @@ def _require_maps(output: Any, name: str) -> None:
 
 
 def _run(model: keras.Model, images: Any) -> list[np.ndarray]:
-    found = model(images, training=False)
-    return [keras.ops.convert_to_numpy(x) for x in (found if isinstance(found, list) else [found])]
+    answers = model(images, training=False)
+    return [keras.ops.convert_to_numpy(x) for x in (answers if isinstance(answers, list) else [answers])]

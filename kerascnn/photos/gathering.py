@@ -71,13 +71,13 @@ def gather(photos: Any, gray: bool = False, left_out: LeftOut = lambda name, why
         PhotosError: There is none, or a path does not exist.
         TypeError: Something is none of these.
     """
-    found = [
+    gathered = [
         photo if photo.name else Photo(f"photo {number}", photo.array, True, photo._open)
         for number, photo in enumerate(_walk(photos, gray, left_out), start=1)
     ]
-    if not found:
+    if not gathered:
         raise PhotosError("There are no photos: the list is empty.")
-    return found
+    return gathered
 
 
 def _walk(given: Any, gray: bool, left_out: LeftOut) -> Iterator[Photo]:
@@ -92,8 +92,8 @@ def _walk(given: Any, gray: bool, left_out: LeftOut) -> Iterator[Photo]:
     elif hasattr(given, "__array__"):
         yield from (Photo("", array=array) for array in split(np.asarray(given), gray))
     elif isinstance(given, Iterable) and not isinstance(given, Mapping):
-        for one in given:
-            yield from _walk(one, gray, left_out)
+        for item in given:
+            yield from _walk(item, gray, left_out)
     else:
         raise TypeError(
             "Photos are a path, a folder, a zip, the bytes of a file, a Pillow image, an array, or a list of these; "
@@ -108,11 +108,11 @@ def _of_path(path: str, left_out: LeftOut) -> Iterator[Photo]:
     if not place.exists():
         raise PhotosError(f"There is no photo or folder {path}.")
     if place.is_dir() or zipfile.is_zipfile(place):
-        found = files.find_photos(place)
-        for name in found.others:
+        paths = files.find_photos(place)
+        for name in paths.others:
             left_out(f"{path.rstrip('/')}/{name}", files.convert(name))
-        for name in found.names:
-            yield Photo(f"{path.rstrip('/')}/{name}", named=False, _open=partial(_decode_one, found, name))
+        for name in paths.names:
+            yield Photo(f"{path.rstrip('/')}/{name}", named=False, _open=partial(_decode_one, paths, name))
     else:
         yield Photo(path, _open=lambda: images.decode(place.read_bytes()))
 

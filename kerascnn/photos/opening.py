@@ -120,12 +120,13 @@ def _in_folder(folder: Path) -> Path:
 def _from_manifest(folder: Path) -> Path:
     """Choose an artifact of an export: float32 before others, and what is installed here before what is not."""
     artifacts = _read_json(folder / "manifest.json").get("artifacts", [])
-    found = [one for one in artifacts if (folder / one["path"]).exists() and one["format"] in FORMATS]
-    if not found:
+    known = [artifact for artifact in artifacts if artifact["format"] in FORMATS]
+    present = [artifact for artifact in known if (folder / artifact["path"]).exists()]
+    if not present:
         raise ValueError(f"{folder} holds none of the artifacts that its manifest.json names.")
     installed = [name for name, package in FORMATS.items() if find_spec(package)]
     order = [*installed, *(name for name in FORMATS if name not in installed)]
-    best = min(found, key=lambda one: (one["precision"] != "float32", order.index(one["format"])))
+    best = min(present, key=lambda artifact: (artifact["precision"] != "float32", order.index(artifact["format"])))
     return folder / str(best["path"])
 
 
@@ -181,7 +182,7 @@ def _beside(path: Path) -> _Known | None:
         if not (folder / "manifest.json").is_file():
             continue
         manifest = _read_json(folder / "manifest.json")
-        if any((folder / one["path"]).resolve() == path.resolve() for one in manifest.get("artifacts", [])):
+        if any((folder / artifact["path"]).resolve() == path.resolve() for artifact in manifest.get("artifacts", [])):
             named = manifest.get("labels")
             text = (folder / named).read_text(encoding="utf-8") if named and (folder / named).is_file() else ""
             return _Known(_preprocessing(manifest.get("preprocessing")), tuple(text.splitlines()) or None)

@@ -62,10 +62,10 @@ def predict(
             raise PhotosError(f"{photo.name} cannot be read: {reason}")
         logger.warning("%s is left out: %s", photo.name, reason)
 
-    found = gather(photos, asked.preparation.gray, lambda name, why: logger.warning("%s is left out: %s", name, why))
-    answers = [answer for _, answer in asked.answers(found, top, skip)]
+    gathered = gather(photos, asked.preparation.gray, lambda name, why: logger.warning("%s is left out: %s", name, why))
+    answers = [answer for _, answer in asked.answers(gathered, top, skip)]
     if not answers:
-        raise PhotosError(f"None of the {len(found)} photos can be read.")
+        raise PhotosError(f"None of the {len(gathered)} photos can be read.")
     return answers
 
 

@@ -157,7 +157,7 @@ def preprocess_input(photos: Any, model: keras.Model | str | WeightsRecord | Pre
             prepared.append(known.prepare(photo))
         except PhotosError as error:
             raise PhotosError(f"{photo.name} cannot be read: {error}") from error
-    sizes = list(dict.fromkeys(f"{one.shape[0]}x{one.shape[1]}" for one in prepared))
+    sizes = list(dict.fromkeys(f"{pixels.shape[0]}x{pixels.shape[1]}" for pixels in prepared))
     if len(sizes) > 1:
         raise PhotosError(
             f"Photos of {' and '.join(sizes[:2])} make no batch, and this network takes any size. Resize them to one "

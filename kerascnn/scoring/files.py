@@ -30,10 +30,10 @@ def find_photos(photos: str) -> tuple[FileSystem, list[str]]:
             raise ValueError(f"There is no {base}. Give a folder of photos, or a pattern such as 'photos/*.jpg'.")
         if info.type == fs.FileType.File:
             return system, [folder]
-        found = system.get_file_info(fs.FileSelector(folder, recursive=True))
+        entries = system.get_file_info(fs.FileSelector(folder, recursive=True))
     except OSError as error:
         raise ValueError(f"{base} cannot be listed: {error}") from error
-    names = sorted(entry.path for entry in found if entry.type == fs.FileType.File)
+    names = sorted(entry.path for entry in entries if entry.type == fs.FileType.File)
     if wild:
         rest = photos[len(base) :].lstrip("/") if photos.startswith(base + "/") else photos.lstrip("/")
         pattern = f"{folder.rstrip('/')}/{rest}"
@@ -47,7 +47,7 @@ def find_photos(photos: str) -> tuple[FileSystem, list[str]]:
         ]
     if not names:
         kinds = "" if wild else f" ({', '.join(SUFFIXES)})"
-        raise ValueError(f"There are no photos{kinds} in {photos}, among {len(found):,} files and folders.")
+        raise ValueError(f"There are no photos{kinds} in {photos}, among {len(entries):,} files and folders.")
     return system, names
 
 

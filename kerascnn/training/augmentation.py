@@ -87,39 +87,39 @@ def _color_layers(augmentation: Augmentation, channels: int) -> list[keras.layer
     """Make the layers that change colors of 0 to 255; a gray image has none."""
     jitter, pca = augmentation.colour_jitter, augmentation.pca_colour
     brightness = jitter if augmentation.brightness is None else augmentation.brightness
-    made: list[keras.layers.Layer] = []
+    chain: list[keras.layers.Layer] = []
     if channels == 3 and (jitter or pca):
-        made.append(layers.Rescaling(1.0, name="to_float"))
+        chain.append(layers.Rescaling(1.0, name="to_float"))
     if channels == 3 and jitter:
         factors = {"brightness_factor": brightness, "contrast_factor": jitter, "saturation_factor": jitter}
         if augmentation.hue:
             factors["hue_factor"] = 2 * augmentation.hue  # Keras turns by half of its factor at most
-        made.append(layers.RandomColorJitter((0, 255), **factors, name="colour_jitter"))
+        chain.append(layers.RandomColorJitter((0, 255), **factors, name="colour_jitter"))
     if channels == 3 and pca:
-        made.append(PCAColor(pca, name="pca_colour"))
-    return made
+        chain.append(PCAColor(pca, name="pca_colour"))
+    return chain
 
 
 def _geometry_layers(
     augmentation: Augmentation, preprocessing: Preprocessing, shape: tuple[int, int, int], outside: float
 ) -> list[keras.layers.Layer]:
     """Make the layers that move pixels of normalized images; `outside` is the value of pixels that move in."""
-    made: list[keras.layers.Layer] = []
+    chain: list[keras.layers.Layer] = []
     fill = {"fill_mode": "constant", "fill_value": outside}
     if augmentation.elastic:
         limits = preprocessing.value_range(shape[2])
-        made.append(
+        chain.append(
             layers.RandomElasticTransform((1.0, 1.0), augmentation.elastic, value_range=limits, name="elastic", **fill)
         )
     if augmentation.crop_padding:
         factors = [augmentation.crop_padding / side for side in shape[:2]]
         # Whole pixels, so that a shifted image stays as sharp as those of the test set.
-        made.append(layers.RandomTranslation(*factors, interpolation="nearest", name="shift", **fill))
+        chain.append(layers.RandomTranslation(*factors, interpolation="nearest", name="shift", **fill))
     if augmentation.rotation:
-        made.append(layers.RandomRotation(augmentation.rotation / 360, name="rotate", **fill))
+        chain.append(layers.RandomRotation(augmentation.rotation / 360, name="rotate", **fill))
     if augmentation.zoom:
         zoom = (-augmentation.zoom, augmentation.zoom)
-        made.append(layers.RandomZoom(zoom, zoom, name="zoom", **fill))
+        chain.append(layers.RandomZoom(zoom, zoom, name="zoom", **fill))
     if augmentation.flip:
-        made.append(layers.RandomFlip("horizontal", name="flip"))
-    return made
+        chain.append(layers.RandomFlip("horizontal", name="flip"))
+    return chain

@@ -180,32 +180,32 @@ def _with_validation(
     return (train, own) if own is not None else _hold_out(train, kept)
 
 
-def _load(found: Photos, size: Preprocessing, cuts: Augmentation | None, classes: tuple[str, ...] | None) -> AnyImages:
-    classes = classes or tuple(sorted(set(found.folders), key=_order))
-    strange = sorted(set(found.folders) - set(classes))
+def _load(source: Photos, size: Preprocessing, cuts: Augmentation | None, classes: tuple[str, ...] | None) -> AnyImages:
+    classes = classes or tuple(sorted(set(source.folders), key=_order))
+    strange = sorted(set(source.folders) - set(classes))
     if strange:
         raise ValueError(
-            f"{found.path} has images of {strange[0]!r}, which is not a class of the training set: {_some(classes)}."
+            f"{source.path} has images of {strange[0]!r}, which is not a class of the training set: {_some(classes)}."
         )
-    skipped = [(name, files.convert(name)) for name in found.others]
-    numbers = dict(zip(found.names, (classes.index(folder) for folder in found.folders), strict=True))
+    skipped = [(name, files.convert(name)) for name in source.others]
+    numbers = dict(zip(source.names, (classes.index(folder) for folder in source.folders), strict=True))
     if cuts is None and len(numbers) * math.prod(photos.sides(size)) * 3 <= IN_MEMORY:
         pixels, kept = {}, []
         for name, label in numbers.items():
             try:
-                pixels[name] = found.read(name, size)
+                pixels[name] = source.read(name, size)
                 kept.append(label)
             except files.unreadable() as error:
                 skipped.append((name, files.reason(error)))
         if pixels:
             return Images(np.array(kept, np.int32), classes, np.stack(list(pixels.values())), skipped, tuple(pixels))
     else:
-        names, damaged = photos.check(found, found.names)
+        names, damaged = photos.check(source, source.names)
         skipped += damaged
         if names:
             labels = np.array([numbers[name] for name in names], np.int32)
-            return LazyImages(labels, classes, found, tuple(names), size, cuts, skipped)
-    raise ValueError(f"None of the {len(numbers):,} images in {found.path} can be read; the first: {skipped[0][1]}")
+            return LazyImages(labels, classes, source, tuple(names), size, cuts, skipped)
+    raise ValueError(f"None of the {len(numbers):,} images in {source.path} can be read; the first: {skipped[0][1]}")
 
 
 def _order(folder: str) -> tuple[int, str]:

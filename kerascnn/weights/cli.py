@@ -44,14 +44,14 @@ def _ask(record: WeightsRecord, url: str) -> tuple[bool, str]:
     from kerascnn.weights.sources import TIMEOUT
 
     try:
-        found = head(url, TIMEOUT)
+        answer = head(url, TIMEOUT)
     except (OSError, HTTPException, ValueError) as error:
         return False, str(error)
-    if None not in (record.bytes, found.bytes) and record.bytes != found.bytes:
-        return False, f"has {found.bytes:,} bytes instead of {record.bytes:,}"
-    if found.sha256 and not found.sha256.startswith(record.sha256):
-        return False, f"has the SHA-256 {found.sha256} instead of {record.sha256}"
-    more = [f"{found.bytes:,} bytes"] if found.bytes is not None else []
-    more += [f"SHA-256 {found.sha256}"] if found.sha256 and len(record.sha256) < 64 else []
-    more += [f"commit {found.revision}"] if found.revision and found.revision not in url else []
+    if None not in (record.bytes, answer.bytes) and record.bytes != answer.bytes:
+        return False, f"has {answer.bytes:,} bytes instead of {record.bytes:,}"
+    if answer.sha256 and not answer.sha256.startswith(record.sha256):
+        return False, f"has the SHA-256 {answer.sha256} instead of {record.sha256}"
+    more = [f"{answer.bytes:,} bytes"] if answer.bytes is not None else []
+    more += [f"SHA-256 {answer.sha256}"] if answer.sha256 and len(record.sha256) < 64 else []
+    more += [f"commit {answer.revision}"] if answer.revision and answer.revision not in url else []
     return True, ", ".join(more)

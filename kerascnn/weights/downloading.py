@@ -113,13 +113,13 @@ def head(url: str, timeout: float) -> Head:
         OSError: It is not there, or the server does not answer.
     """
     try:
-        with _ask(url, timeout, "HEAD") as (_, found):
-            return found
+        with _ask(url, timeout, "HEAD") as (_, headers):
+            return headers
     except HTTPError as error:
         if error.code not in (403, 405, 501):
             raise
-    with _ask(url, timeout, headers={"Range": "bytes=0-0"}) as (_, found):  # some servers answer no HEAD
-        return found
+    with _ask(url, timeout, headers={"Range": "bytes=0-0"}) as (_, headers):  # some servers answer no HEAD
+        return headers
 
 
 @dataclass

@@ -42,17 +42,17 @@ class Tree:
         Raises:
             ValueError: There are too many.
         """
-        found: list[str] = []
+        paths: list[str] = []
 
         def note(name: bytes) -> bool | None:
-            found.append(name.decode("utf-8", "surrogateescape"))
-            return True if len(found) > self.links else None  # True ends the iteration
+            paths.append(name.decode("utf-8", "surrogateescape"))
+            return True if len(paths) > self.links else None  # True ends the iteration
 
         group.id.links.iterate(note)
-        self.links -= len(found)
+        self.links -= len(paths)
         if self.links < 0:
             raise ValueError(f"it has more than {LINKS:,} groups and arrays")
-        return found
+        return paths
 
     def member(self, group: h5py.Group, path: str) -> Any:
         """Return the group or array at a path within a group.

@@ -129,8 +129,8 @@ def _canonical(layers: Iterable[str]) -> dict[str, str]:
         match = _AUTOMATIC_NAME.match(layer)
         if match:
             numbers.setdefault(match[1], []).append((int(match[2] or 0), layer))
-    for kind, found in numbers.items():
-        for i, (_, layer) in enumerate(sorted(found)):
+    for kind, count in numbers.items():
+        for i, (_, layer) in enumerate(sorted(count)):
             names[layer] = f"{kind}_{i}" if i else kind
     return names
 

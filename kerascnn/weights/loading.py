@@ -151,13 +151,13 @@ class _Loading:
         return candidates
 
     def _ordered(self, own: Sequence[str]) -> Naming:
-        found = list(self.checkpoint.layers)
-        if self.checkpoint.layout != "keras" or len(found) != len(own):
+        stored = list(self.checkpoint.layers)
+        if self.checkpoint.layout != "keras" or len(stored) != len(own):
             raise WeightsError(
                 f"by_order takes a Keras file with as many layers with weights as the model {self.model.name!r} has, "
-                f"{len(own)}; {self.checkpoint.path} has {len(found)}. Nothing was loaded."
+                f"{len(own)}; {self.checkpoint.path} has {len(stored)}. Nothing was loaded."
             )
-        pairs = dict(zip(own, found, strict=True))
+        pairs = dict(zip(own, stored, strict=True))
         return lambda layers: {layer: pairs[layer] for layer in layers if layer in pairs}
 
     def _naming(self, own: Sequence[str], candidates: Mapping[str, Naming]) -> str:

@@ -137,16 +137,17 @@ def _evaluate(url: str, name: str, folder: Path, models: Path, headers: dict[str
             f"There is no model {name!r} in {models}; its classes and manifest are there. Give --models."
         )
     with Client(url, name, headers=headers) as client:
-        found = evaluate(client, read_model(name, base_path), folder)
+        evaluation = evaluate(client, read_model(name, base_path), folder)
     if as_json:
-        print(json.dumps(asdict(found)))
-        return 1 if found.unreadable else 0
-    print(f"{name} at {url}: top-1 {found.top1:.1%}, top-5 {found.top5:.1%} of {found.photos} photos of {folder.name}")
-    if found.unreadable:
-        print(f"The server could not read {len(found.unreadable)}: {', '.join(found.unreadable[:5])}")
-    if found.exported is None:
+        print(json.dumps(asdict(evaluation)))
+        return 1 if evaluation.unreadable else 0
+    shares = f"top-1 {evaluation.top1:.1%}, top-5 {evaluation.top5:.1%}"
+    print(f"{name} at {url}: {shares} of {evaluation.photos} photos of {folder.name}")
+    if evaluation.unreadable:
+        print(f"The server could not read {len(evaluation.unreadable)}: {', '.join(evaluation.unreadable[:5])}")
+    if evaluation.exported is None:
         print("The manifest has no accuracy to compare with; export with --evaluate DIR.")
     else:
-        shares = f"top-1 {found.exported['top1']:.1%}, top-5 {found.exported['top5']:.1%}"
-        print(f"the manifest: {shares} of {found.exported['images']} photos of {found.exported_photos}")
-    return 1 if found.unreadable else 0
+        shares = f"top-1 {evaluation.exported['top1']:.1%}, top-5 {evaluation.exported['top5']:.1%}"
+        print(f"the manifest: {shares} of {evaluation.exported['images']} photos of {evaluation.exported_photos}")
+    return 1 if evaluation.unreadable else 0

@@ -98,10 +98,12 @@ def rollback(name: str, models_folder: Path | None, config: Path, label: str, se
 
 
 def _find(folder: Path, name: str) -> ServedModel:
-    found = find_base_paths(folder)
-    if check_name(name) not in found:
-        raise RequestError(f"There is no model {name!r} in {folder}; there are: {', '.join(sorted(found)) or 'none'}.")
-    return read_model(name, found[name])
+    base_paths = find_base_paths(folder)
+    if check_name(name) not in base_paths:
+        raise RequestError(
+            f"There is no model {name!r} in {folder}; there are: {', '.join(sorted(base_paths)) or 'none'}."
+        )
+    return read_model(name, base_paths[name])
 
 
 def _add(model: ServedModel, source: Path, config: Path | None, label: str | None) -> ServedModel:

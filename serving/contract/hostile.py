@@ -154,12 +154,14 @@ class Trial:
         if not lines or "failed" in lines[-1]:
             why = lines[-1]["failed"] if lines else _reason(errors, code)
             raise ValueError(f"the SavedModel cannot be tried: {why}")
-        found = [self._outcome(line) for line in lines if "ended" in line]
+        outcomes = [self._outcome(line) for line in lines if "ended" in line]
         if "begun" in lines[-1]:
             request = self.requests[lines[-1]["begun"]]
             message = _reason(errors, code)
-            found.append(Outcome(request, "had no answer" if code == -signal.SIGALRM else "ended the process", message))
-        return found
+            outcomes.append(
+                Outcome(request, "had no answer" if code == -signal.SIGALRM else "ended the process", message)
+            )
+        return outcomes
 
     def _outcome(self, line: dict[str, Any]) -> Outcome:
         kind: Literal["answered", "refused"] = "refused" if line["code"] else "answered"

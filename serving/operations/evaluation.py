@@ -56,16 +56,16 @@ def evaluate(client: Client, model: ServedModel, folder: Path) -> Evaluation:
     except files.PhotosError as error:
         raise RequestError(str(error)) from error
     answers = client.classify(photos.open(name) for name in photos.names)
-    found = [[prediction.index for prediction in best] for best in answers]
-    read = [(ids, right) for ids, right in zip(found, expected, strict=True) if ids]
+    classes = [[prediction.index for prediction in best] for best in answers]
+    read = [(ids, right) for ids, right in zip(classes, expected, strict=True) if ids]
     if not read:
-        raise RequestError(f"The server could read none of the {len(found)} photos in {folder}.")
+        raise RequestError(f"The server could read none of the {len(classes)} photos in {folder}.")
     entry, exported_photos = _exported(model)
     return Evaluation(
         top1=sum(ids[0] == right for ids, right in read) / len(read),
         top5=sum(right in ids[:5] for ids, right in read) / len(read),
         photos=len(read),
-        unreadable=tuple(name for name, ids in zip(photos.names, found, strict=True) if not ids),
+        unreadable=tuple(name for name, ids in zip(photos.names, classes, strict=True) if not ids),
         exported=entry,
         exported_photos=exported_photos,
     )

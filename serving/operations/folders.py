@@ -26,13 +26,13 @@ from serving.findings import Finding
 
 def find_intended_base_paths(folder: Path) -> dict[str, Path]:
     """Find base paths as `find_base_paths` does, also those whose versions are all unfinished."""
-    found = find_base_paths(folder)
+    base_paths = find_base_paths(folder)
     for child in folder.iterdir():
-        if not child.is_dir() or child.name.startswith(".") or child in [path.parent for path in found.values()]:
+        if not child.is_dir() or child.name.startswith(".") or child in [path.parent for path in base_paths.values()]:
             continue
         if any(parse_version(version.name) is not None and version.is_dir() for version in child.iterdir()):
-            found.setdefault(child.name, child)
-    return found
+            base_paths.setdefault(child.name, child)
+    return base_paths
 
 
 def check(name: str, base_path: Path) -> Iterator[Finding]:

@@ -194,8 +194,8 @@ def layer_bars(measure: Measure, names: Sequence[str], kinds: Collection[str]) -
         kinds: Those of LAYER_KINDS that the column `group` has.
     """
     colors = dict(zip(LAYER_KINDS, (COLORS[i] for i in (0, 5, 7, 2, 3)), strict=True))
-    found = [kind for kind in LAYER_KINDS if kind in kinds]
-    scale = {"domain": found, "range": [colors[kind] for kind in found]}
+    shown = [kind for kind in LAYER_KINDS if kind in kinds]
+    scale = {"domain": shown, "range": [colors[kind] for kind in shown]}
     axis = {"labelAngle": -55, "labelLimit": 110, "labelOverlap": "greedy", "ticks": False, "grid": False}
     return {
         "height": 170,

@@ -86,11 +86,11 @@ MEASURED = (
 
 def measured_section(rows: Sequence[Compared]) -> Section:
     """Make the section about forward passes on this machine."""
-    found = [
+    measurements = [
         {"name": row.name, **asdict(one), "each": one.milliseconds / one.batch} for row in rows for one in row.measured
     ]
-    columns = [column for column in MEASURED if any(row[column.key] is not None for row in found)]
-    names = list(dict.fromkeys(row["name"] for row in found))
+    columns = [column for column in MEASURED if any(row[column.key] is not None for row in measurements)]
+    names = list(dict.fromkeys(row["name"] for row in measurements))
     batch = Measure("batch", "batch size")
     titles = {
         "Time of a forward pass for each image": Measure("each", "ms an image", ",.2f"),
@@ -105,16 +105,18 @@ def measured_section(rows: Sequence[Compared]) -> Section:
             charts.lines(batch, measure, names),
         )
         for title, measure in titles.items()
-        if any(row[measure.key] is not None for row in found)
+        if any(row[measure.key] is not None for row in measurements)
     ]
     notes = [
         f"Measured on {machine()}, with {versions()}: the median of Keras's predict_on_batch with random weights. "
         "Memory is what the process had above what it had with the weights, before its first pass."
     ]
-    if all(row["joules"] is None for row in found):
+    if all(row["joules"] is None for row in measurements):
         notes.append(NO_METERS)
     return Section(
-        "measured", "Measured here", [Notes(notes), Charts(drawn), Table("measured", "Forward passes", columns, found)]
+        "measured",
+        "Measured here",
+        [Notes(notes), Charts(drawn), Table("measured", "Forward passes", columns, measurements)],
     )
 
 

@@ -52,9 +52,9 @@ def _fill(example: Example, value: object) -> None:
 
 def _add(name: str, feature: Feature, value: object) -> None:
     kind, converted = _convert(name, value)
-    found = feature.WhichOneof("kind")
-    if found not in (None, kind):
-        raise invalid(f"Unexpected element type in feature: {name} expecting type: {_KINDS[found]}")
+    given = feature.WhichOneof("kind")
+    if given not in (None, kind):
+        raise invalid(f"Unexpected element type in feature: {name} expecting type: {_KINDS[given]}")
     getattr(feature, kind).value.append(converted)
 
 
