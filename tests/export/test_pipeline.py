@@ -273,7 +273,14 @@ run(Request(), loaded, Path({target!r}), progress=Killer())
 """
 
 
-@pytest.mark.parametrize("word", ["verifying saved_model", "writing onnx", "publishing"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        pytest.param("verifying saved_model", marks=pytest.mark.slow),
+        pytest.param("writing onnx", marks=pytest.mark.slow),
+        "publishing",
+    ],
+)
 def test_killed_exports_leave_the_old_folder(tmp_path, word):
     target = tmp_path / "net"
     export.export(tiny(), target, formats=["onnx"])

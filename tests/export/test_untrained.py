@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 
 from export import opening as models
 from export.checking.parity import synthetic_images
@@ -15,6 +16,7 @@ def sensitivity(model, images):
     return np.abs(found - moved).max() / np.abs(found).max() / 0.00001
 
 
+@pytest.mark.slow
 def test_gates_do_not_turn_rounding_into_another_answer():
     options = {"input_size": (48, 48), "weights": "none"}
     model = models.build("seresnet101", warn=lambda _: None, **options).model

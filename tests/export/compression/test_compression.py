@@ -135,6 +135,7 @@ def test_fine_tuning_moves_towards_the_teacher_and_keeps_the_structure() -> None
             assert all(len(values) == 1 for values in members)
 
 
+@pytest.mark.slow
 def test_fine_tuning_on_labels_is_the_same_every_time() -> None:
     found = []
     for _ in range(2):

@@ -128,6 +128,7 @@ def test_no_value_is_wasted_on_the_gap_that_pruning_leaves() -> None:
         np.testing.assert_array_equal(kernel, before[path])
 
 
+@pytest.mark.slow
 def test_pruned_shared_and_trained_into_an_int8_file(tmp_path: Path) -> None:
     """The whole loop: 80 % on a schedule, 5 bits, trained on labels; zeros and values counted in the files."""
     model = residual()

@@ -21,6 +21,7 @@ for _row in sorted(variants().values(), key=lambda row: row.parameters):
 # These take as long as all the others together, and what they are made of is in the others too.
 COSTLY_FAMILIES = {"wide_resnet", "resnext", "inception_v3", "inception_v4", "inception_resnet", "plain"}
 COSTLY_FAMILIES |= {"resnet_v2_cifar", "resnext_cifar", "densenet_cifar", "stochastic_depth", "fractalnet"}
+COSTLY_FAMILIES |= {"densenet", "bn_inception"}
 QUICK = [names[0] for family, names in FAMILIES.items() if family not in COSTLY_FAMILIES]
 
 # The last unit of Inception-ResNet v2 is not rectified, so its bias too goes unchanged into a batch normalisation.

@@ -179,6 +179,7 @@ def test_skipping_a_unit_gives_what_masking_it_gives():
     assert kept > 0
 
 
+@pytest.mark.slow
 def test_training_on_real_images_reaches_every_weight(data):
     x, y = cifar(data, 32)
     model = applications.resnet20_cifar(survival_probability=0.5)
@@ -241,6 +242,7 @@ def test_mixed_precision_trains_and_keeps_its_weights_in_float32():
     assert np.isfinite(model.train_on_batch(images(), np.arange(4)))
 
 
+@pytest.mark.slow
 def test_other_forms_of_the_network_train():
     options = {"survival_probability": 0.5, "input_shape": (32, 32, 3)}
     features = applications.resnet20_cifar(features=True, **options)

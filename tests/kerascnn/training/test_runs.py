@@ -52,7 +52,13 @@ def weights(result) -> np.ndarray:
     return np.concatenate([weight.ravel() for weight in result.model.get_weights()])
 
 
-@pytest.mark.parametrize("schedule", [Schedule("one_cycle", warmup=0.2), Schedule("plateau", factor=0.5, patience=1)])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Schedule("one_cycle", warmup=0.2),
+        pytest.param(Schedule("plateau", factor=0.5, patience=1), marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_run_that_goes_on_is_the_same(digits, tmp_path, schedule):
     """Weights, momentum, random numbers of the augmentation, metrics and plateaus; killed within the second epoch."""
     recipe = changed(RECIPE, schedule=schedule, rate=1e-4 if schedule.kind == "plateau" else None)

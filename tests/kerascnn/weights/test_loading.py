@@ -111,7 +111,12 @@ NEEDED = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in KERAS if name in kerascnn.list_models()])
+LARGE = "inception_resnet_v2"  # as large as all others together, and named by the same rules
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == LARGE else ()) for name in KERAS]
+)
 def test_keras_applications_files_give_the_same_logits(name: str, tmp_path: Path) -> None:
     """Conv biases, epsilons of 1.001e-5 and 1e-3, no scale, automatic names: as keras.applications has them."""
     builder, side, suffix = KERAS[name]
