@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
@@ -55,7 +56,8 @@ class Client:
         """Connect to a server when the first request is sent.
 
         Args:
-            url: http:// or https:// for REST (port 8501), grpc:// or grpcs:// for gRPC (port 8500).
+            url: http:// or https:// for REST (port 8501), grpc:// or grpcs:// for gRPC (port 8500). With the path /v2
+                the Open Inference Protocol instead (Triton, KServe): http://HOST:8000/v2, grpc://HOST:8001/v2.
             model: The name that the model is served under.
             version: The version to ask; the newest without `version` and `label`.
             label: The label of the version to ask.
@@ -88,7 +90,8 @@ class Client:
         """Return the likeliest classes of each image, in order, best first.
 
         Images travel as JPEG or PNG files to the signature `serving_bytes`, which prepares them for the network. JSON
-        numbers would take ten times as long and a hundred times as many bytes.
+        numbers would take ten times as long and a hundred times as many bytes. Over V2 they are prepared here, as the
+        model's configuration says, and travel as binary tensors.
 
         Args:
             images: Paths, bytes of files, or arrays (see `serving.client.images.to_bytes`).
@@ -98,13 +101,12 @@ class Client:
             For each image its classes; an empty tuple for a file that the server cannot decode.
 
         Raises:
-            UnreadableImageError: An image cannot be read. Its batch was not sent.
+            UnreadableImageError: An image cannot be read; over V2, or decoded. Its batch was not sent.
             ClientError: A request failed.
         """
         classes: list[tuple[Prediction, ...]] = []
         for batch in _batches((to_bytes(image, lossless=lossless) for image in images), self._batch):
-            array = np.array(batch, dtype=object)
-            outputs = self.predict({"image_bytes": array}, signature=BYTES_SIGNATURE)
+            outputs = self._retry(partial(self._wire.classify, self._target, batch))
             classes += _predictions(outputs, len(batch))
         return classes
 
@@ -170,17 +172,23 @@ class Client:
 
 def _connect(connection: Connection) -> Wire:
     parts = urlsplit(connection.url)
-    if parts.scheme in ("http", "https") and parts.hostname:
+    is_http, is_grpc = parts.scheme in ("http", "https"), parts.scheme in ("grpc", "grpcs")
+    is_v2 = parts.path.rstrip("/").endswith("/v2")
+    if is_v2 and parts.hostname and (is_http or (is_grpc and parts.path.rstrip("/") == "/v2")):
+        from serving.client import v2, v2_rpc
+
+        return v2.V2Wire(connection) if is_http else v2_rpc.V2RpcWire(connection)
+    if is_http and parts.hostname:
         from serving.client.rest import RestWire
 
         return RestWire(connection)
-    if parts.scheme in ("grpc", "grpcs") and parts.hostname and not parts.path.strip("/"):
+    if is_grpc and parts.hostname and not parts.path.strip("/"):
         from serving.client.rpc import RpcWire
 
         return RpcWire(connection)
     raise RequestError(
         f"{connection.url!r} is not the address of a server: http://HOST:8501 is REST, grpc://HOST:8500 is gRPC; https "
-        "and grpcs use TLS."
+        "and grpcs use TLS. With the path /v2, such as http://HOST:8000/v2, it is the Open Inference Protocol."
     )
 
 

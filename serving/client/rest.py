@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import urllib3
 
-from serving.client.errors import ServerError, TimedOutError, UnreachableError, from_http
-from serving.client.wire import Arrays, Connection, Target, VersionStatus
-
-_LONGEST_REASON = 500  # characters of a reply that is not the server's own JSON
+from serving.client.errors import ServerError
+from serving.client.http import Http
+from serving.client.wire import Arrays, Connection, Target, VersionStatus, as_objects
+from serving.contract import BYTES_SIGNATURE
 
 
 class RestWire:
     """A pool of connections to one server."""
 
     def __init__(self, connection: Connection) -> None:
-        self._url = connection.url.rstrip("/")
-        self._timeout = connection.timeout
-        self._headers = dict(connection.headers)
-        # The client does the retries itself, the same way for both wires.
-        self._pool = urllib3.PoolManager(maxsize=32, retries=False, ca_certs=connection.ca)
+        self._http = Http(connection)
+
+    def classify(self, target: Target, files: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Return the best classes of photos: `top_ids`, `top_scores`, and `top_labels` where the model has them."""
+        return self.predict(replace(target, signature=BYTES_SIGNATURE), {"image_bytes": as_objects(files)}, ())
 
     def predict(self, target: Target, inputs: Arrays, outputs: tuple[str, ...]) -> dict[str, np.ndarray]:
         """Return the outputs for whole arrays. REST sends all outputs; those named in `outputs` are kept."""
@@ -50,23 +51,11 @@ class RestWire:
 
     def close(self) -> None:
         """Close the connections."""
-        self._pool.clear()
+        self._http.close()
 
     def _call(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
-        headers = self._headers | ({"Content-Type": "application/json"} if body is not None else {})
-        url = self._url + path
-        try:
-            reply = self._pool.request(method, url, body=body, headers=headers, timeout=self._timeout, redirect=False)
-        except (urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.NewConnectionError) as error:
-            raise UnreachableError(
-                f"Nothing answers at {self._url}. Is the server running, and the port right?"
-            ) from error
-        except urllib3.exceptions.TimeoutError as error:
-            raise TimedOutError(f"{url} gave no answer within {self._timeout:g} s.") from error
-        except urllib3.exceptions.HTTPError as error:
-            raise UnreachableError(f"The connection to {self._url} failed: {error}") from error
-        if reply.status != 200:
-            raise from_http(reply.status, _reason(reply.data))
+        reply = self._http.call(method, path, body)
+        url = self._http.url + path
         try:
             document = json.loads(reply.data)  # accepts the bare NaN and Infinity that the server writes
         except ValueError as error:
@@ -107,10 +96,3 @@ def _decode(value: Any) -> object:
     if isinstance(value, dict) and value.keys() == {"b64"}:
         return base64.b64decode(value["b64"])
     return value.encode() if isinstance(value, str) else value
-
-
-def _reason(data: bytes) -> str:
-    try:
-        return str(json.loads(data)["error"])
-    except (ValueError, KeyError, TypeError):
-        return data.decode(errors="replace").strip()[:_LONGEST_REASON]

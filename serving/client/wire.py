@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -40,11 +40,24 @@ class VersionStatus:
     message: str
 
 
+def as_objects(elements: Sequence[bytes]) -> np.ndarray:
+    """Return an array of bytes, whatever their lengths."""
+    array = np.empty(len(elements), object)
+    array[:] = list(elements)
+    return array
+
+
 class Wire(Protocol):
     """One way to reach a server. Each method raises a ClientError that says what failed."""
 
     def predict(self, target: Target, inputs: Arrays, outputs: tuple[str, ...]) -> dict[str, np.ndarray]:
         """Return the outputs of a signature; all of them if `outputs` is empty."""
+
+    def classify(self, target: Target, files: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Return the best classes of photos, JPEG or PNG files, as arrays with a row for each.
+
+        They are `top_ids`, `top_scores`, and `top_labels` where the model has names for its classes.
+        """
 
     def status(self, target: Target) -> list[VersionStatus]:
         """Return the versions of the model."""

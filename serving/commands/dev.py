@@ -32,21 +32,40 @@ _PORT = click.IntRange(0, 65535)
     help="A model config file of TensorFlow Serving; /models in it is the folder of --models. Read again on a change.",
 )
 @click.option("--batching", type=options.PATH, metavar="FILE", help="A batching parameters file; none: no batching.")
+@click.option(
+    "--repository",
+    type=options.PATH,
+    metavar="DIR",
+    help="Triton's model repository instead: the Open Inference Protocol over ONNX Runtime.",
+)
 @click.option("--rest-port", type=_PORT, default=8501, show_default=True, help="0 takes any free port.")
 @click.option("--grpc-port", type=_PORT, default=8500, show_default=True, help="0 takes any free port.")
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="The address to listen on; there is no protection."
 )
 def command(
-    models: Path | None, config: Path | None, batching: Path | None, rest_port: int, grpc_port: int, host: str
+    models: Path | None,
+    config: Path | None,
+    batching: Path | None,
+    repository: Path | None,
+    rest_port: int,
+    grpc_port: int,
+    host: str,
 ) -> None:
-    """Serve models over TensorFlow Serving's REST and gRPC interfaces, for development.
+    """Serve models over TensorFlow Serving's REST and gRPC interfaces, or Triton's, for development.
 
     \b
     python -m serving dev --models artifacts/
     python -m serving dev --models artifacts/ --config deploy/tfs/models.config
     python -m serving dev --models artifacts/ --batching deploy/tfs/batching.cpu.config
+    python -m serving dev --repository deploy-triton/repository --rest-port 8000 --grpc-port 8001
     """
+    if repository is not None:
+        if models or config or batching:
+            raise RequestError("--repository holds models and configuration; leave the other files out.")
+        _check_host(host)
+        _serve_repository(repository, rest_port, grpc_port, host)
+        return
     from serving.development.configuration import reader
     from serving.development.runtime.batching import read_batching
 
@@ -71,6 +90,25 @@ def command(
             _wait_for_end()
     finally:
         table.close()
+
+
+def _serve_repository(folder: Path, rest_port: int, grpc_port: int, host: str) -> None:
+    from serving.development import server
+    from serving.development.v2.repository import Repository
+
+    listener = server.bind(host, rest_port)
+    try:
+        repository = Repository(folder)
+    except RequestError:
+        listener.close()
+        raise
+    with server.listening_v2(repository, listener, grpc_port) as where:
+        print("Development server. For production: Triton (python -m serving init --server triton).")
+        for model in repository.models():
+            print(f"  {model.name}: version {model.version}")
+        print(f"gRPC  grpc://{where.host}:{where.grpc_port}/v2")
+        print(f"HTTP  http://{where.host}:{where.rest_port}/v2", flush=True)
+        _wait_for_end()
 
 
 def _check_host(host: str) -> None:

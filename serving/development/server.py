@@ -11,12 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from serving.development.runtime.batching import Batching
 from serving.development.runtime.servable import Servable
 from serving.development.runtime.warmup import warm_up
 from serving.development.version_table import ModelConfig, Table
 from serving.errors import RequestError
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from serving.development.v2.repository import Repository
 
 logger = logging.getLogger(__name__)
 _POLL_SECONDS = 1.0
@@ -86,37 +92,65 @@ def listening(
         grpc_port: The port for gRPC, at the same host; 0 is any free one.
         models: The folder that stands for /models in a list of models that comes over gRPC.
     """
-    import uvicorn
-
     from serving.development import grpc_service
     from serving.development.rest import app
 
-    host, rest_port, *_ = listener.getsockname()
-    shown = f"[{host}]" if ":" in host else host
     with listener:
-        grpc_server, grpc_port = grpc_service.start(table, f"{shown}:{grpc_port}", models=models)
-        config = uvicorn.Config(
-            app.make_app(table),
-            log_config=None,
-            log_level=logging.WARNING,
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
-        rest_server = uvicorn.Server(config)
-        thread = threading.Thread(target=rest_server.run, kwargs={"sockets": [listener]}, name="rest", daemon=True)
-        thread.start()
+        host, rest_port, *_ = listener.getsockname()
+        grpc_server, grpc_port = grpc_service.start(table, f"{shown(host)}:{grpc_port}", models=models)
         try:
-            while not rest_server.started and thread.is_alive():
-                time.sleep(_PAUSE_SECONDS)
-            yield Listening(shown, rest_port, grpc_port)
+            with answering(app.make_app(table), listener):
+                yield Listening(shown(host), rest_port, grpc_port)
         finally:
-            rest_server.should_exit = True
-            thread.join()
             grpc_server.stop(_GRACE_SECONDS).wait()
+
+
+@contextmanager
+def listening_v2(repository: Repository, listener: socket.socket, grpc_port: int) -> Iterator[Listening]:
+    """Answer the Open Inference Protocol while the block runs; arguments as for `listening`."""
+    from serving.development.v2 import app, rpc
+
+    with listener:
+        host, http_port, *_ = listener.getsockname()
+        grpc_server, grpc_port = rpc.start(repository, f"{shown(host)}:{grpc_port}")
+        try:
+            with answering(app.make_app(repository), listener):
+                yield Listening(shown(host), http_port, grpc_port)
+        finally:
+            grpc_server.stop(_GRACE_SECONDS).wait()
+
+
+@contextmanager
+def answering(app: Starlette, listener: socket.socket) -> Iterator[None]:
+    """Answer HTTP on a socket while the block runs."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level=logging.WARNING,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="rest", daemon=True)
+    thread.start()
+    try:
+        while not server.started and thread.is_alive():
+            time.sleep(_PAUSE_SECONDS)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def shown(host: str) -> str:
+    """Return an address as it stands in a URL."""
+    return f"[{host}]" if ":" in host else host
 
 
 def bind(host: str, port: int) -> socket.socket:

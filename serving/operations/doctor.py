@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kerascnn.console import quiet
 from serving.artifacts import find_versions, is_name, read_model
+from serving.configuration.triton import checking
 from serving.contract import BATCH_SIZES
 from serving.errors import RequestError, ServingError
 from serving.findings import Finding
@@ -30,7 +31,7 @@ class Examined:
 
 
 def examine(folder: Path, config: Path | None = None) -> tuple[list[Examined], list[Finding]]:
-    """Check every model in `folder`, and the configuration in `config` if it is given.
+    """Check every model in `folder`, and the configuration in `config` if it is given; of Triton's, that alone.
 
     Returns:
         The versions that could be loaded, and what was found, errors first.
@@ -38,6 +39,8 @@ def examine(folder: Path, config: Path | None = None) -> tuple[list[Examined], l
     Raises:
         RequestError: The folder does not exist, or holds nothing to check.
     """
+    if config is not None and checking.is_triton(config):
+        return [], checking.validate(config)  # it holds its models itself
     if not folder.is_dir():
         raise RequestError(f"{folder} is not a folder. Give the one that export wrote to (--output).")
     examined: list[Examined] = []

@@ -66,3 +66,30 @@ def photo_server(photo_models: Path) -> Iterator[Any]:
     """A development server with the model `colours` of servers.py."""
     with running(photo_models) as (where, _):
         yield where
+
+
+@pytest.fixture(scope="session")
+def onnx_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """artifacts/ with the model `colours` as an ONNX file; not to be changed, copy it."""
+    import export
+
+    folder = tmp_path_factory.mktemp("onnx") / "artifacts"
+    export.export(
+        small_model(),
+        folder / "colours",
+        formats=["onnx"],
+        precisions=["float16"],
+        labels=CLASSES,
+        preprocessing=small_preprocessing(),
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def triton_folder(onnx_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `init --server triton --gpu` writes for it; not to be changed, copy it."""
+    from serving.configuration.triton import repository, writing
+
+    folder = tmp_path_factory.mktemp("triton") / "deploy"
+    writing.write(repository.find_onnx(onnx_folder), folder, gpus=1)
+    return folder
