@@ -53,8 +53,8 @@ def test_kerascnn_imports_no_tensorflow_at_import_time() -> None:
         ("kerascnn", "serving", ()),
         ("export", "serving", ("serving.contract",)),
         ("serving", "export", ()),
-        # What photos and their folders are called, and how a photo is prepared where the server does not, is the same in
-        # training, in exports and behind a server.
+        # What photos and their folders are called is the same in training, in exports and behind a server; so is how a
+        # photo is prepared, where the server does not do that.
         (
             "serving",
             "kerascnn",
