@@ -71,13 +71,12 @@ def test_every_step_of_the_page(tmp_path, data, filled_cache, photos, model, wei
     photos(data, tmp_path / "photos")
     some = sorted((tmp_path / "photos").rglob("*.jpg"))[0]
     shutil.copy(some, tmp_path / "photo.jpg")
-    *before, dev, call = commands()
+    *before, dev, call, score = commands()
     cache = {"KERASCNN_HOME": str(filled_cache)}
     for command in before:
         if model:
             command = command.replace("--model squeezenet --weights imagenet", f"--model {model} --weights {weights}")
-        printed = run(command, tmp_path, **cache)
-    assert "0 errors" in printed or "No problems" in printed or printed  # doctor ended with exit code 0
+        run(command, tmp_path, **cache)
 
     network = kerascnn.load_model(tmp_path / "runs/mine/mine.keras")
     facts = json.loads((tmp_path / "runs/mine/run.json").read_text())
@@ -100,6 +99,7 @@ def test_every_step_of_the_page(tmp_path, data, filled_cache, photos, model, wei
             time.sleep(1)
         assert done.returncode == 0, done.stderr
         (answer,) = json.loads(done.stdout)
+        scored = json.loads(run(score, tmp_path))
     finally:
         server.terminate()
         server.communicate(timeout=30)
@@ -107,6 +107,9 @@ def test_every_step_of_the_page(tmp_path, data, filled_cache, photos, model, wei
 
     pixels = find_preprocessing(network).load(Image.open(tmp_path / "photo.jpg"))
     wanted = np.asarray(network(pixels[None]))[0]
-    best = answer["predictions"][0] if "predictions" in answer else answer["classes"][0]
-    assert best["label"] == facts["classes"][int(wanted.argmax())]
-    assert abs(best["score"] - wanted.max()) < 0.02
+    assert len(answer["predictions"]) == 5
+    for answered in answer["predictions"]:
+        expected = wanted[facts["classes"].index(answered["label"])]
+        assert abs(answered["score"] - expected) < 0.03, answered  # TensorFlow decodes JPEGs otherwise than Pillow
+    assert scored["photos"] == manifest["evaluation"]["keras"]["images"]
+    assert abs(scored["top1"] - keras_model) <= 0.03
