@@ -98,10 +98,10 @@ class Client:
             lossless: Send arrays as PNG rather than as JPEG.
 
         Returns:
-            For each image its classes; an empty tuple for a file that the server cannot decode.
+            For each image its classes; an empty tuple for a file that cannot be decoded.
 
         Raises:
-            UnreadableImageError: An image cannot be read; over V2, or decoded. Its batch was not sent.
+            UnreadableImageError: An image cannot be read. Its batch was not sent.
             ClientError: A request failed.
         """
         classes: list[tuple[Prediction, ...]] = []

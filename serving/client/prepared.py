@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serving.client.errors import ClientError, ServerError, UnreadableImageError
-from serving.contract import TOP
+from serving.client.errors import ClientError, ServerError
+from serving.contract import NOT_READABLE, TOP
+
+if TYPE_CHECKING:
+    from kerascnn.photos.preprocessing import Preprocessing
 
 PREPROCESSING = "preprocessing"
 
@@ -48,14 +51,27 @@ class Network:
             raise ServerError(f"The parameter {PREPROCESSING} of {model} is not JSON: {error}.") from error
         return cls(inputs[0], name, min(TOP, classes), fields)
 
-    def prepare(self, model: str, files: Sequence[bytes]) -> np.ndarray:
-        """Return photos as the network takes them, float32 [n, height, width, channels].
+    def classify(
+        self, model: str, files: Sequence[bytes], ask: Callable[[np.ndarray], np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Prepare photos, ask for their best classes, and return them as TensorFlow Serving's signature does.
+
+        Args:
+            model: The name of the model, for messages.
+            files: JPEG or PNG files. One that cannot be decoded is not sent; its ids are -1.
+            ask: Returns the answers of Triton's classification, [n, k], for prepared photos.
 
         Raises:
-            ClientError: How is not known, or a file is not an image.
+            ClientError: How photos are prepared is not known, or the request failed.
         """
-        from PIL import Image
+        preparing = self._preprocessing(model)
+        prepared = [_prepared(file, preparing) for file in files]
+        images = [image for image in prepared if image is not None]
+        answers = iter(ask(np.stack(images)) if images else ())
+        unreadable = np.array([f"0:{NOT_READABLE}:".encode()] * self.top, object)
+        return classes(np.stack([unreadable if image is None else next(answers) for image in prepared]))
 
+    def _preprocessing(self, model: str) -> Preprocessing:
         from kerascnn.photos.preprocessing import Preprocessing
 
         if self.preprocessing is None:
@@ -64,17 +80,20 @@ class Network:
                 "Prepare them yourself, and call predict."
             )
         try:
-            preparing = Preprocessing.from_fields(self.preprocessing)
+            return Preprocessing.from_fields(self.preprocessing)
         except (TypeError, ValueError) as error:
             raise ServerError(f"The parameter {PREPROCESSING} of {model} cannot be used: {error}") from error
-        images = []
-        for number, file in enumerate(files, start=1):
-            try:
-                with Image.open(io.BytesIO(file)) as photo:
-                    images.append(preparing.load(photo))
-            except (OSError, ValueError, SyntaxError) as error:
-                raise UnreadableImageError(f"Photo {number} of a request cannot be decoded: {error}") from error
-        return np.stack(images).astype(np.float32)
+
+
+def _prepared(file: bytes, preprocessing: Preprocessing) -> np.ndarray | None:
+    """Return a photo as a network takes it, float32 [height, width, channels]; None if it cannot be decoded."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(file)) as photo:
+            return preprocessing.load(photo).astype(np.float32)
+    except (OSError, ValueError, SyntaxError):
+        return None
 
 
 def classes(rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ import numpy as np
 from serving import tensors
 from serving.client.errors import NotFoundError, ServerError
 from serving.client.http import Http
-from serving.client.prepared import PREPROCESSING, Network, classes
+from serving.client.prepared import PREPROCESSING, Network
 from serving.client.wire import Arrays, Connection, Target, VersionStatus
 from serving.errors import RequestError
 
@@ -36,8 +36,11 @@ class V2Wire:
         """Prepare photos, and return their best classes."""
         network = self._network(check(target))
         wanted = {"name": network.output, "parameters": {"classification": network.top, "binary_data": True}}
-        answer = self._infer(target, {network.input: network.prepare(target.model, files)}, [wanted])
-        return classes(answer[network.output])
+
+        def ask(images: np.ndarray) -> np.ndarray:
+            return self._infer(target, {network.input: images}, [wanted])[network.output]
+
+        return network.classify(target.model, files, ask)
 
     def status(self, target: Target) -> list[VersionStatus]:
         """Return the versions of the model."""

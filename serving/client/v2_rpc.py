@@ -12,7 +12,7 @@ import numpy as np
 from serving import tensors
 from serving.client.channel import Channel
 from serving.client.errors import ServerError
-from serving.client.prepared import PREPROCESSING, Network, classes
+from serving.client.prepared import PREPROCESSING, Network
 from serving.client.v2 import check, versions_of
 from serving.client.wire import Arrays, Connection, Target, VersionStatus
 from serving.protobuf import message_classes
@@ -35,8 +35,11 @@ class V2RpcWire:
     def classify(self, target: Target, files: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Prepare photos, and return their best classes."""
         network = self._network(check(target))
-        images = network.prepare(target.model, files)
-        return classes(self._infer(target, {network.input: images}, {network.output: network.top})[network.output])
+
+        def ask(images: np.ndarray) -> np.ndarray:
+            return self._infer(target, {network.input: images}, {network.output: network.top})[network.output]
+
+        return network.classify(target.model, files, ask)
 
     def status(self, target: Target) -> list[VersionStatus]:
         """Return the versions of the model."""

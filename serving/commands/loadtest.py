@@ -45,7 +45,7 @@ def _batch_sizes(text: str) -> tuple[int, ...]:
     "labeled",
     type=options.PATH,
     metavar="DIR",
-    help="Measure accuracy instead: photos in folders named by class, in a folder or a zip; gRPC addresses too.",
+    help="Measure accuracy instead: photos in folders named by class, in a folder or a zip; at any address.",
 )
 @options.models
 @options.timeout
@@ -86,8 +86,8 @@ def command(
         raise RequestError("Name the photos to send, or a folder of labeled ones with --evaluate.")
     if users and rate:
         raise RequestError("--users is a closed loop and --rate an open one; give one of them.")
-    if not url.startswith(("http://", "https://")):
-        raise RequestError(f"--url is a REST address, http://HOST:8501; it is {url!r}.")
+    if not url.startswith(("http://", "https://")) or url.rstrip("/").endswith("/v2"):
+        raise RequestError(f"--url is a REST address of TensorFlow Serving, http://HOST:8501; it is {url!r}.")
     load = loadtest.Load(users or 1, rate or 0.0, seconds, timeout, batches)
     samples = loadtest.run(url, model, photos, load, headers=dict(headers))
     report = loadtest.summarize(samples, seconds)
@@ -127,17 +127,12 @@ def _print(report: Report, title: str) -> None:
 
 
 def _evaluate(url: str, name: str, folder: Path, models: Path, headers: dict[str, str], as_json: bool) -> int:
-    from serving.artifacts import find_base_paths, read_model
     from serving.client import Client
-    from serving.operations.evaluation import evaluate
+    from serving.operations.evaluation import evaluate, find_exported
 
-    base_path = find_base_paths(models).get(name)
-    if base_path is None:
-        raise RequestError(
-            f"There is no model {name!r} in {models}; its classes and manifest are there. Give --models."
-        )
+    exported = find_exported(models, name)
     with Client(url, name, headers=headers) as client:
-        evaluation = evaluate(client, read_model(name, base_path), folder)
+        evaluation = evaluate(client, exported, folder)
     if as_json:
         print(json.dumps(asdict(evaluation)))
         return 1 if evaluation.unreadable else 0

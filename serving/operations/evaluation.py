@@ -7,11 +7,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serving.artifacts import ServedModel, alike
+from serving.artifacts import alike, find_base_paths, read_manifest, read_model
+from serving.configuration.triton.repository import find_onnx
+from serving.contract import MANIFEST_FILE
 from serving.errors import RequestError
 
 if TYPE_CHECKING:
     from serving.client import Client
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model as it was exported.
+
+    Attributes:
+        name: What it is served as.
+        labels: Class names in the order of the outputs; None if they are not known.
+        manifest: What the export says of it; None without a manifest.
+        paths: Where the manifest may have it.
+    """
+
+    name: str
+    labels: tuple[str, ...] | None
+    manifest: Mapping[str, Any] | None
+    paths: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -36,7 +55,24 @@ class Evaluation:
     exported_photos: str | None
 
 
-def evaluate(client: Client, model: ServedModel, folder: Path) -> Evaluation:
+def find_exported(models: Path, name: str) -> Exported:
+    """Find what is served as `name`, a SavedModel or an ONNX file, in the folder of all exports.
+
+    Raises:
+        RequestError: There is no such model.
+    """
+    base_path = find_base_paths(models).get(name)
+    if base_path is not None:
+        model = read_model(name, base_path)
+        return Exported(name, model.labels, model.manifest, tuple(f"{other}/1" for other in alike(base_path)))
+    for file in find_onnx(models) if models.is_dir() else ():
+        if file.name == name:
+            manifest = read_manifest(file.path.parent / MANIFEST_FILE)
+            return Exported(name, file.labels, manifest, (file.path.name,))
+    raise RequestError(f"There is no model {name!r} in {models}; its classes and manifest are there. Give --models.")
+
+
+def evaluate(client: Client, model: Exported, folder: Path) -> Evaluation:
     """Send the photos of a folder or a zip through a server, and compare the answers with the names of their folders.
 
     Args:
@@ -71,7 +107,7 @@ def evaluate(client: Client, model: ServedModel, folder: Path) -> Evaluation:
     )
 
 
-def _classes(model: ServedModel) -> int:
+def _classes(model: Exported) -> int:
     if model.labels is not None:
         return len(model.labels)
     try:
@@ -83,16 +119,16 @@ def _classes(model: ServedModel) -> int:
         ) from None
 
 
-def _wnids(model: ServedModel) -> list[str] | None:
+def _wnids(model: Exported) -> list[str] | None:
     from kerascnn.data import imagenet_classes
 
     imagenet = imagenet_classes()
     return [wnid for wnid, _ in imagenet] if model.labels == tuple(name for _, name in imagenet) else None
 
 
-def _exported(model: ServedModel) -> tuple[dict[str, Any] | None, str | None]:
+def _exported(model: Exported) -> tuple[dict[str, Any] | None, str | None]:
     """Return the accuracy in the manifest, and the name of the photos that it was measured on."""
     manifest = model.manifest or {}
     entries: list[dict[str, Any]] = manifest.get("artifacts") or []
-    entry = next((e for e in entries if e.get("path") in [f"{name}/1" for name in alike(model.base_path)]), {})
+    entry = next((e for e in entries if e.get("path") in model.paths), {})
     return entry.get("accuracy"), (manifest.get("evaluation") or {}).get("source")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ import pytest
 import urllib3
 
 import kerascnn
-from serving.client import BadRequestError, Client, ClientError, NotFoundError, UnreadableImageError
+from serving.client import BadRequestError, Client, ClientError, NotFoundError
 from serving.client.v2 import LENGTH
 from serving.development import server
 from serving.development.v2.repository import Repository
 from serving.errors import RequestError
+from serving.operations.evaluation import evaluate, find_exported
 from tests.serving.small import CLASSES, SIDE, encoded, photo
 
 INPUTS = np.random.default_rng(0).uniform(-1, 1, (3, SIDE, SIDE, 3)).astype(np.float32)
@@ -101,14 +103,44 @@ class TestClient:
         with Client(url, "colours") as client, pytest.raises(RequestError, match="signatures"):
             client.predict({"images": INPUTS}, signature="serving_bytes")
 
-    def test_a_damaged_photo_is_not_sent(self, url):
-        with Client(url, "colours") as client, pytest.raises(UnreadableImageError, match="Photo 2"):
-            client.classify([encoded(photo()), b"\xff\xd8\xff damaged"])
+    def test_a_damaged_photo_costs_the_others_nothing(self, url):
+        with Client(url, "colours") as client:
+            first, damaged, last = client.classify([encoded(photo()), b"\xff\xd8\xff damaged", encoded(photo())])
+            assert client.classify([b"\xff\xd8\xff damaged"]) == [()]
+        assert (damaged, first) == ((), last)
+        assert len(first) == 5
 
     def test_addresses(self):
         for wrong in ("ftp://localhost/v2", "grpc://localhost:8001/v2/models", "http:///v2"):
             with pytest.raises(RequestError, match="http://HOST:8000/v2"):
                 Client(wrong, "colours")
+
+
+def test_accuracy_behind_the_wire(url, onnx_folder, tmp_path):
+    """Top-1 of a server beside that of the manifest, for an ONNX file as for a SavedModel."""
+    for seed in range(3):
+        path = tmp_path / "photos" / CLASSES[seed] / "photo.jpg"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(encoded(photo(seed=seed)))
+    models = Path(shutil.copytree(onnx_folder, tmp_path / "artifacts"))
+    manifest = json.loads((models / "colours/manifest.json").read_text())
+    entry = next(one for one in manifest["artifacts"] if one["precision"] == "float16")
+    entry["accuracy"] = {"top1": 0.25, "top5": 1.0, "images": 8}
+    (models / "colours/manifest.json").write_text(json.dumps(manifest))
+    exported = find_exported(models, "colours_float16")
+    with Client(url, "colours_float16") as client:
+        found = evaluate(client, exported, tmp_path / "photos")
+        right = [
+            best[0].label == name
+            for name, best in zip(
+                CLASSES, client.classify(tmp_path / "photos" / name / "photo.jpg" for name in CLASSES[:3]), strict=False
+            )
+        ]
+    assert found.photos == 3
+    assert found.top1 == pytest.approx(sum(right) / 3)
+    assert found.exported == entry["accuracy"]
+    with pytest.raises(RequestError, match="Give --models"):
+        find_exported(models, "shapes")
 
 
 def test_a_model_that_does_not_say_how_photos_are_prepared(where, triton_folder, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ import yaml
 from click.testing import CliRunner
 
 from serving.commands import init
+from serving.configuration import schemas
 from serving.configuration.triton import checking, messages, repository, writing
 from serving.contract import BATCH_SIZES
 from serving.errors import RequestError
 from serving.operations import doctor
+from tests.serving.configuration.test_kubernetes import build, container
 from tests.serving.exported import put_model
 from tests.serving.small import CLASSES, SIDE
 
@@ -148,6 +151,24 @@ def plant(folder: Path, what: str) -> None:
 def test_other_mistakes_are_caught(folder, what):
     plant(folder, what)
     assert any(finding.severity == "error" for finding in checking.validate(folder))
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool: apt-get install prometheus")
+def test_prometheus_reads_its_files(folder):
+    command = ["promtool", "check", "config", folder / "prometheus/prometheus.yml"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 rules found" in done.stdout
+
+
+def test_built_objects_follow_their_schemas(folder):
+    objects = build(folder, "kubernetes")
+    assert set(objects) == {"Deployment", "Service", "PersistentVolumeClaim"}
+    for document in objects.values():
+        assert list(schemas.check_kubernetes("triton", document)) == []
+    found = container(objects)
+    assert (found["image"], found["args"]) == (f"nvcr.io/nvidia/tritonserver:{writing.VERSION}-py3", [*writing.FLAGS])
+    assert found["resources"]["limits"]["nvidia.com/gpu"] == 1
 
 
 class TestInit:
