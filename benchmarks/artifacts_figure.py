@@ -13,9 +13,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-COLOURS = {
+COLORS = {
     "float32": "#4c72b0",
     "float16": "#55a868",
+    "bfloat16": "#64b5cd",
     "dynamic": "#dd8452",
     "int8": "#c44e52",
     "int8-io": "#8172b3",
@@ -26,14 +27,16 @@ COLOURS = {
 def draw(manifest: dict, target: Path) -> None:
     """One row an artifact: a bar for its size, a dot for its top-1 accuracy, the Keras model's as a line."""
     artifacts = manifest["artifacts"][::-1]
-    names = [f"{Path(a['path']).name if a['format'] != 'saved_model' else 'SavedModel'}" for a in artifacts]
+    names = [
+        f"SavedModel {a['precision']}" if a["format"] == "saved_model" else Path(a["path"]).name for a in artifacts
+    ]
     keras = 100 * manifest["evaluation"]["keras"]["top1"]
     plt.rcParams.update({"font.size": 10, "svg.hashsalt": "kerascnn", "font.family": "DejaVu Sans"})
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(9, 0.5 * len(artifacts) + 1.2), sharey=True, width_ratios=(3, 2)
     )
     sizes = [a["bytes"] / 1e6 for a in artifacts]
-    bars = left.barh(names, sizes, color=[COLOURS[a["precision"]] for a in artifacts], height=0.6)
+    bars = left.barh(names, sizes, color=[COLORS[a["precision"]] for a in artifacts], height=0.6)
     labels = [f"{size:.2f} MB, {a['latency']['median_ms']:.1f} ms" for size, a in zip(sizes, artifacts, strict=True)]
     left.bar_label(bars, labels, padding=4)
     left.set_xlim(0, max(sizes) * 1.45)
@@ -41,7 +44,7 @@ def draw(manifest: dict, target: Path) -> None:
     accuracies = [100 * a["accuracy"]["top1"] for a in artifacts]
     right.axvline(keras, color="#888888", linestyle="--", linewidth=1)
     right.annotate(f"Keras model {keras:.1f} %", (keras, len(artifacts) - 0.45), ha="center", color="#555555")
-    right.scatter(accuracies, names, color=[COLOURS[a["precision"]] for a in artifacts], s=60, zorder=3)
+    right.scatter(accuracies, names, color=[COLORS[a["precision"]] for a in artifacts], s=60, zorder=3)
     for name, accuracy in zip(names, accuracies, strict=True):
         right.annotate(f"{accuracy:.1f} %", (accuracy, name), xytext=(8, -4), textcoords="offset points")
     right.set_xlim(keras - 3, keras + 3)
