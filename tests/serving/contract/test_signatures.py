@@ -128,8 +128,9 @@ class TestDecoding:
         file = encoded(photo().convert(mode), progressive=progressive)
         np.testing.assert_array_equal(decode(file), np.asarray(Image.open(io.BytesIO(file)).convert("RGB")))
 
-    def test_gray_as_pillow_weighs_it(self):
-        image = photo(100, 100)
+    @pytest.mark.parametrize("size", [(100, 100), (1030, 1030)])  # at once, and row by row
+    def test_gray_as_pillow_weighs_it(self, size):
+        image = photo(*size)
         np.testing.assert_array_equal(photos.to_gray(np.asarray(image))[..., 0], np.asarray(image.convert("L")))
 
 
