@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 # The least ratio of signal to quantization noise of the logits, in dB, by the type of the weights. int4 weights are
-# coarse: their limit tells a network that still works from one that does not.
-LEAST_SQNR_DB = {"float16": 50.0, "int8": 25.0, "int4": 12.0}
-# The same where layers compute in half precision, so that every feature map is rounded: float16 keeps 11 bits of each
-# number and bfloat16 8, which is 18 dB less. Trained networks reach 10 dB more than this.
-LEAST_COMPUTED_SQNR_DB = {"float16": 40.0, "bfloat16": 25.0}
+# coarse: their limit tells a network that still works from one that does not. float16 keeps 11 bits of each number and
+# bfloat16 8, which is 18 dB less.
+LEAST_SQNR_DB = {"float16": 50.0, "bfloat16": 32.0, "int8": 25.0, "int4": 12.0}
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Precision:
     @property
     def least_sqnr_db(self) -> float | None:
         """What the logits have to reach; None where their relative error is judged instead."""
-        return (LEAST_COMPUTED_SQNR_DB if self.is_half else LEAST_SQNR_DB).get(self.weights)
+        return LEAST_SQNR_DB.get(self.weights)
 
     @property
     def has_judged_classes(self) -> bool:
