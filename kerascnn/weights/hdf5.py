@@ -2,14 +2,17 @@
 
 A file may state any size and name anything: arrays of 2**60 values, groups within themselves, other files of the disk.
 Only arrays within the file are followed here, and only so many of them as the file can hold.
+HDF5 itself (1.14) reads without end where a heap of texts has an entry of no size, and beyond its memory where an entry
+is larger than the heap; `check_heaps` looks for those.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import struct
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +25,50 @@ LINKS = 200_000  # the deepest networks here have 20,000
 DEPTH = 24
 CHUNKS = 100_000  # of one array
 ATTRIBUTE = 1 << 24  # bytes
+_HEAP = b"GCOL\x01"  # signature and version
+_BLOCK = 1 << 20
+
+
+def check_heaps(file: IO[bytes]) -> None:
+    """Refuse a file with a heap that HDF5 would read without end, or beyond its end.
+
+    A heap is its signature, version, 3 bytes, its size, and entries of index, references, 4 bytes and size, padded to 8
+    bytes; the entry of index 0 is what is free, with its size including the entry's head.
+
+    Raises:
+        ValueError: There is one.
+    """
+    places, before, offset = [], b"", 0
+    while block := file.read(_BLOCK):
+        block = before + block
+        place = block.find(_HEAP)
+        while place >= 0:
+            places.append(offset + place)
+            place = block.find(_HEAP, place + 1)
+        before = block[1 - len(_HEAP) :]
+        offset += len(block) - len(before)
+    size = offset + len(before)
+    left = 2 * size  # heaps of a good file do not overlap
+    for place in places:
+        file.seek(place)
+        (length,) = struct.unpack("<8xQ", file.read(16).ljust(16, b"\xff"))
+        if length > size - place:
+            continue  # HDF5 refuses it
+        left -= length
+        if left < 0 or not _is_whole(file.read(length - 16) if length > 16 else b""):
+            raise ValueError("a heap of it is damaged")
+
+
+def _is_whole(entries: bytes) -> bool:
+    """Return whether each entry lies within the heap, and has a size."""
+    place = 0
+    while place + 16 <= len(entries):
+        index, size = struct.unpack_from("<H6xQ", entries, place)
+        step = 16 + (size + 7) // 8 * 8 if index else size
+        if not 0 < step <= len(entries) - place:
+            return False
+        place += step
+    return True
 
 
 class Tree:
@@ -30,9 +77,14 @@ class Tree:
     Args:
         file: The file.
         size: Its size in bytes.
+
+    Raises:
+        ValueError: It is of a form that `check_heaps` does not know.
     """
 
     def __init__(self, file: h5py.File, size: int):
+        if file.id.get_create_plist().get_sizes() != (8, 8):
+            raise ValueError("its addresses and sizes do not have 8 bytes")
         self.file = file
         self.left, self.links = most(size), LINKS
 
@@ -124,16 +176,24 @@ class Tree:
             parts = [name]
         else:
             parts = [f"{name}{i}" for i in itertools.takewhile(lambda i: f"{name}{i}" in item.attrs, itertools.count())]
-        values: list[Any] = []
+        values: list[bytes] = []
         for part in parts:
-            if item.attrs.get_id(part).dtype.kind == "O":
+            held = item.attrs.get_id(part)
+            if not math.prod(held.shape or (0,)):
+                continue
+            if held.dtype.kind == "O":
                 return None
             self._check_attribute(item, part)
             values += list(item.attrs[part])
-        return [value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values]
+        return [value.decode("utf-8") for value in values]
 
     def _check_attribute(self, item: Any, name: str) -> None:
+        """Refuse an attribute that is not of texts: HDF5 ends the process at types of variable length that it lacks."""
+        import h5py
+
         held = item.attrs.get_id(name)
         count = math.prod(held.shape or ())
+        if h5py.check_string_dtype(held.dtype) is None:
+            raise ValueError(f"the attribute {name} is not of texts")
         if (held.dtype.kind == "O" and count > 1) or count * held.dtype.itemsize > ATTRIBUTE:
             raise ValueError(f"the attribute {name} has {count:,} values of {held.dtype}")

@@ -14,7 +14,7 @@ import numpy as np
 
 from kerascnn.weights import zipped
 from kerascnn.weights.errors import WeightsError
-from kerascnn.weights.hdf5 import Tree
+from kerascnn.weights.hdf5 import Tree, check_heaps
 
 CONFIG = 1 << 26  # bytes of the description of a network
 
@@ -41,10 +41,7 @@ def read_archive(path: Path) -> tuple[Layers, dict[str, float]]:
                 raise ValueError(f"its weights would unpack to {entry.file_size:,} bytes")
             if entry.compress_type != zipfile.ZIP_STORED:  # one cannot go back and forth in what is compressed
                 return _layers(io.BytesIO(archive.read(entry)), size, path)[0], epsilons
-            with archive.open(entry) as file:
-                while file.read(1 << 20):  # to the end, where zipfile compares the checksum
-                    pass
-            with archive.open(entry) as file:
+            with archive.open(entry) as file:  # read to its end first, where zipfile compares the checksum
                 return _layers(file, size, path)[0], epsilons
     except (*zipped.DAMAGES, RecursionError) as error:
         if isinstance(error, WeightsError):
@@ -70,6 +67,8 @@ def _layers(file: IO[bytes], size: int, path: Path) -> tuple[Layers, str]:
     import h5py
 
     try:
+        check_heaps(file)
+        file.seek(0)
         with h5py.File(file, "r") as h5:
             tree = Tree(h5, size)
             config = tree.text(h5, "model_config", "{}")
