@@ -25,6 +25,8 @@ LINKS = 200_000  # the deepest networks here have 20,000
 DEPTH = 24
 CHUNKS = 100_000  # of one array
 ATTRIBUTE = 1 << 24  # bytes
+HEADER_BLOCKS, HEADER_BLOCK = 64, 1 << 20
+_ATTRIBUTE, _CONTINUATION, _VARIABLE = 12, 16, 9  # kinds of messages in a header, and a class of types
 _HEAP = b"GCOL\x01"  # signature and version
 _BLOCK = 1 << 20
 
@@ -71,21 +73,64 @@ def _is_whole(entries: bytes) -> bool:
     return True
 
 
+def text_lengths(raw: IO[bytes], header: int) -> Iterator[tuple[bytes, int]]:
+    """Find the attributes of variable length in an object's header; give their names and the lengths that they state.
+
+    HDF5 makes room for a text of that length before it looks for the text.
+
+    Args:
+        raw: The file.
+        header: Where the object's header begins.
+
+    Raises:
+        ValueError: The header has another form than Keras's files have (version 1, nothing shared).
+        struct.error: It ends too early.
+    """
+    raw.seek(header)
+    version, length = struct.unpack("<B7xI4x", raw.read(16))
+    if version != 1:
+        raise ValueError(f"a header of it is of version {version}")
+    blocks = [(header + 16, length)]
+    for block, (place, length) in zip(range(HEADER_BLOCKS), blocks, strict=False):
+        raw.seek(place)
+        content = raw.read(min(length, HEADER_BLOCK))
+        place = 0
+        while place + 8 <= len(content):
+            kind, size, flags = struct.unpack_from("<HHB", content, place)
+            message = content[place + 8 : place + 8 + size]
+            place += 8 + size
+            if kind == _CONTINUATION and block < HEADER_BLOCKS - 1:
+                blocks.append(struct.unpack_from("<QQ", message))
+            elif kind == _ATTRIBUTE:
+                yield from _text_length(message, flags)
+
+
+def _text_length(message: bytes, flags: int) -> Iterator[tuple[bytes, int]]:
+    version, shared, *sizes = struct.unpack_from("<BBHHH", message)
+    if version not in (1, 2, 3) or flags & 2 or (shared and version > 1):
+        raise ValueError("an attribute of it is in a form that Keras does not write")
+    ends = list(itertools.accumulate(((size + 7) // 8 * 8 if version == 1 else size) for size in sizes))
+    parts = message[9 if version == 3 else 8 :]
+    if parts[ends[0]] & 15 == _VARIABLE:
+        yield parts[: sizes[0]].rstrip(b"\0"), struct.unpack_from("<I", parts, ends[2])[0]
+
+
 class Tree:
     """An open file, and how much of it may still be read.
 
     Args:
         file: The file.
+        raw: The same, as bytes.
         size: Its size in bytes.
 
     Raises:
         ValueError: It is of a form that `check_heaps` does not know.
     """
 
-    def __init__(self, file: h5py.File, size: int):
+    def __init__(self, file: h5py.File, raw: IO[bytes], size: int):
         if file.id.get_create_plist().get_sizes() != (8, 8):
             raise ValueError("its addresses and sizes do not have 8 bytes")
-        self.file = file
+        self.file, self.raw, self.size = file, raw, size
         self.left, self.links = most(size), LINKS
 
     def names(self, group: h5py.Group) -> list[str]:
@@ -195,5 +240,18 @@ class Tree:
         count = math.prod(held.shape or ())
         if h5py.check_string_dtype(held.dtype) is None:
             raise ValueError(f"the attribute {name} is not of texts")
+        if held.dtype.kind == "O":
+            self._check_length(item, name)
         if (held.dtype.kind == "O" and count > 1) or count * held.dtype.itemsize > ATTRIBUTE:
             raise ValueError(f"the attribute {name} has {count:,} values of {held.dtype}")
+
+    def _check_length(self, item: Any, name: str) -> None:
+        import h5py
+
+        lengths = [
+            length
+            for found, length in text_lengths(self.raw, h5py.h5o.get_info(item.id).addr)
+            if found == name.encode("utf-8", "surrogateescape")
+        ]
+        if not lengths or max(lengths) > self.size:
+            raise ValueError(f"the attribute {name} would be {max(lengths, default=0):,} bytes long")

@@ -70,7 +70,7 @@ def _layers(file: IO[bytes], size: int, path: Path) -> tuple[Layers, str]:
         check_heaps(file)
         file.seek(0)
         with h5py.File(file, "r") as h5:
-            tree = Tree(h5, size)
+            tree = Tree(h5, file, size)
             config = tree.text(h5, "model_config", "{}")
             if "model_weights" in h5:
                 layers = _legacy_layers(tree, tree.member(h5, "model_weights"), config)

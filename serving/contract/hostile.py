@@ -24,7 +24,7 @@ from serving.contract.operators import read_saved_model
 if TYPE_CHECKING:
     from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 
-REQUEST_SECONDS = 10
+REQUEST_SECONDS = 20  # of the processor
 _LOADING_SECONDS = 120
 _SIDE = 8  # where a side is open
 _FLOAT, _STRING = 1, 7  # DT_FLOAT, DT_STRING
@@ -158,9 +158,8 @@ class Trial:
         if "begun" in lines[-1]:
             request = self.requests[lines[-1]["begun"]]
             message = _reason(errors, code)
-            outcomes.append(
-                Outcome(request, "had no answer" if code == -signal.SIGALRM else "ended the process", message)
-            )
+            stopped = code in (-signal.SIGPROF, -signal.SIGALRM)
+            outcomes.append(Outcome(request, "had no answer" if stopped else "ended the process", message))
         return outcomes
 
     def _outcome(self, line: dict[str, Any]) -> Outcome:

@@ -105,7 +105,10 @@ def main() -> None:
         return
     for number, request in enumerate(job["requests"]):
         print(json.dumps({"begun": number}), flush=True)
-        signal.alarm(job["request_seconds"])
+        # Time of the processor, which another process on the same machine does not take: the first request to a
+        # signature also prepares its graph. The clock is for a request that waits for nothing.
+        signal.setitimer(signal.ITIMER_PROF, job["request_seconds"])
+        signal.alarm(job["loading_seconds"])
         code, message = session.run(request["inputs"], request["outputs"])
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(json.dumps({"ended": number, "code": code, "message": message[:500], "memory": memory}), flush=True)

@@ -22,6 +22,7 @@ def main() -> int:
 
     from kerascnn import list_models
 
+    from .caffe import missing
     from .comparing import compare
     from .references import REFERENCES
 
@@ -37,6 +38,10 @@ def main() -> int:
     for reference in chosen:
         if reference.variant not in known:
             print(f"| {reference.variant} | {reference.title} | | | | not built yet |")
+            continue
+        reason = missing(reference.name) if reference.package == "caffe" else ""
+        if reason:
+            print(f"| {reference.variant} | {reference.title} | | | | skipped: {reason} |")
             continue
         keras.backend.clear_session()
         begun = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from kerascnn import analysis, create_model, variant, weights
+from kerascnn.weights.fitting import Matching, fit
+from kerascnn.weights.reading import Checkpoint
 
-from . import golden, seeding
+from . import caffe, golden, seeding
 from .references import Reference
 
 
@@ -52,6 +55,11 @@ def torch_packages() -> tuple[Any, Any, Any]:
 
 def build_reference(reference: Reference) -> Any:
     """Theirs, for inference, on the `meta` device: shapes without values."""
+    if reference.package == "caffe":
+        import torch
+
+        with torch.device("meta"):
+            return caffe.build(reference.name, variant(reference.variant).input_shape[2]).eval()
     torch, torchvision, timm = torch_packages()
     with torch.device("meta"):
         if reference.package == "torchvision":
@@ -69,7 +77,7 @@ def build_reference(reference: Reference) -> Any:
     return model.eval()
 
 
-def count_macs(model: Any, side: int) -> int:
+def count_macs(model: Any, side: int, channels: int) -> int:
     """Multiply-accumulates of convolutions and linear layers, on a network of the `meta` device (nothing is run)."""
     torch, _, _ = torch_packages()
     total = 0
@@ -81,7 +89,7 @@ def count_macs(model: Any, side: int) -> int:
     layers = [m for m in model.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))]
     hooks = [layer.register_forward_hook(add) for layer in layers]
     with torch.no_grad():
-        model(torch.zeros(1, 3, side, side, device="meta"))
+        model(torch.zeros(1, channels, side, side, device="meta"))
     for hook in hooks:
         hook.remove()
     return total
@@ -89,6 +97,8 @@ def count_macs(model: Any, side: int) -> int:
 
 def naming_of(reference: Reference) -> Any:
     """The function of the family's mapping."""
+    if reference.package == "caffe":
+        return caffe.NAMES[reference.naming]
     family = variant(reference.variant).family
     return getattr(importlib.import_module(f"kerascnn.weights.naming.{family}"), reference.naming)
 
@@ -96,20 +106,24 @@ def naming_of(reference: Reference) -> Any:
 def compare(reference: Reference, folder: Path, *, write_golden: bool = False) -> Row:
     """Put the same seeded weights into both, through a torch checkpoint in `folder`, and ask both the same."""
     torch, _, _ = torch_packages()
-    side, default = reference.side, variant(reference.variant).input_shape[0]
+    side, (default, _, channels) = reference.side, variant(reference.variant).input_shape
     theirs = build_reference(reference)
-    their_macs = count_macs(theirs, default)
+    their_macs = count_macs(theirs, default, channels)
     theirs = theirs.to_empty(device="cpu")
     state = theirs.state_dict()
     for key, tensor in state.items():
         if tensor.is_floating_point():
             tensor.copy_(torch.from_numpy(seeding.values(key, tensor.shape)))
-    checkpoint = folder / "checkpoint.pth"
-    torch.save(state, checkpoint)
-    ours = create_model(reference.variant, input_shape=(side, side, 3), classifier_activation=None, **reference.options)
-    weights.load(ours, checkpoint)
-    checkpoint.unlink()
-    images = seeding.images(side)
+    shape = (side, side, channels)
+    ours = create_model(reference.variant, input_shape=shape, classifier_activation=None, **reference.options)
+    if reference.package == "caffe":
+        _load_by_name(ours, reference, {key: tensor.numpy() for key, tensor in state.items()})
+    else:
+        checkpoint = folder / "checkpoint.pth"
+        torch.save(state, checkpoint)
+        weights.load(ours, checkpoint)
+        checkpoint.unlink()
+    images = seeding.images(side, channels)
     with torch.no_grad():
         their_logits = theirs(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
     error = golden.relative_error(np.asarray(ours(images, training=False)), their_logits)
@@ -117,7 +131,7 @@ def compare(reference: Reference, folder: Path, *, write_golden: bool = False) -
     names = naming_of(reference)([layer.name for layer in ours.layers if layer.weights])
     folded = seeding.shapes(ours, names, conv_biases=True).keys() - seeding.shapes(ours, names).keys()
     folded &= state.keys()
-    if write_golden:
+    if write_golden and reference.package != "caffe":
         facts = {
             "variant": reference.variant,
             "reference": f"{reference.title}, {reference.package} {_version(reference.package)}",
@@ -136,6 +150,22 @@ def compare(reference: Reference, folder: Path, *, write_golden: bool = False) -
         their_macs=their_macs,
         error=error,
     )
+
+
+def _load_by_name(ours: Any, reference: Reference, state: Mapping[str, np.ndarray]) -> None:
+    """Put arrays by Caffe's names into ours: only tests know these names."""
+    layers = [layer for layer in ours.layers if layer.weights]
+    arrays: dict[str, dict[str, np.ndarray]] = {}
+    for key, array in state.items():
+        name, _, field = key.rpartition(".")
+        if field != "num_batches_tracked":
+            arrays.setdefault(name, {})[field] = array
+    names = naming_of(reference)([layer.name for layer in layers])
+    fitted = fit(ours, layers, Checkpoint(Path(reference.name), "torch", arrays), Matching(names, 1e-5))
+    wrong = [*fitted.missing, *fitted.unexpected, *fitted.misshapen]
+    assert not wrong, wrong
+    for layer in layers:
+        layer.set_weights(fitted.arrays[layer.name])
 
 
 def _version(package: str) -> str:

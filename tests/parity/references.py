@@ -50,6 +50,10 @@ def _pytorchcv(variant: str, name: str, naming: str = "pytorchcv", **fields: Any
     return Reference(variant, "pytorchcv", name, naming, **fields)
 
 
+def _caffe(variant: str, name: str, naming: str, **fields: Any) -> Reference:
+    return Reference(variant, "caffe", name, naming, **fields)
+
+
 EARLY: Mapping[str, Any] = {"stride_in_1x1": True}  # the paper's and the default, said because the naming says other
 LATE: Mapping[str, Any] = {"stride_in_1x1": False}
 RELU: Mapping[str, Any] = {"relu_before_se": True}
@@ -108,5 +112,48 @@ REFERENCES = (
     _pytorchcv("zfnet", "zfnet", options=NORMALIZED_FIRST, side=224),
     _pytorchcv("zfnet_wide", "zfnetb", options=NORMALIZED_FIRST, side=224),
     _pytorchcv("fractalnet20_cifar", "fractalnet_cifar10", options={"pool_before_join": False}, side=32),
+    _caffe(
+        "alexnet",
+        "BVLC/caffe/models/bvlc_alexnet/deploy.prototxt",
+        "alexnet",
+        options={"lrn_average": True, "lrn_bias": 1},
+        side=227,
+    ),
+    _caffe("googlenet", "BVLC/caffe/models/bvlc_googlenet/deploy.prototxt", "googlenet", side=224),
+    _caffe("lenet_caffe", "BVLC/caffe/examples/mnist/lenet.prototxt", "lenet", side=28),
+    _caffe(
+        "squeezenet",
+        "forresti/SqueezeNet/SqueezeNet_v1.0/deploy.prototxt",
+        "squeezenet",
+        options={"conv10_padding": 1},
+    ),
+    _caffe("squeezenet1_1", "forresti/SqueezeNet/SqueezeNet_v1.1/deploy.prototxt", "squeezenet"),
+    _caffe("nin", "mavenlin/nin_imagenet/train_val.prototxt", "nin", side=224),
+    *(
+        _caffe(
+            f"resnet{depth}",
+            f"KaimingHe/deep-residual-networks/prototxt/ResNet-{depth}-deploy.prototxt",
+            f"resnet{depth}",
+            side=224,
+        )
+        for depth in (50, 101, 152)
+    ),
+    *(
+        _caffe(variant, f"hujie-frank/SENet/models/{name}.prototxt", "senet", side=224)
+        for variant, name in (
+            ("seresnet50", "SE-ResNet-50"),
+            ("seresnet101", "SE-ResNet-101"),
+            ("seresnet152", "SE-ResNet-152"),
+            ("seresnext50_32x4d", "SE-ResNeXt-50"),
+            ("seresnext101_32x4d", "SE-ResNeXt-101"),
+            ("senet154", "SENet-154"),
+        )
+    ),
+    _caffe(
+        "se_bn_inception",
+        "hujie-frank/SENet/models/SE-BN-Inception.prototxt",
+        "bn_inception",
+        side=224,
+    ),
     _pytorchcv("nin_cifar", "nin_cifar10", options={**PADDED, "pool2": "average"}, side=32),
 )

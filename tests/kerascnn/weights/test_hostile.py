@@ -84,6 +84,19 @@ def test_an_attribute_of_another_type(tmp_path: Path) -> None:
     refused(path, "the attribute name is not of texts")
 
 
+def test_a_text_of_any_length(tmp_path: Path) -> None:
+    """HDF5 makes room for as much as a text's length says."""
+    path = tmp_path / "some.weights.h5"
+    with h5py.File(path, "w") as h5:
+        held = h5.create_group("layers/conv2d/vars")
+        held["0"] = np.ones(4, "f4")
+        held.attrs["name"] = "n" * 1237
+    content = path.read_bytes()
+    place = content.index((1237).to_bytes(4, "little") + content.index(b"GCOL").to_bytes(8, "little"))
+    path.write_bytes(content[:place] + (1 << 31).to_bytes(4, "little") + content[place + 4 :])
+    refused(path, "would be 2,147,483,648 bytes long")
+
+
 def test_an_attribute_of_any_size(tmp_path: Path) -> None:
     path = tmp_path / "some.h5"
     with h5py.File(path, "w", libver="latest") as h5:
