@@ -128,6 +128,7 @@ def in_precision(
         return model
     with without_logs():
         if precision.weights == "float16":
+            onnx_int8.keep_transformers_importable()
             from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
             from onnxruntime.transformers.onnx_model import OnnxModel
 
@@ -274,9 +275,10 @@ def open_onnx(path: Path, threads: int = 2) -> Runtime:
             output, logits = tapped.run([target.name, name], {source.name: images})
             return output, logits if order is None else logits.transpose(order)
 
-        # ONNX Runtime drops casts: the softmax may receive what was never rounded to half precision, and its copy did.
         half = any(weights.data_type == onnx.TensorProto.FLOAT16 for weights in graph.initializer)
-        return Tap(run_tapped, rounding=float(np.finfo(np.float16).eps) / 2 if half else 0.0)
+        # ONNX Runtime drops casts where no output asks for them: in the file, neither the product nor its sum with the
+        # bias may be rounded to half precision, and in the copy both are.
+        return Tap(run_tapped, rounding=float(np.finfo(np.float16).eps) if half else 0.0)
 
     return Runtime(
         specification(source),

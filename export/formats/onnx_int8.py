@@ -6,6 +6,7 @@ Runtime computes unsigned activations with signed weights more than twice as fas
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,8 @@ def quantize(model: onnx.ModelProto, calibration: np.ndarray | Mapping[str, np.n
             such arrays by the names of the inputs.
     """
     import onnx
+
+    keep_transformers_importable()
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -49,6 +52,18 @@ def quantize(model: onnx.ModelProto, calibration: np.ndarray | Mapping[str, np.n
             nodes_to_exclude=_from_softmax(ready.graph),
         )
         return onnx.load(quantized)
+
+
+def keep_transformers_importable() -> None:
+    """Put the folder of ONNX Runtime's tools on the path again, where somebody has taken it off.
+
+    They import one another by bare names, from a folder that they append to the path when they are first imported.
+    """
+    import onnxruntime.transformers
+
+    folder = str(Path(onnxruntime.transformers.__file__).parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 class _Samples:

@@ -19,6 +19,7 @@ from export.formats.tflite import write_tflite  # noqa: E402
 from export.tracing.graph import trace  # noqa: E402
 from export.tracing.half import in_half  # noqa: E402
 from kerascnn.keras_graph import tensorflow_convolutions  # noqa: E402
+from tests import processes  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -369,6 +370,26 @@ def test_onnx_float16(case: Case, tmp_path: Path) -> None:
             wanted = onnx.TensorProto.FLOAT16 if node.op_type == "Conv" else onnx.TensorProto.FLOAT
             assert types.get(node.input[0], wanted) == wanted, node.op_type
     assert relative_error(run_onnx(path, case.images), case.expected) < 0.005
+
+
+@pytest.mark.parametrize("precisions", [("float16", "int8"), ("int8", "float16")])
+def test_onnx_is_written_after_the_path_was_put_back(precisions: tuple[str, str], tmp_path: Path) -> None:
+    """ONNX Runtime's tools find one another by a folder on the path, which whoever restores the path takes off."""
+    code = f"""
+import sys
+import numpy as np, keras
+from export.formats.onnx import write_onnx
+from export.tracing.graph import trace
+traced = trace(keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3), keras.layers.Flatten()]))
+images = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype("float32")
+for precision in {precisions}:
+    path = list(sys.path)
+    write_onnx(traced, __import__("pathlib").Path({str(tmp_path)!r}) / precision, precision, images)
+    sys.path[:] = path
+"""
+    done = processes.run("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert all((tmp_path / precision).stat().st_size for precision in precisions)
 
 
 def test_onnx_int8_is_refused_where_it_cannot_be(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_disputed_photos_and_compression_in_a_browser(disputed, browser):
         assert first.query_selector(".file").inner_text() == "blue/0.png"
         assert second.query_selector(".file").inner_text() == "green/0.png"
         agreeing, alone = (answer.inner_text() for answer in first.query_selector_all("dt"))
-        assert agreeing == "Keras model, TFLite float32, ONNX float32 ✗ wrong"
+        assert agreeing == "Keras model, TFLite float32, ONNX float32, ONNX float16 ✗ wrong"
         assert alone == "TFLite float16 ✓ right"
         best = [one.inner_text().strip() for one in first.query_selector_all("dd:last-of-type li")]
         assert best == ["blue 70.0 %", "green 20.0 %", "red 10.0 %"]
