@@ -91,7 +91,7 @@ def open_tflite(path: Path, threads: int) -> NamedRuntime:
 
 def open_onnx(path: Path, threads: int) -> NamedRuntime:
     """Load an ONNX file in ONNX Runtime on the CPU."""
-    from export.formats.onnx import specification
+    from export.formats.onnx_runtime import specification
 
     session = runtimes.session(str(path), threads)
     inputs, outputs = (tuple(map(specification, tensors)) for tensors in (session.get_inputs(), session.get_outputs()))

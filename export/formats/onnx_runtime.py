@@ -1,0 +1,73 @@
+"""ONNX files in ONNX Runtime on the CPU, with the logits that the final softmax receives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from export.checking.runtimes import Runtime, Tap, TensorSpec, only
+from kerascnn.photos import runtimes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import onnx
+    import onnxruntime
+
+
+def open_onnx(path: Path, threads: int = 2) -> Runtime:
+    """Load an ONNX file in ONNX Runtime on the CPU, with `threads` threads within an operation."""
+    session = runtimes.session(str(path), threads)
+    source, target = only(session.get_inputs(), "input"), only(session.get_outputs(), "output")
+
+    def open_tap() -> Tap | None:
+        import onnx
+
+        content = path.read_bytes()
+        graph = onnx.load_from_string(content).graph
+        name, order = _logits(graph, target.name)
+        if name is None:
+            return None
+        # Protocol buffers that follow one another are one: this adds an output without writing the weights again.
+        output = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        addition = onnx.ModelProto(graph=onnx.GraphProto(output=[output])).SerializeToString()
+        tapped = runtimes.session(content + addition, threads)
+
+        def run_tapped(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            output, logits = tapped.run([target.name, name], {source.name: images})
+            return output, logits if order is None else logits.transpose(order)
+
+        half = any(weights.data_type == onnx.TensorProto.FLOAT16 for weights in graph.initializer)
+        # ONNX Runtime drops casts where no output asks for them: in the file, neither the product nor its sum with the
+        # bias may be rounded to half precision, and in the copy both are.
+        return Tap(run_tapped, rounding=float(np.finfo(np.float16).eps) if half else 0.0)
+
+    return Runtime(
+        specification(source),
+        specification(target),
+        lambda images: session.run([target.name], {source.name: images})[0],
+        open_tap,
+        threads,
+    )
+
+
+def _logits(graph: onnx.GraphProto, output: str) -> tuple[str | None, list[int] | None]:
+    """Find what the final softmax receives: its name, None without a softmax, and the order that its axes need."""
+    import onnx
+
+    producers = {name: node for node in graph.node for name in node.output}
+    node, order = producers.get(output), None
+    if node is not None and node.op_type == "Transpose":  # a map of scores: inside, its channels come first
+        (order,) = (onnx.helper.get_attribute_value(item) for item in node.attribute)
+        node = producers.get(node.input[0])
+    while node is not None and node.op_type in ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast"):
+        node = producers.get(node.input[0])
+    return (node.input[0], order) if node is not None and node.op_type == "Softmax" else (None, None)
+
+
+def specification(tensor: onnxruntime.NodeArg) -> TensorSpec:
+    """Say what a session declares of an input or output."""
+    shape = tuple(size if isinstance(size, int) else None for size in tensor.shape)
+    dtype = tensor.type.removeprefix("tensor(").removesuffix(")")
+    return TensorSpec(tensor.name, shape, {"float": "float32", "double": "float64"}.get(dtype, dtype))
