@@ -226,7 +226,7 @@ def test_exported_graphs_hold_standard_operators(tmp_path):
     for weight in model.trainable_weights:  # so large that every path shows in the outputs, as first weights do not
         weight.assign(normal(*weight.shape) / max(1, np.prod(weight.shape[:-1])) ** 0.5)
     write_onnx(trace(model), tmp_path / "model.onnx")
-    x = normal(2, 32, 32, 1)
+    x = normal(16, 32, 32, 1)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     expected = np.asarray(model(x))
     assert np.ptp(expected, axis=0).min() > 1
