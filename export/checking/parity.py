@@ -251,8 +251,6 @@ def _softmax_failures(prediction: Prediction) -> list[str]:
     error = float(np.abs(prediction.output - powers / powers.sum(axis=-1, keepdims=True)).max())
     # A quantized softmax rounds by half a step, and its highest value, 255/256, is a whole step below 1.
     allowed = SOFTMAX_TOLERANCE + 1.5 * prediction.output_step
-    # A probability moves by half of what the logits do, at most.
-    allowed += prediction.rounding * float(np.abs(logits).max()) / 2
     if error <= allowed:
         return []
     return [

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 BATCH = 16
 SAME = 1e-6  # by which outputs may differ where batches of another size are added up in another order
 Run = Callable[["np.ndarray"], "np.ndarray"]
+Tap = Callable[["np.ndarray"], tuple["np.ndarray", "np.ndarray"]]
 _T = TypeVar("_T")
 
 
@@ -42,14 +43,12 @@ class Prediction:
         logits: What the final softmax receives, in the same shape; the output where there is no final softmax.
         has_softmax: Whether there is a final softmax.
         output_step: The quantization step of the output; 0 where it is computed in floating point.
-        rounding: How far a logit may be from what the softmax received, relative to the largest.
     """
 
     output: np.ndarray
     logits: np.ndarray
     has_softmax: bool = True
     output_step: float = 0.0
-    rounding: float = 0.0
 
     @property
     def kind(self) -> Literal["probabilities", "scores", "features"]:
@@ -64,19 +63,6 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Tap:
-    """The copy of an artifact that gives what the final softmax receives as well.
-
-    Attributes:
-        run: Answers one batch with the output and the logits.
-        rounding: How far a logit may be from what the softmax received, relative to the largest.
-    """
-
-    run: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-    rounding: float = 0.0
-
-
-@dataclass(frozen=True)
 class Runtime:
     """A loaded artifact.
 
@@ -84,7 +70,8 @@ class Runtime:
         input: What it declares as its input.
         output: What it declares as its output.
         run: Answers one batch.
-        open_tap: Loads the copy that gives the output and the logits; None where there is no final softmax.
+        open_tap: Loads the copy that gives the output and the logits of a batch, and returns how to run it; None where
+            there is no final softmax.
         threads: How many it computes with; None where the runtime takes what it wants.
         output_step: The quantization step of the output; 0 where it is computed in floating point.
         module: The loaded SavedModel with its other signatures; None for the other formats.
@@ -119,12 +106,12 @@ class Runtime:
             output = self.predict(images)
             return Prediction(output, output, has_softmax=False, output_step=self.output_step)
         own = self.predict(images[:1])
-        pairs = [tap.run(batch) for batch in self._batches(images)]
+        pairs = [tap(batch) for batch in self._batches(images)]
         shape = (len(images), *own.shape[1:])
         output, logits = (np.concatenate(parts).astype(np.float32).reshape(shape) for parts in zip(*pairs, strict=True))
         if not np.allclose(output[:1], own, rtol=0, atol=SAME):  # nor where one is not a number
             output = self.predict(images)
-        return Prediction(output, logits, output_step=self.output_step, rounding=tap.rounding)
+        return Prediction(output, logits, output_step=self.output_step)
 
     def _batches(self, images: np.ndarray) -> list[np.ndarray]:
         expected, given = self.input.shape[1:], images.shape[1:]
@@ -148,7 +135,7 @@ def open_keras(model: keras.Model) -> Runtime:
         from kerascnn.surgery.logits import without_softmax
 
         network = without_softmax(model)
-        return None if network is None else Tap(partial(_with_softmax, runner(network)))
+        return None if network is None else partial(_with_softmax, runner(network))
 
     source, target = model.inputs[0], model.outputs[0]
     return Runtime(

@@ -11,7 +11,7 @@ import numpy as np
 
 from export.checking.runtimes import Runtime
 from export.errors import ExportError, RequestError
-from export.formats import onnx_int8
+from export.formats import onnx_float16, onnx_int8
 from export.formats.format import OPSET, Format, Source
 from export.formats.onnx_runtime import open_onnx
 from export.formats.precision import PRECISIONS, Precision
@@ -127,14 +127,7 @@ def in_precision(
         return model
     with without_logs():
         if precision.weights == "float16":
-            onnx_int8.keep_transformers_importable()
-            from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
-            from onnxruntime.transformers.onnx_model import OnnxModel
-
-            # Sums over a thousand classes, and over the channels of a local response normalization, need float32.
-            blocked = [*DEFAULT_OP_BLOCK_LIST, "Softmax", "LRN"]
-            model = convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked)
-            OnnxModel(model).topological_sort()  # it appends its casts
+            model = onnx_float16.to_half(model)
         else:
             assert calibration is not None
             model = onnx_int8.quantize(model, calibration)

@@ -38,10 +38,7 @@ def open_onnx(path: Path, threads: int = 2) -> Runtime:
             output, logits = tapped.run([target.name, name], {source.name: images})
             return output, logits if order is None else logits.transpose(order)
 
-        half = any(weights.data_type == onnx.TensorProto.FLOAT16 for weights in graph.initializer)
-        # ONNX Runtime drops casts where no output asks for them: in the file, neither the product nor its sum with the
-        # bias may be rounded to half precision, and in the copy both are.
-        return Tap(run_tapped, rounding=float(np.finfo(np.float16).eps) if half else 0.0)
+        return run_tapped
 
     return Runtime(
         specification(source),

@@ -145,7 +145,7 @@ def open_saved_model(folder: Path) -> Runtime:
             output, logits = tapped(tf.constant(images))
             return output.numpy(), logits.numpy()
 
-        return Tap(run_tapped)
+        return run_tapped
 
     source_spec, target_spec = (
         TensorSpec(name, tuple(spec.shape), spec.dtype.name)  # an open dimension is None

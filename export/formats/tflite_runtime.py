@@ -35,7 +35,7 @@ def open_tflite(path: Path, threads: int = 2) -> Runtime:
             output, logits = _run(copy, images)
             return output, logits
 
-        return Tap(run_tapped)
+        return run_tapped
 
     source, target = _specifications(interpreter)
     tensors = zip((source, target), (*interpreter.get_input_details(), *interpreter.get_output_details()), strict=True)

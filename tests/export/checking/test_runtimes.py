@@ -11,7 +11,7 @@ from export.checking import latency as timing
 from export.checking.accuracy import Accuracy, accuracy, evaluate
 from export.checking.latency import measure_latency
 from export.checking.parity import synthetic_images
-from export.checking.runtimes import Runtime, Tap, TensorSpec, open_keras
+from export.checking.runtimes import Runtime, TensorSpec, open_keras
 from export.errors import ExportError
 from export.files import size_of
 from export.formats.onnx import write_onnx
@@ -234,8 +234,7 @@ def test_a_copy_that_answers_otherwise_is_not_believed(off, runs):
         asked.append(1)
         return batch.reshape(1, 4)
 
-    tap = Tap(lambda batch: (batch.reshape(1, 4) + off, 2 * batch.reshape(1, 4)))
-    runtime = Runtime(spec, spec, run, lambda: tap)
+    runtime = Runtime(spec, spec, run, lambda: lambda batch: (batch.reshape(1, 4) + off, 2 * batch.reshape(1, 4)))
     images = np.random.default_rng(0).normal(size=(3, 2, 2, 1)).astype(np.float32)
     prediction = runtime.predict_with_logits(images)
     np.testing.assert_array_equal(prediction.output, images.reshape(3, 4))
