@@ -150,8 +150,8 @@ def command(**options: Unpack[Options]) -> None:
         return
     request, jobs = _check(options)
     if options["dry_run"]:
-        _check_files(request, jobs, options)
-        printing.print_plan(request, jobs, options["weights"], options["replace"], options["as_json"])
+        plans = [(name, folder, _fitted(request, name, options)) for name, folder in jobs]
+        printing.print_plan(plans, options["weights"], options["replace"], options["as_json"])
         return
     failures = _run(request, jobs, options)
     if failures:
@@ -201,19 +201,17 @@ def _check(options: Options) -> tuple[Request, list[_Job]]:
     return request, jobs
 
 
-def _check_files(request: Request, jobs: list[_Job], options: Options) -> None:
-    """Refuse saved models that cannot be exported as asked."""
-    files = [Path(name) for name, _ in jobs if name.endswith(".keras")]
-    if not files:
-        return
+def _fitted(request: Request, name: str, options: Options) -> Request:
+    """Fit the request to a saved model, which may not be what it can be carried out for; a variant takes any."""
+    if not name.endswith(".keras"):
+        return request
     os.environ["KERAS_BACKEND"] = "tensorflow"
     with quiet_with_log("kerascnn-export-"):
         from export.api import fitted
         from export.keras_models import import_modules, open_file
 
         import_modules(options["modules"])
-        for path in files:
-            fitted(request, open_file(path, options["input_size"]))
+        return fitted(request, open_file(Path(name), options["input_size"])).request
 
 
 def _compression(options: Options) -> Compression | None:

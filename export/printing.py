@@ -58,13 +58,13 @@ def print_models(patterns: tuple[str, ...], as_json: bool) -> None:
         print(f"{row.name:{width}}  {side:>9}  {row.parameters:>11,}  {macs:6.2f}  {weights:7}  {row.title}")
 
 
-def print_plan(request: Request, jobs: Sequence[tuple[str, Path]], weights: str, replace: bool, as_json: bool) -> None:
-    """Print which files an export would write, replace and keep, from which weights."""
+def print_plan(plans: Sequence[tuple[str, Path, Request]], weights: str, replace: bool, as_json: bool) -> None:
+    """Print which files the exports of models to folders would write, replace and keep, from which weights."""
     from export import adding
     from export.choosing import weights_state
 
     rows = []
-    for name, folder in jobs:
+    for name, folder, request in plans:
         state, trained = weights_state(name, weights)
         stem = Path(name).stem + ("_untrained" if trained is False else "")
         files = [item.path(stem) for item in request.items if not item.optional]

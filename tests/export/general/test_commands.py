@@ -84,6 +84,19 @@ def test_sizes_and_arrays_are_given(call):
     assert [artifact["precision"] for artifact in manifest["artifacts"]] == ["float32", "int8", "float32", "int8"]
 
 
+def test_a_dry_run_lists_what_will_be_there(call, tmp_path):
+    """A SavedModel in half precision is for networks with one image, so it is not on the list."""
+    arguments = ("--model", "own.keras", "--import", "layers_of_mine", "--all", "--quantize", "float16", "--json")
+    code, printed = call(*arguments, "--dry-run")
+    assert code == 0, printed.err
+    (plan,) = json.loads(printed.out)
+    code, printed = call(*arguments)
+    assert code == 0, printed.err
+    (manifest,) = json.loads(printed.out)
+    folder = tmp_path / "out/own"
+    assert sorted(plan["files"]) == sorted(str(folder / artifact["path"]) for artifact in manifest["artifacts"])
+
+
 def test_a_model_that_remembers_needs_no_more_words(call, tmp_path):
     code, printed = call("--model", "head.keras", "--onnx", "--json")
     assert code == 0, printed.err
