@@ -45,7 +45,9 @@ def in_half(traced: TracedModel, dtype: str) -> TracedModel:
 
     frozen, half = traced.frozen, tf.dtypes.as_dtype(dtype)
     graph_def = _rewritten(frozen.graph_def, traced.output_name, frozenset(frozen.kernels), half)
-    variables = {name: tf.Variable(_cast(kernel, half), trainable=False) for name, kernel in frozen.kernels.items()}
+    needed = {node.name for node in graph_def.node}  # without kernels of which the network takes the shape alone
+    kernels = {name: kernel for name, kernel in frozen.kernels.items() if name in needed}
+    variables = {name: tf.Variable(_cast(kernel, half), trainable=False) for name, kernel in kernels.items()}
     spec = tf.TensorSpec(traced.input_shape, tf.float32, traced.input_name)
 
     @tf.function(input_signature=[spec], autograph=False)

@@ -238,6 +238,25 @@ def test_saved_model_in_half_precision(case: Case, dtype: str, tolerance: float,
     assert types == {tf.as_dtype(dtype).as_datatype_enum}
 
 
+def test_a_weight_of_which_only_the_shape_is_read_is_left_out_of_half_precision() -> None:
+    """As the position embeddings of KerasHub read it, to know how many positions there are."""
+
+    class Scaled(layers.Layer):
+        def build(self, shape: Any) -> None:
+            self.table = self.add_weight(shape=(64, 64), name="table")
+
+        def call(self, x: Any) -> Any:
+            return x * tf.cast(tf.shape(self.table)[0], x.dtype) / 64.0
+
+    image = keras.Input((8, 8, 3), name="images")
+    model = keras.Model(image, layers.Flatten()(Scaled()(layers.Conv2D(4, 3)(image))))
+    half = in_half(trace(model), "float16")
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+    (answer,) = half.function(tf.constant(images)).values()
+    assert relative_error(np.asarray(answer), np.asarray(model(images))) < 0.005
+    assert (64, 64) not in [tuple(variable.shape) for variable in half.own_variables]
+
+
 def test_weights_that_half_precision_cannot_hold_are_refused() -> None:
     case = Case(fire)
     (kernel, *_) = [variable for variable in case.model.weights if len(variable.shape) == 4]
