@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Unpack
+from typing import Literal, Unpack
 
 import keras
 from keras import KerasTensor, layers
@@ -17,10 +17,8 @@ from kerascnn.applications._inception import google
 from kerascnn.applications.senet import squeeze_excite
 from kerascnn.building.blocks import (
     DATA_FORMAT,
-    INITIALIZER,
     Norm,
     average_pool,
-    batch_norm,
     concatenate,
     conv,
     conv_bn_relu,
@@ -119,10 +117,8 @@ class Block:
 
     def unit(self, x: KerasTensor, filters: int, kernel: int, strides: int, name: str) -> KerasTensor:
         """Build a convolution, batch normalization and ReLU."""
-        if strides == 1 or not self.same:
-            return conv_bn_relu(x, filters, kernel, strides=strides, padding=kernel // 2, norm=self.norm, name=name)
-        x = _same(x, filters, kernel, f"{name}_conv")
-        return layers.Activation("relu", name=f"{name}_relu")(batch_norm(x, norm=self.norm, name=f"{name}_bn"))
+        padding: int | Literal["same"] = "same" if self.same and strides > 1 else kernel // 2
+        return conv_bn_relu(x, filters, kernel, strides=strides, padding=padding, norm=self.norm, name=name)
 
     def stem(self, x: KerasTensor) -> KerasTensor:
         """Build the first convolution: a whole one, or eight filters for each channel and a 1x1 convolution.
@@ -133,7 +129,11 @@ class Block:
         if not self.same:
             return self.unit(x, 64, 7, 2, "conv1_7x7_s2")
         channels = x.shape[-1]
-        return conv(_same(x, 8 * channels, 7, "conv1_7x7_s2_depthwise", channels), 64, 1, name="conv1_7x7_s2_conv")
+        name = "conv1_7x7_s2_depthwise"
+        x = conv(
+            x, 8 * channels, 7, strides=2, padding="same", groups=channels, use_bias=False, activation=None, name=name
+        )
+        return conv(x, 64, 1, name="conv1_7x7_s2_conv")
 
     def pool(self, x: KerasTensor, name: str) -> KerasTensor:
         """Build a strided 3x3 pool: the ceiling rule, which on even maps is TensorFlow's "SAME" too."""
@@ -173,21 +173,6 @@ class Block:
         # On an even map this is Caffe's rounding up; on an odd one it gives the size of the convolutions, as it must.
         x = layers.ZeroPadding2D(((0, 2), (0, 2)), data_format=DATA_FORMAT, name=f"{name}_pad")(x)
         return max_pool(x, 3, 2, name=name)
-
-
-def _same(x: KerasTensor, filters: int, kernel: int, name: str, groups: int = 1) -> KerasTensor:
-    """Build a convolution of stride 2 with TensorFlow's "SAME" padding."""
-    return layers.Conv2D(
-        filters,
-        kernel,
-        2,
-        padding="same",
-        groups=groups,
-        use_bias=False,
-        kernel_initializer=INITIALIZER,
-        data_format=DATA_FORMAT,
-        name=name,
-    )(x)
 
 
 def trunk(net: Network, block: Block) -> KerasTensor:

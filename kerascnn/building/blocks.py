@@ -22,13 +22,14 @@ class Window(TypedDict, total=False):
 
     Attributes:
         strides: Pixels from one window to the next; 1 by default.
-        padding: Zeros on each side of the map; none by default.
+        padding: Zeros on each side of the map, none by default; or "same", as TensorFlow pads: a strided convolution
+            one pixel later than Caffe and torch do, which shifts every map.
         groups: Groups of channels that do not see each other; 1 by default.
         dilation: Pixels from one value of a window to the next; 1 by default.
     """
 
     strides: int
-    padding: Sides
+    padding: Sides | Literal["same"]
     groups: int
     dilation: int
 
@@ -63,13 +64,12 @@ def conv(
 ) -> KerasTensor:
     """Add a convolution, with ReLU unless `activation` says otherwise."""
     strides, padding = window.get("strides", 1), window.get("padding", 0)
-    same = (
-        padding != 0
-        and strides == 1
-        and all(2 * p == k - 1 for p, k in zip(_pair(padding), _pair(kernel), strict=True))
-    )
+    if isinstance(padding, str):
+        same = True
+    else:
+        halves = zip(_pair(padding), _pair(kernel), strict=True)
+        same = padding != 0 and strides == 1 and all(2 * p == k - 1 for p, k in halves)
     if padding and not same:
-        # "same" pads a strided convolution one pixel later than Caffe and torch do, which shifts every map.
         x = layers.ZeroPadding2D(padding, data_format=DATA_FORMAT, name=f"{name}_pad")(x)
     return layers.Conv2D(
         filters,

@@ -80,7 +80,7 @@ def render(
         "shallow": _shallow_json(_DEPTH),
         **_sizes(models),
     }
-    environment = _environment()
+    environment = templates("serving.configuration")
     for template in environment.list_templates(extensions=["jinja"]):
         path = template.removesuffix(".jinja")
         if gpu or not path.startswith(_GPU_ONLY):
@@ -168,11 +168,12 @@ def _monitoring() -> str:
 
 
 @cache
-def _environment() -> Environment:
+def templates(package: str) -> Environment:
+    """Return the templates of a package, which fail where a name is not given."""
     import jinja2
 
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("serving.configuration", "templates"),
+        loader=jinja2.PackageLoader(package, "templates"),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         autoescape=False,

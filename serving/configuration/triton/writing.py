@@ -5,18 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from serving import findings
 from serving.configuration import publishing
-from serving.configuration.rendering import MODEL_CONFIG
+from serving.configuration.rendering import MODEL_CONFIG, templates
 from serving.configuration.triton import checking, repository
 from serving.errors import RequestError, ServingError
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 VERSION = "25.10"  # of the image; newer ones read the same configuration
 OWN_FILES = (".env",)
@@ -84,7 +79,7 @@ def render(models: Sequence[repository.OnnxModel], *, gpus: int) -> dict[str, st
         "memory": f"{2 + 2 * -(-weights // _GIB) + len(models)}Gi",
         "storage": f"{1 + 2 * -(-weights // _GIB)}Gi",
     }
-    environment = _environment()
+    environment = templates("serving.configuration.triton")
     for template in environment.list_templates(extensions=["jinja"]):
         path = template.removesuffix(".jinja")
         if gpus > 0 or path != "compose.gpu.yaml":
@@ -111,15 +106,3 @@ def _remove_others(folder: Path, names: set[str]) -> None:
             for path in ((child / repository.MODEL).parent, child):
                 if path.is_dir() and not any(path.iterdir()):
                     path.rmdir()
-
-
-@cache
-def _environment() -> Environment:
-    import jinja2
-
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("serving.configuration.triton", "templates"),
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )

@@ -54,14 +54,20 @@ def refused(path: Path, reason: str) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("entry", [bytes(16), b"\1\0\1\0" + bytes(4) + (1 << 40).to_bytes(8, "little")])
-def test_a_heap_that_hdf5_cannot_read(tmp_path: Path, entry: bytes) -> None:
-    """HDF5 goes on for good where an entry has no size, and ends the process where one is larger than the heap."""
-    path = tmp_path / "some.weights.h5"
+def named(folder: Path, name: str) -> Path:
+    """Write a file as Keras does, of one layer of that name."""
+    path = folder / "some.weights.h5"
     with h5py.File(path, "w") as h5:
         held = h5.create_group("layers/conv2d/vars")
         held["0"] = np.ones(4, "f4")
-        held.attrs["name"] = "conv1"
+        held.attrs["name"] = name
+    return path
+
+
+@pytest.mark.parametrize("entry", [bytes(16), b"\1\0\1\0" + bytes(4) + (1 << 40).to_bytes(8, "little")])
+def test_a_heap_that_hdf5_cannot_read(tmp_path: Path, entry: bytes) -> None:
+    """HDF5 goes on for good where an entry has no size, and ends the process where one is larger than the heap."""
+    path = named(tmp_path, "conv1")
     content = bytearray(path.read_bytes())
     place = content.index(b"GCOL") + 16
     content[place : place + 16] = entry
@@ -71,11 +77,7 @@ def test_a_heap_that_hdf5_cannot_read(tmp_path: Path, entry: bytes) -> None:
 
 def test_an_attribute_of_another_type(tmp_path: Path) -> None:
     """HDF5 ends the process at a type of variable length that it does not know."""
-    path = tmp_path / "some.weights.h5"
-    with h5py.File(path, "w") as h5:
-        held = h5.create_group("layers/conv2d/vars")
-        held["0"] = np.ones(4, "f4")
-        held.attrs["name"] = "conv1"
+    path = named(tmp_path, "conv1")
     content = bytearray(path.read_bytes())
     kind = content.index(b"name\0\0\0\0") + 8  # the class and version of the type, then what kind of it
     assert content[kind : kind + 2] == b"\x19\x01"
@@ -86,11 +88,7 @@ def test_an_attribute_of_another_type(tmp_path: Path) -> None:
 
 def test_a_text_of_any_length(tmp_path: Path) -> None:
     """HDF5 makes room for as much as a text's length says."""
-    path = tmp_path / "some.weights.h5"
-    with h5py.File(path, "w") as h5:
-        held = h5.create_group("layers/conv2d/vars")
-        held["0"] = np.ones(4, "f4")
-        held.attrs["name"] = "n" * 1237
+    path = named(tmp_path, "n" * 1237)
     content = path.read_bytes()
     place = content.index((1237).to_bytes(4, "little") + content.index(b"GCOL").to_bytes(8, "little"))
     path.write_bytes(content[:place] + (1 << 31).to_bytes(4, "little") + content[place + 4 :])
