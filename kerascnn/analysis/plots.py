@@ -116,7 +116,7 @@ def _panel(axes: Any, rows: Sequence[Compared], data: str, numbers: Mapping[str,
 
 
 def _edge(number: int) -> str:
-    """Return the color of a circle's edge, which tells families apart whose colors repeat after eight."""
+    """Return the color of a circle's edge, by which families of the same color are told apart."""
     return ("white", "black", "#D55E00")[number // len(COLORS) % 3]
 
 

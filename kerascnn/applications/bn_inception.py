@@ -84,8 +84,9 @@ def inception_v2(*, bn_momentum: float | None = None, **options: Unpack[ModelOpt
 
 @builder
 def se_bn_inception(*, pool_counts_padding: bool | None = None, **options: Unpack[ModelOptions]) -> keras.Model:
-    """Build SE-BN-Inception (Hu et al. 2017, arXiv:1709.01507): `bn_inception`, each module squeezed and excited.
+    """Build SE-BN-Inception (Hu et al. 2017, arXiv:1709.01507).
 
+    It is `bn_inception` with a squeeze-and-excitation block at the end of each module.
     Source: github.com/hujie-frank/SENet, models/SE-BN-Inception.prototxt.
 
     Args:

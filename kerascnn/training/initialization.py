@@ -19,8 +19,9 @@ _SCALED = {
 
 
 def initialize(model: keras.Model, initial: Initial) -> None:
-    """Draw kernels and set biases anew, of convolutions and, but for "fan_in" and "fan_out", of dense layers.
+    """Draw the first weights of a network anew.
 
+    Convolutions get new kernels and biases, and so do dense layers, unless the rule is "fan_in" or "fan_out".
     Call `keras.utils.set_random_seed` before to draw the same again.
 
     Args:
