@@ -15,6 +15,7 @@ _SCALED = {
     "fan_in": (2.0, "fan_in", "untruncated_normal"),
     "fan_out": (2.0, "fan_out", "untruncated_normal"),
     "xavier": (1.0, "fan_in", "uniform"),
+    "glorot": (1.0, "fan_avg", "uniform"),
 }
 
 

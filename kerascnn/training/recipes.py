@@ -88,14 +88,14 @@ class Initial:
 
     Attributes:
         kind: "fan_in" and "fan_out" for normal values of variance 2 / fan, in convolutions alone, the classifier as the
-            builder has it; "xavier" for Caffe's, uniform with variance 1 / fan-in; "normal" for normal values of
-            `deviation`.
+            builder has it; "xavier" for Caffe's, uniform with variance 1 / fan-in; "glorot" for Keras's and slim's,
+            uniform with variance 2 / (fan-in + fan-out); "normal" for normal values of `deviation`.
         deviation: The standard deviation of "normal".
         bias: The value of the biases.
         layers: By patterns of layers' names, a `deviation` or `bias` of their own.
     """
 
-    kind: Literal["fan_in", "fan_out", "xavier", "normal"]
+    kind: Literal["fan_in", "fan_out", "xavier", "glorot", "normal"]
     deviation: float = 0.01
     bias: float = 0.0
     layers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

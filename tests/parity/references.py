@@ -128,7 +128,7 @@ REFERENCES = (
         options={"conv10_padding": 1},
     ),
     _caffe("squeezenet1_1", "forresti/SqueezeNet/SqueezeNet_v1.1/deploy.prototxt", "squeezenet"),
-    _caffe("nin", "mavenlin/nin_imagenet/train_val.prototxt", "nin", side=224),
+    _caffe("nin", "thuml/HashNet/caffe/models/nin_imagenet/train_val.prototxt", "nin", side=224),
     *(
         _caffe(
             f"resnet{depth}",

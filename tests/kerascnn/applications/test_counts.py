@@ -83,3 +83,23 @@ def test_the_smallest_size(name, monkeypatch):
     monkeypatch.setattr("kerascnn.building.network.check_shape", lambda *_: None)
     with pytest.raises(Exception), without_values():  # noqa: B017  (Keras and TensorFlow each raise their own)
         kerascnn.create_model(name, input_shape=(side - 1, side - 1, channels))
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("resnet110_stochastic_cifar", (5.25, None)),
+        ("wide_resnet50_2", (21.9, 6.03)),
+        ("wide_resnet50_2", (21.9, 5.79)),
+        ("nin", (40.64, None)),
+        ("nin_cifar", (10.4, None)),
+        ("densenet264", (22.1, None)),
+        ("alexnet_owt_krizhevsky", (42.55, 19.81)),
+        ("alexnet_owt_krizhevsky", (40.42, 18.15)),
+        ("squeezenet", (39.62, 17.5)),
+        ("se_bn_inception", (23.62, 7.04)),
+    ],
+)
+def test_published_errors_are_the_authors(name, published):
+    """As their own pages print them; the record names each page."""
+    assert published in [(error.top1, error.top5) for error in variants()[name].errors]

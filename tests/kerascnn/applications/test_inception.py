@@ -142,6 +142,9 @@ def test_average_pools_at_the_edge(name):
     y = counting.get_layer(pool.name)(counting.get_layer(f"{pool.name}_pad")(ones))
     assert float(y[0, 0, 0, 0]) == pytest.approx(4 / 9, rel=1e-5)
     assert float(y[0, 2, 2, 0]) == pytest.approx(1, rel=1e-5)
+    default = structure(name, include_top=False, input_shape=(side, side, 3))
+    counts = any(layer.name == f"{pool.name}_pad" for layer in default.layers)
+    assert counts == (name == "bn_inception")  # Caffe's network, and Google's
 
 
 def test_inception_v2_is_tf_slims():
@@ -171,7 +174,9 @@ def test_se_bn_inception_squeezes_after_each_module():
     assert down == [16, 20, 36, 36, 36, 38, 38, 66, 64, 64]
 
 
-@pytest.mark.parametrize("name", ["inception_v2", "inception_v3", "inception_v4", "inception_resnet_v2"])
+@pytest.mark.parametrize(
+    "name", ["inception_v2", "inception_v3", "inception_v4", "inception_resnet_v1", "inception_resnet_v2"]
+)
 def test_moving_statistics_are_googles(name):
     """inception_utils.py: decay 0.9997, epsilon 0.001; the option gives another."""
 

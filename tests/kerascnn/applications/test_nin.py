@@ -41,6 +41,12 @@ def test_pools_of_the_cifar_network(sides, pool2, reduce2):
         np.testing.assert_allclose(found, caffe_pool(x, reduce), rtol=1e-5)
 
 
+def test_the_network_of_the_papers_experiments_has_maxima_alone():
+    """mavenlin/cuda-convnet, NIN/cifar-10_def, lines 42 and 88."""
+    pools = [type(layer).__name__ for layer in applications.nin_cifar().layers if "Pooling" in type(layer).__name__]
+    assert pools == ["MaxPooling2D", "MaxPooling2D", "GlobalAveragePooling2D"]
+
+
 @pytest.mark.parametrize(("build", "last"), [(applications.nin, "cccp8"), (applications.nin_cifar, "cccp6")])
 def test_scores_are_the_means_of_rectified_maps(build, last):
     model = build(classifier_activation=None)

@@ -1,12 +1,17 @@
 """The first weights have the deviations that papers and their code give them."""
 
+import fnmatch
+
 import keras
 import numpy as np
 import pytest
 
 from kerascnn import applications, create_model
-from kerascnn.training import recipe
+from kerascnn.registry import variants
+from kerascnn.training import list_recipes, recipe
 from kerascnn.training.initialization import initialize
+from kerascnn.training.recipes import Initial
+from tests.networks import structure
 
 
 def drawn(name, recipe_name, **options):
@@ -33,6 +38,7 @@ def check(layer, deviation, bias=0.0):
         ("resnext50_32x4d", "resnext", 32, lambda layer: 2 / (np.prod(layer.kernel_size) * layer.filters)),
         ("densenet40_k12_cifar", "densenet_cifar", 32, lambda k: 2 / (np.prod(k.kernel_size) * k.filters)),
         ("wide_resnet16_4_cifar", "wide_resnet_cifar", 32, lambda layer: 2 / np.prod(layer.kernel.shape[:3])),
+        ("resnet20_cifar", "resnet_cifar", 32, lambda layer: 2 / np.prod(layer.kernel.shape[:3])),
         ("squeezenet_cifar", "squeezenet", 32, lambda layer: 1 / np.prod(layer.kernel.shape[:3])),
     ],
 )
@@ -63,6 +69,39 @@ def test_the_normal_ones_and_their_biases():
     assert {biases[name] for name in ("aux1", "aux2", "predictions")} == {0}
     assert {round(bias, 6) for name, bias in biases.items() if name not in ("aux1", "aux2", "predictions")} == {0.2}
     check(model.get_layer("aux1_fc"), np.sqrt(1 / model.get_layer("aux1_fc").kernel.shape[0]), np.float32(0.2))
+
+
+def test_googles_have_deviations_of_their_own():
+    """tf_slim/nets/inception_v2.py: 0.09, 0.1 and 1, cut off at two deviations, which leaves 0.88 of them."""
+    model = drawn("inception_v2", "bn_inception", input_shape=(64, 64, 3), include_top=False)
+    for name, deviation in (
+        ("inception_3a_3x3_reduce_conv", 0.0792), ("inception_4b_double_3x3_reduce_conv", 0.0792),
+        ("conv2_3x3_reduce_conv", 0.088), ("inception_5b_pool_proj_conv", 0.088), ("conv1_7x7_s2_depthwise", 0.88),
+        ("inception_3a_1x1_conv", np.sqrt(2 / 192)), ("conv2_3x3_conv", np.sqrt(2 / (9 * 64))),
+    ):  # fmt: skip
+        check(model.get_layer(name), deviation)
+
+
+def test_glorots_rule():
+    """Of the residual Inceptions: 2 / (fan-in + fan-out), uniform, dense layers too."""
+    assert [recipe(f"inception_resnet_v{i}").initial for i in (1, 2)] == [Initial("glorot")] * 2
+    model = applications.lenet5()
+    initialize(model, Initial("glorot"))
+    for layer in (layer for layer in model.layers if layer.weights):
+        *window, inputs, outputs = layer.kernel.shape
+        deviation = np.sqrt(2 / (np.prod(window) * (inputs + outputs)))
+        check(layer, deviation)
+        assert np.abs(layer.kernel).max() <= np.sqrt(3) * deviation
+
+
+@pytest.mark.parametrize("name", [one.name for one in list_recipes().values() if one.initial and one.initial.layers])
+def test_layers_that_recipes_name_exist(name):
+    found = recipe(name)
+    models = [structure(model, **found.options) for model in variants() if found.fits(model)]
+    layers = [layer.name for model in models for layer in model.layers if hasattr(layer, "kernel")]
+    assert found.initial is not None
+    for pattern in found.initial.layers:
+        assert fnmatch.filter(layers, pattern), pattern
 
 
 def test_the_same_seed_draws_the_same_and_dense_layers_stay_where_fans_rule():
