@@ -127,6 +127,12 @@ REFERENCES = (
         "squeezenet",
         options={"conv10_padding": 1},
     ),
+    _caffe(
+        "squeezenet",
+        "songhan/SqueezeNet-Residual/trainval.prototxt",
+        "squeezenet",
+        options={"conv10_padding": 1, "bypass": "simple"},
+    ),
     _caffe("squeezenet1_1", "forresti/SqueezeNet/SqueezeNet_v1.1/deploy.prototxt", "squeezenet"),
     _caffe("nin", "thuml/HashNet/caffe/models/nin_imagenet/train_val.prototxt", "nin", side=224),
     *(

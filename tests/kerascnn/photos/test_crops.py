@@ -49,11 +49,11 @@ def test_ten_crops_by_position(height, width, size):
 @pytest.mark.parametrize(("height", "width"), [(256, 256), (256, 340), (343, 258), (224, 224)])
 def test_ten_crops_are_torchvisions(height, width):
     """Which mirrors the photo first and so has left and right in the other order (and another centre of odd widths)."""
-    functional = pytest.importorskip("torchvision.transforms.functional")
-    import torch
+    from tests.parity.comparing import torch_packages
 
+    torch, torchvision, _ = torch_packages()
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    theirs = functional.ten_crop(torch.from_numpy(image).permute(2, 0, 1), [224, 224])
+    theirs = torchvision.transforms.functional.ten_crop(torch.from_numpy(image).permute(2, 0, 1), [224, 224])
     order = [0, 1, 2, 3, 4, 6, 5, 8, 7, 9]
     np.testing.assert_array_equal(ten_crops(image, 224), torch.stack(theirs)[order].permute(0, 2, 3, 1).numpy())
 

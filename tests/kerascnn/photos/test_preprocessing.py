@@ -119,7 +119,7 @@ def test_timm(size: tuple[int, int]) -> None:
     records = [record for record in weights.list_weights() if record.name.startswith("timm")]
     assert records
     for record in records:
-        name = record.source.rpartition(", ")[2]
+        name = record.source.partition(";")[0].rpartition(", ")[2]
         settings = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
         expected = timm.data.create_transform(**settings)(photo(*size)).permute(1, 2, 0).numpy()
         np.testing.assert_allclose(
