@@ -82,6 +82,7 @@ def test_each_network_has_its_authors_recipe_by_default():
     has("alexnet", name="alexnet", batch=128, weight_decay=5e-4, **biases)
     has("alexnet_owt", name="alexnet_owt", epochs=90, batch=128, weight_decay=5e-4, **biases)
     has("googlenet", weight_decay=2e-4, auxiliary_weight=0.3, **biases)
+    has("nin", rate=0.01, weight_decay=5e-4, schedule=Schedule("step", drops=(0.4444, 0.8889)), settled=True)
     has("nin", name="nin", batch=64, augmentation=Augmentation(flip=True, resize=(256, 256)), **biases)
     has("nin_cifar", rate=0.1, weight_decay=1e-4, epochs=260, augmentation=Augmentation(), **biases)
     has("lenet_caffe", rate=0.01, weight_decay=5e-4, batch=64, decay_kernels_only=False, bias_rate=2)
@@ -94,6 +95,21 @@ def test_each_network_has_its_authors_recipe_by_default():
         has(name, options={"aux_logits": True}, auxiliary_weight=0.4)
         assert recipe_for(name).augmentation.crop_area == (0.05, 1.0)
         assert recipe_for(name).augmentation.hue == 0.2
+
+
+def test_first_weights_are_those_of_the_authors():
+    """The rules themselves are tested in test_initialization.py."""
+    kinds = {
+        "fan_in": ["resnet50", "resnet20_cifar", "seresnet50", "wide_resnet16_4_cifar", "inception_v3", "inception_v4"],
+        "fan_out": ["resnet50_v2", "resnet164_v2_cifar", "resnext50_32x4d", "densenet121", "wide_resnet50_2"],
+        "xavier": ["googlenet", "squeezenet", "lenet_caffe", "fractalnet20_cifar"],
+        "glorot": ["inception_resnet_v1", "inception_resnet_v2"],
+        "normal": ["alexnet", "alexnet_owt", "nin", "nin_cifar", "overfeat_fast", "zfnet"],
+    }
+    found = {name: recipe_for(name).initial for names in kinds.values() for name in names}
+    assert {name: initial and initial.kind for name, initial in found.items()} == {
+        name: kind for kind, names in kinds.items() for name in names
+    }
 
 
 def test_biases_have_a_rate_of_their_own():
