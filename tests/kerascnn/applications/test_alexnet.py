@@ -26,6 +26,8 @@ def test_the_papers_maps_follow_from_224_too(side):
         model = structure(name, input_shape=(side, side, 3))
         sides = [model.get_layer(layer).output.shape[1] for layer in ("conv1", "conv2", "conv3", "pool5")]
         assert sides == [55, 27, 13, 6]
+        other = structure(name, input_shape=(239, 239, 3), include_top=False)
+        assert [other.get_layer(layer).output.shape[1] for layer in ("conv1", "pool1", "pool5")] == [58, 29, 7]
     open_sides = structure("alexnet", input_shape=(None, None, 3), include_top=False)
     assert open_sides.compute_output_shape((1, side, side, 3)) == (1, 6, 6, 256)
 
