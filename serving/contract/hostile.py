@@ -73,12 +73,14 @@ class Outcome:
         kind: What happened.
         message: The server's reply where it was refused; what ended the process where it was ended.
         memory: The most bytes that the process has held so far.
+        seconds: Of the processor, where there was an answer or a refusal.
     """
 
     request: Request
     kind: Literal["refused", "answered", "ended the process", "had no answer"]
     message: str = ""
     memory: int = 0
+    seconds: float = 0.0
 
     @property
     def is_fatal(self) -> bool:
@@ -164,7 +166,7 @@ class Trial:
 
     def _outcome(self, line: dict[str, Any]) -> Outcome:
         kind: Literal["answered", "refused"] = "refused" if line["code"] else "answered"
-        return Outcome(self.requests[line["ended"]], kind, line["message"], line["memory"])
+        return Outcome(self.requests[line["ended"]], kind, line["message"], line["memory"], line["seconds"])
 
 
 @contextmanager

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
+
+Panels = Mapping[str, tuple[str, dict[str, str]]]  # {title: (unit, {legend: query})}
 
 _SOURCE = {"type": "prometheus", "uid": "prometheus"}
 _RATE = "[$__rate_interval]"
@@ -31,8 +34,7 @@ def _quantiles(metric: str, label: str) -> dict[str, str]:
     }
 
 
-# title: (unit, {legend: query})
-_PANELS = {
+_PANELS: Panels = {
     "Requests": (
         "reqps",
         {
@@ -74,7 +76,7 @@ _PANELS = {
         },
     ),
 }
-_GPU_PANELS = {
+_GPU_PANELS: Panels = {
     "GPU: share of time at work": ("percent", {"GPU {{gpu}}": "DCGM_FI_DEV_GPU_UTIL"}),
     "GPU: memory": ("decmbytes", {"used {{gpu}}": "DCGM_FI_DEV_FB_USED", "free {{gpu}}": "DCGM_FI_DEV_FB_FREE"}),
 }
@@ -82,36 +84,44 @@ _GPU_PANELS = {
 
 def build(*, gpu: bool) -> str:
     """Return the dashboard as JSON; with `gpu`, panels of the GPU's own exporter (DCGM) come last."""
-    table = _PANELS | (_GPU_PANELS if gpu else {})
-    panels = [_panel(number, title, *panel) for number, (title, panel) in enumerate(table.items())]
-    return json.dumps(_dashboard(panels), indent=2, ensure_ascii=False) + "\n"
+    models = "label_values(:tensorflow:serving:request_count, model_name)"
+    return assemble("TensorFlow Serving", models, {**_PANELS, **(_GPU_PANELS if gpu else {})})
 
 
-def _dashboard(panels: list[dict[str, Any]]) -> dict[str, Any]:
+def assemble(title: str, models: str, panels: Panels) -> str:
+    """Return a dashboard as JSON.
+
+    Args:
+        title: Its title.
+        models: The query for the values of $model.
+        panels: The panels, two in a row.
+    """
+    name = title.lower().replace(" ", "-")
     model = {
         "name": "model",
         "label": "Model",
         "type": "query",
         "datasource": _SOURCE,
-        "query": "label_values(:tensorflow:serving:request_count, model_name)",
-        "definition": "label_values(:tensorflow:serving:request_count, model_name)",
+        "query": models,
+        "definition": models,
         "includeAll": True,
         "multi": True,
         "allValue": ".*",
         "current": {"text": "All", "value": "$__all"},
         "refresh": 2,
     }
-    return {
-        "uid": "tensorflow-serving",
-        "title": "TensorFlow Serving",
-        "tags": ["tensorflow-serving"],
+    dashboard = {
+        "uid": name,
+        "title": title,
+        "tags": [name],
         "schemaVersion": 39,
         "editable": True,
         "refresh": "10s",
         "time": {"from": "now-1h", "to": "now"},
         "templating": {"list": [model]},
-        "panels": panels,
+        "panels": [_panel(number, title, *panel) for number, (title, panel) in enumerate(panels.items())],
     }
+    return json.dumps(dashboard, indent=2, ensure_ascii=False) + "\n"
 
 
 def _panel(position: int, title: str, unit: str, queries: dict[str, str]) -> dict[str, Any]:

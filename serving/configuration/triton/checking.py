@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from serving.configuration import documents, schemas
-from serving.configuration.triton import messages
+from serving.configuration.monitoring import metrics
+from serving.configuration.triton import deployment, messages
 from serving.configuration.triton.repository import CONFIG, DATA_TYPES, FOLDER
 from serving.errors import RequestError
 from serving.findings import Finding
@@ -30,7 +31,7 @@ def validate(folder: Path) -> list[Finding]:
     """Find what is wrong with the configuration in `folder`, ONNX files included, errors first."""
     texts = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix in (".pbtxt", ".txt", ".yaml", ".yml"):
+        if path.is_file() and path.suffix in (".json", ".pbtxt", ".txt", ".yaml", ".yml"):
             texts[path.relative_to(folder).as_posix()] = path.read_text(encoding="utf-8", errors="replace")
     found = check_files(texts)
     for child in sorted((folder / FOLDER).iterdir()):
@@ -42,7 +43,7 @@ def validate(folder: Path) -> list[Finding]:
 def check_files(files: Mapping[str, str]) -> list[Finding]:
     """Find what is wrong with {path: content} of a configuration, without reading anything from the disk."""
     found: list[Finding] = []
-    parsed = {}
+    parsed: dict[str, list[object]] = {}
     for name, text in files.items():
         try:
             if name.endswith(f"/{CONFIG}"):
@@ -57,6 +58,8 @@ def check_files(files: Mapping[str, str]) -> list[Finding]:
         if name.startswith("kubernetes/") and not name.endswith("kustomization.yaml"):
             for one in objects:
                 found += schemas.check_kubernetes(name, one)
+    found += deployment.check(parsed)
+    found += metrics.check(parsed, metrics.TRITON_METRICS)
     return found
 
 

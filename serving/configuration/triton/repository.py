@@ -23,7 +23,7 @@ DATA_TYPES = {
     "bool": "TYPE_BOOL",
 }
 _DELAY = 2_000  # microseconds for which the first request of a batch waits for others
-_QUEUE = 64 * BATCH_SIZES[-1]  # requests that wait before the server refuses more
+QUEUE = 64 * BATCH_SIZES[-1]  # requests that wait before the server refuses more
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def config_text(model: OnnxModel, *, gpu: bool) -> str:
     batching = message.dynamic_batching
     batching.preferred_batch_size.extend(BATCH_SIZES[-2:])
     batching.max_queue_delay_microseconds = _DELAY if on_gpu else _DELAY // 4
-    batching.default_queue_policy.max_queue_size = _QUEUE
+    batching.default_queue_policy.max_queue_size = QUEUE
     name, dims, dtype = model.input
     for size in BATCH_SIZES:
         warmup = message.model_warmup.add(name=f"batch of {size}", batch_size=size)

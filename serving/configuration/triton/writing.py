@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from serving import findings
 from serving.configuration import publishing
 from serving.configuration.rendering import MODEL_CONFIG, templates
-from serving.configuration.triton import checking, repository
+from serving.configuration.triton import checking, dashboard, repository
 from serving.errors import RequestError, ServingError
 
 VERSION = "25.10"  # of the image; newer ones read the same configuration
@@ -25,6 +26,8 @@ FLAGS = (
 )
 _GIB = 2**30
 _HIDDEN = {"environment": ".env"}
+_PROVISIONING = "grafana/provisioning"
+_COMMON = (f"{_PROVISIONING}/dashboards/dashboards.yaml", f"{_PROVISIONING}/datasources/prometheus.yaml")
 
 
 def choose(models: Sequence[repository.OnnxModel], only: Sequence[str]) -> tuple[repository.OnnxModel, ...]:
@@ -68,6 +71,7 @@ def write(
 def render(models: Sequence[repository.OnnxModel], *, gpus: int) -> dict[str, str]:
     """Render every text file of the configuration: {path relative to the folder: content}."""
     files = repository.files(tuple(models), gpu=gpus > 0)
+    files["grafana/dashboards/triton.json"] = dashboard.build(gpu=gpus > 0)
     weights = sum(model.path.stat().st_size for model in models)
     values = {
         "models": models,
@@ -78,12 +82,17 @@ def render(models: Sequence[repository.OnnxModel], *, gpus: int) -> dict[str, st
         # The server, the weights, and the activations of the largest batch of each; a place to start from.
         "memory": f"{2 + 2 * -(-weights // _GIB) + len(models)}Gi",
         "storage": f"{1 + 2 * -(-weights // _GIB)}Gi",
+        "queue": repository.QUEUE,
+        "password": secrets.token_urlsafe(16),
     }
     environment = templates("serving.configuration.triton")
     for template in environment.list_templates(extensions=["jinja"]):
         path = template.removesuffix(".jinja")
         if gpus > 0 or path != "compose.gpu.yaml":
             files[_HIDDEN.get(path, path)] = environment.get_template(template).render(values)
+    common = templates("serving.configuration")
+    for path in _COMMON:
+        files[path] = common.get_template(f"{path}.jinja").render()
     return files
 
 

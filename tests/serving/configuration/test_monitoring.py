@@ -22,6 +22,21 @@ def panels(gpu: bool) -> list[dict[str, Any]]:
     return json.loads(dashboard.build(gpu=gpu))["panels"]
 
 
+def check_queries(panels: list[dict[str, Any]], folder: Path) -> None:
+    """Every query of a dashboard as a rule: promtool parses it, braces, functions and all."""
+    if shutil.which("promtool") is None:
+        pytest.skip("needs promtool: apt-get install prometheus")
+    queries = [target["expr"] for panel in panels for target in panel["targets"]]
+    rules = [
+        {"record": f"query:{number}", "expr": query.replace("$__rate_interval", "1m").replace("$model", ".*")}
+        for number, query in enumerate(queries)
+    ]
+    (folder / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
+    done = subprocess.run(["promtool", "check", "rules", folder / "rules.yml"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(queries)} rules found" in done.stdout
+
+
 class TestDashboard:
     """What Grafana needs: panels that do not overlap, a data source that is provisioned, queries that can answer."""
 
@@ -60,18 +75,7 @@ class TestDashboard:
                 assert panel["fieldConfig"]["defaults"]["unit"] == "µs"
 
     def test_queries_are_read_by_promtool(self, tmp_path: Path) -> None:
-        """Every query as a rule: promtool parses it, braces, functions and all."""
-        if shutil.which("promtool") is None:
-            pytest.skip("needs promtool: apt-get install prometheus")
-        queries = [target["expr"] for panel in panels(gpu=True) for target in panel["targets"]]
-        rules = [
-            {"record": f"query:{number}", "expr": query.replace("$__rate_interval", "1m").replace("$model", ".*")}
-            for number, query in enumerate(queries)
-        ]
-        (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
-        done = subprocess.run(["promtool", "check", "rules", tmp_path / "rules.yml"], capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert f"{len(queries)} rules found" in done.stdout
+        check_queries(panels(gpu=True), tmp_path)
 
 
 class TestMetrics:

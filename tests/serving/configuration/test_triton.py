@@ -17,11 +17,13 @@ from click.testing import CliRunner
 
 from serving.commands import init
 from serving.configuration import schemas
-from serving.configuration.triton import checking, messages, repository, writing
+from serving.configuration.monitoring import metrics
+from serving.configuration.triton import checking, dashboard, deployment, messages, repository, writing
 from serving.contract import BATCH_SIZES
 from serving.errors import RequestError
 from serving.operations import doctor
 from tests.serving.configuration.test_kubernetes import build, container
+from tests.serving.configuration.test_monitoring import check_queries
 from tests.serving.exported import put_model
 from tests.serving.small import CLASSES, SIDE
 
@@ -139,18 +141,113 @@ def plant(folder: Path, what: str) -> None:
         (model / "1/model.onnx").write_bytes(b"damaged")
     elif what == "no config":
         (model / "config.pbtxt").unlink()
-    elif what == "compose":
-        path = folder / "compose.yaml"
-        path.write_text(path.read_text().replace("restart: unless-stopped", "restarts: unless-stopped", 1))
-    elif what == "kubernetes":
-        path = folder / "kubernetes/deployment.yaml"
-        path.write_text(path.read_text().replace("containerPort: 8000", "containerPort: http", 1))
 
 
-@pytest.mark.parametrize("what", ["no version", "no file", "damaged", "no config", "compose", "kubernetes"])
-def test_other_mistakes_are_caught(folder, what):
+@pytest.mark.parametrize("what", ["no version", "no file", "damaged", "no config"])
+def test_models_that_are_not_whole_are_caught(folder, what):
     plant(folder, what)
     assert any(finding.severity == "error" for finding in checking.validate(folder))
+
+
+KSERVE, DEPLOYMENT = "kubernetes/kserve/inference-service.yaml", "kubernetes/deployment.yaml"
+ALERTS, BOARD = "prometheus/alerts.yml", "grafana/dashboards/triton.json"
+OTHER_MISTAKES = [
+    ("compose.yaml", "restart: unless-stopped", "restarts: unless-stopped", "restarts"),
+    ("compose.yaml", "--exit-on-error=true", "--exit-on-failure=true", "--exit-on-failure=true is not a flag"),
+    (DEPLOYMENT, "containerPort: 8000", "containerPort: http", "containerPort"),
+    (DEPLOYMENT, "--model-repository=", "--model_repository=", "--model_repository=/repository is not a flag"),
+    (DEPLOYMENT, "claimName: triton-repository", "claimName: repository", "no volume 'repository'"),
+    (KSERVE, "protocolVersion: v2", "protocolVersion: v1", "protocolVersion is v1"),
+    (KSERVE, "protocolVersion: v2", "protocolversion: v2", "protocolVersion is v1"),
+    (KSERVE, "protocolVersion: v2", "protocolversion: v2", "unexpected"),
+    (KSERVE, "protocolVersion: v2", "protocolVersion: 2", "not of the type str"),
+    (KSERVE, "name: onnx", "name: tensorflow", "modelFormat is 'tensorflow'"),
+    (KSERVE, "pvc://triton-repository", "pvc://repository", "no volume 'repository'"),
+    (KSERVE, "      storageUri: pvc://triton-repository\n", "", "no storageUri"),
+    (KSERVE, "maxReplicas: 6", "maxReplica: 6", "unexpected"),
+    (KSERVE, "minReplicas: 1", 'minReplicas: "1"', "not of the type int"),
+    (KSERVE, "cpu: ", "cpus: [", "cannot be parsed"),
+    (KSERVE, "        limits:", "        limit:", "unexpected"),
+    (KSERVE, "v1beta1", "v1alpha1", "apiVersion is 'serving.kserve.io/v1alpha1'"),
+    (KSERVE, "    model:", "    onnx:", "no spec.predictor.model"),
+    (KSERVE, "--exit-timeout-secs=30", "--exit-timeout=30", "--exit-timeout=30 is not a flag"),
+    (ALERTS, "nv_inference_request_failure", "nv_inference_request_failures", "no metric nv_inference_request_failures"),
+    (ALERTS, "by (model)", "by (model_name)", "no label model_name"),
+    (BOARD, "nv_inference_exec_count", "nv_inference_execution_count", "no metric nv_inference_execution_count"),
+    (BOARD, "nv_gpu_utilization", "DCGM_FI_DEV_GPU_UTIL", "no metric DCGM_FI_DEV_GPU_UTIL"),
+]
+
+
+@pytest.mark.parametrize(("name", "old", "new", "says"), OTHER_MISTAKES)
+def test_mistakes_in_other_files_are_caught(folder, name, old, new, says):
+    path = folder / name
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+    found = checking.validate(folder)
+    assert any(says in finding.what and finding.where == name for finding in found), found
+    assert all(finding.severity == "error" and finding.mend for finding in found)
+
+
+def test_kserve_serves_the_repository_with_the_same_flags(folder):
+    """With its second protocol, from the deployment's volume, and the flags that do not choose the repository."""
+    deployed = yaml.safe_load((folder / DEPLOYMENT).read_text())["spec"]["template"]["spec"]
+    service = yaml.safe_load((folder / KSERVE).read_text())
+    model = service["spec"]["predictor"]["model"]
+    assert (model["protocolVersion"], model["runtimeVersion"]) == ("v2", f"{writing.VERSION}-py3")
+    claims = [volume.get("persistentVolumeClaim", {}).get("claimName") for volume in deployed["volumes"]]
+    assert model["storageUri"].removeprefix("pvc://") in claims
+    (container_there,) = deployed["containers"]
+    missing = set(container_there["args"]) - set(model["args"])
+    assert [flag.partition("=")[0] for flag in missing] == ["--model-repository"]
+    assert model["resources"]["limits"]["memory"] == container_there["resources"]["limits"]["memory"]
+    assert model["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+class TestMonitoring:
+    """The dashboard and the alerts; mistakes in their queries are planted above."""
+
+    @staticmethod
+    def panels(gpu: bool) -> list[dict[str, Any]]:
+        return json.loads(dashboard.build(gpu=gpu))["panels"]
+
+    def test_durations_are_in_microseconds(self):
+        units = {
+            panel["fieldConfig"]["defaults"]["unit"]
+            for panel in self.panels(gpu=True)
+            if any("duration_us" in target["expr"] for target in panel["targets"])
+        }
+        assert units == {"µs"}
+
+    def test_gpu_panels_and_alerts_only_with_a_gpu(self, onnx_folder):
+        assert [panel["title"] for panel in self.panels(gpu=True) if "GPU" in panel["title"]]
+        assert "nv_gpu" not in dashboard.build(gpu=False)
+        files = {gpus: writing.render(repository.find_onnx(onnx_folder), gpus=gpus)[ALERTS] for gpus in (0, 1)}
+        assert ("nv_gpu" in files[0], "nv_gpu" in files[1]) == (False, True)
+
+    def test_every_documented_metric_is_used(self, folder):
+        text = (folder / ALERTS).read_text() + (folder / BOARD).read_text()
+        assert {metric.name for metric in metrics.TRITON_METRICS if metric.name not in text} == set()
+
+    def test_the_alert_on_the_queue_fits_its_length(self, folder):
+        config = messages.parse((folder / CONFIG).read_text(), CONFIG)
+        half = config.dynamic_batching.default_queue_policy.max_queue_size // 2
+        assert f"(nv_inference_pending_request_count) > {half}\n" in (folder / ALERTS).read_text()
+
+    def test_grafana_finds_its_files(self, folder):
+        """The folders that compose mounts hold the data source and the dashboard that the panels name."""
+        service = yaml.safe_load((folder / "compose.yaml").read_text())["services"]["grafana"]
+        assert all((folder / mount.partition(":")[0]).is_dir() for mount in service["volumes"] if mount[0] == ".")
+        sources = yaml.safe_load((folder / "grafana/provisioning/datasources/prometheus.yaml").read_text())
+        used = {panel["datasource"]["uid"] for panel in json.loads((folder / BOARD).read_text())["panels"]}
+        assert used == {source["uid"] for source in sources["datasources"]}
+        assert "GRAFANA_PASSWORD=" in (folder / ".env").read_text()
+
+    def test_queries_are_read_by_promtool(self, tmp_path):
+        check_queries(self.panels(gpu=True), tmp_path)
+
+
+def test_the_flags_that_init_sets_exist():
+    assert {flag.removeprefix("--").partition("=")[0] for flag in writing.FLAGS} <= deployment.known_flags()
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool: apt-get install prometheus")
@@ -158,7 +255,7 @@ def test_prometheus_reads_its_files(folder):
     command = ["promtool", "check", "config", folder / "prometheus/prometheus.yml"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 rules found" in done.stdout
+    assert "6 rules found" in done.stdout
 
 
 def test_built_objects_follow_their_schemas(folder):
