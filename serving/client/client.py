@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -52,6 +52,7 @@ class Client:
         batch: int = 8,
         headers: Mapping[str, str] | None = None,
         ca: str | None = None,
+        protocol: Literal["v1", "v2"] | None = None,
     ) -> None:
         """Connect to a server when the first request is sent.
 
@@ -69,6 +70,7 @@ class Client:
             batch: The most images in one request of `classify`.
             headers: Sent with every request, such as {"X-API-Key": …}.
             ca: A file with the certificate of the authority, for TLS with your own.
+            protocol: "v1" is TensorFlow Serving's, "v2" the Open Inference Protocol; by default the path of `url` says.
 
         Raises:
             RequestError: An argument is not valid.
@@ -84,7 +86,9 @@ class Client:
             )
         self._target = Target(model, version, label)
         self._retries, self._backoff, self._batch = retries, backoff, batch
-        self._wire = _connect(Connection(url, timeout, headers or {}, ca))
+        if protocol not in (None, "v1", "v2"):
+            raise RequestError(f"protocol is {protocol!r}; give v1 or v2, or leave it out and the address says.")
+        self._wire = _connect(Connection(url, timeout, headers or {}, ca), protocol)
 
     def classify(self, images: Iterable[Image], *, lossless: bool = False) -> list[tuple[Prediction, ...]]:
         """Return the likeliest classes of each image, in order, best first.
@@ -170,10 +174,13 @@ class Client:
         return call()
 
 
-def _connect(connection: Connection) -> Wire:
+def _connect(connection: Connection, protocol: str | None) -> Wire:
     parts = urlsplit(connection.url)
+    if protocol == "v2" and not parts.path.rstrip("/").endswith("/v2"):
+        connection = replace(connection, url=f"{connection.url.rstrip('/')}/v2")
+        parts = urlsplit(connection.url)
     is_http, is_grpc = parts.scheme in ("http", "https"), parts.scheme in ("grpc", "grpcs")
-    is_v2 = parts.path.rstrip("/").endswith("/v2")
+    is_v2 = parts.path.rstrip("/").endswith("/v2") and protocol != "v1"
     if is_v2 and parts.hostname and (is_http or (is_grpc and parts.path.rstrip("/") == "/v2")):
         from serving.client import v2, v2_rpc
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("photos", nargs=-1, metavar="PHOTO…")
 @click.option("--url", default=options.URL, show_default=True, help="http(s)://… is REST, grpc(s)://… gRPC.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["v1", "v2"]),
+    help="TensorFlow Serving's, or the Open Inference Protocol (Triton, KServe).  [default: v2 if --url ends in /v2]",
+)
 @options.model_name
 @click.option("--version", type=click.IntRange(min=0), help="A version; the newest without it.")
 @click.option("--label", help="A version by its label, such as stable.")
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
 def command(
     photos: Sequence[str],
     url: str,
+    protocol: Literal["v1", "v2"] | None,
     model: str,
     version: int | None,
     label: str | None,
@@ -62,6 +68,7 @@ def command(
         batch=batch,
         headers=dict(headers),
         ca=ca,
+        protocol=protocol,
     ) as client:
         if status:
             _print_status(client.status(), as_json)

@@ -54,7 +54,7 @@ def _check_compose(name: str, document: object) -> Iterator[Finding]:
 def check_kubernetes(name: str, document: object) -> Iterator[Finding]:
     """Find what is wrong with a complete Kubernetes object.
 
-    An InferenceService of KServe is checked as the pod that it describes; other extensions have no schema here and pass.
+    An InferenceService of KServe is checked as the pod that it describes; other extensions have no schema here.
     """
     if isinstance(document, dict) and document.get("kind") == "InferenceService":
         yield from _check_inference_service(name, document)
@@ -76,7 +76,9 @@ def check_kubernetes(name: str, document: object) -> Iterator[Finding]:
 
 def _check_inference_service(name: str, document: dict[str, Any]) -> Iterator[Finding]:
     if document.get("apiVersion") != "serving.kserve.io/v1beta1":
-        yield Finding("error", name, f"apiVersion is {document.get('apiVersion')!r}.", "Give serving.kserve.io/v1beta1.")
+        yield Finding(
+            "error", name, f"apiVersion is {document.get('apiVersion')!r}.", "Give serving.kserve.io/v1beta1."
+        )
     spec = document.get("spec")
     predictor = spec.get("predictor") if isinstance(spec, dict) else None
     model = predictor.get("model") if isinstance(predictor, dict) else None

@@ -1,8 +1,8 @@
 """The metrics that dashboards, alerts and autoscaling may name.
 
 TensorFlow's name of a metric becomes a Prometheus name by turning each "/" into ":", the leading one too
-(`prometheus_exporter.cc`). Durations are in microseconds. Histograms have `_bucket`, `_sum` and `_count`. Triton has sums
-of durations instead, and metrics of the GPUs of its own.
+(`prometheus_exporter.cc`). Durations are in microseconds. Histograms have `_bucket`, `_sum` and `_count`. Triton
+has sums of durations instead, and metrics of the GPUs of its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Triton's Grafana dashboard. Triton sums up durations and has no quantiles unless it is asked for them: means, then."""
+"""Triton's Grafana dashboard. Triton sums up durations, without quantiles unless it is asked for them: so, means."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import urllib3
 
 import kerascnn
 from serving.client import BadRequestError, Client, ClientError, NotFoundError
+from serving.client.rest import RestWire
 from serving.client.v2 import LENGTH
 from serving.development import server
 from serving.development.v2.repository import Repository
@@ -109,6 +110,14 @@ class TestClient:
             assert client.classify([b"\xff\xd8\xff damaged"]) == [()]
         assert (damaged, first) == ((), last)
         assert len(first) == 5
+
+    def test_a_protocol_that_the_address_does_not_say(self, url):
+        with Client(url.removesuffix("/v2"), "colours", protocol="v2") as client:
+            assert len(client.classify([encoded(photo())])[0]) == 5
+        with Client("http://localhost/v2", "colours", protocol="v1") as client:
+            assert isinstance(client._wire, RestWire)
+        with pytest.raises(RequestError, match="give v1 or v2"):
+            Client(url, "colours", protocol="v3")
 
     def test_addresses(self):
         for wrong in ("ftp://localhost/v2", "grpc://localhost:8001/v2/models", "http:///v2"):

@@ -259,13 +259,6 @@ MISTAKES = {
         "--num_loading_threads is not a flag",
         "--num_load_threads",
     ),
-    "a field of KServe's that does not exist": (
-        replace("kubernetes/kserve/inference-services.yaml", "maxReplicas", "maxReplica"),
-        "error",
-        "kubernetes/kserve/inference-services.yaml",
-        "maxReplica",
-        "python -m serving init",
-    ),
     "labels without their flag": (
         replace("compose.yaml", "      - --allow_version_labels_for_unavailable_models=true\n", ""),
         "error",

@@ -84,6 +84,16 @@ class TestSchemas:
         (finding,) = schemas.check_kubernetes("deployment.yaml", yaml.safe_load(text.replace(old, new)))
         assert field in finding.what
 
+    @pytest.mark.parametrize(("old", "new"), [("maxReplicas", "maxReplica"), ("requests:", "request:")])
+    def test_planted_mistake_in_kserve(self, folder: Path, old: str, new: str) -> None:
+        """Checked as the pod that the service describes, beside the fields that are KServe's own."""
+        pytest.importorskip("kubernetes_validate")
+        name = "kubernetes/kserve/inference-services.yaml"
+        text = (folder / name).read_text()
+        assert not list(schemas.check({name: list(yaml.safe_load_all(text))}))
+        (finding,) = schemas.check({name: list(yaml.safe_load_all(text.replace(old, new, 1)))})
+        assert new.strip(":") in finding.what
+
     def test_autoscaling(self, base: dict[str, dict[str, Any]]) -> None:
         """The model of KEDA's own definition refuses fields that it does not have, and so must this test."""
         keda = pytest.importorskip("cloudcoil.models.keda.v1alpha1", reason="cloudcoil-models-keda has KEDA's schema")

@@ -171,7 +171,12 @@ OTHER_MISTAKES = [
     (KSERVE, "v1beta1", "v1alpha1", "apiVersion is 'serving.kserve.io/v1alpha1'"),
     (KSERVE, "    model:", "    onnx:", "no spec.predictor.model"),
     (KSERVE, "--exit-timeout-secs=30", "--exit-timeout=30", "--exit-timeout=30 is not a flag"),
-    (ALERTS, "nv_inference_request_failure", "nv_inference_request_failures", "no metric nv_inference_request_failures"),
+    (
+        ALERTS,
+        "nv_inference_request_failure",
+        "nv_inference_request_failures",
+        "no metric nv_inference_request_failures",
+    ),
     (ALERTS, "by (model)", "by (model_name)", "no label model_name"),
     (BOARD, "nv_inference_exec_count", "nv_inference_execution_count", "no metric nv_inference_execution_count"),
     (BOARD, "nv_gpu_utilization", "DCGM_FI_DEV_GPU_UTIL", "no metric DCGM_FI_DEV_GPU_UTIL"),
