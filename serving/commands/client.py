@@ -48,7 +48,7 @@ def command(
     status: bool,
     as_json: bool,
 ) -> int:
-    """Classify photos with a running server. They are sent as they are, as JPEG or PNG.
+    """Classify photos with a running server. They are sent as they are, as JPEG or PNG; with v2, prepared here.
 
     \b
     python -m serving client --model squeezenet cat.jpg dog.png

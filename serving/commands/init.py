@@ -41,8 +41,8 @@ def command(
 
     Model, batching, monitoring and session files, Docker Compose for CPU and GPU, a proxy with TLS and API keys,
     Prometheus, Grafana and Kubernetes. Everything is checked before it is written. Versions and labels that `promote`
-    has set stay as they are. For Triton: a model repository with the ONNX files, Docker Compose, Prometheus and
-    Kubernetes.
+    has set stay as they are. For Triton: a model repository with the ONNX files, Docker Compose, Prometheus, Grafana
+    and Kubernetes.
 
     \b
     python -m serving init --models artifacts/ --gpu
