@@ -43,13 +43,14 @@ def our_steps(model: keras.Model, folder: Path) -> Steps:
     from export.formats.onnx import write_onnx
     from export.formats.saved_model import write_saved_model
     from export.formats.tflite import write_tflite
+    from export.tracing.folding import folded
     from export.tracing.graph import TracedModel, trace
 
     traced: list[TracedModel] = []
     return {
         "trace": lambda: traced.append(trace(model)),
-        "SavedModel": lambda: write_saved_model(traced[0], folder / "saved_model"),
         "freeze": lambda: traced[0].frozen,
+        "SavedModel": lambda: write_saved_model(folded(traced[0]), folder / "saved_model"),
         "TFLite": lambda: write_tflite(traced[0], folder / "model.tflite", "float32", None),
         "ONNX": lambda: write_onnx(traced[0], folder / "model.onnx"),
     }

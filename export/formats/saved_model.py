@@ -35,9 +35,10 @@ class SavedModel(Format):
 
     def write(self, source: Source, path: Path, precision: Precision) -> None:
         """Write the version folder `path`."""
+        from export.tracing.folding import folded
         from export.tracing.half import in_half
 
-        traced = in_half(source.traced, precision.name) if precision.is_half else source.traced
+        traced = in_half(source.traced, precision.name) if precision.is_half else folded(source.traced)
         write_saved_model(traced, path, preprocessing=source.reading, labels=source.labels)
 
     def open(self, path: Path, threads: int = 2) -> Runtime:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 KERNEL_OPS = ("Conv2D", "DepthwiseConv2dNative", "MatMul")
 SHARED_VALUES = 64  # at most so many values in a kernel are kept shared in int8: with more, little is gained
-_PROTOBUF_LIMIT = 2**31 - 2**20  # a protocol buffer ends at 2 GiB; the rest is room for the nodes
+PROTOBUF_LIMIT = 2**31 - 2**20  # a protocol buffer ends at 2 GiB; the rest is room for the nodes
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,11 @@ def copy_of(graph_def: Graph) -> Graph:
     return copied
 
 
+def weight_bytes(function: tf.types.experimental.ConcreteFunction) -> int:
+    """Return the bytes of the variables that a function reads."""
+    return sum(variable.shape.num_elements() * variable.dtype.size for variable in function.variables)
+
+
 def freeze(function: tf.types.experimental.ConcreteFunction, ends: list[str], name: str) -> FrozenGraph:
     """Freeze the traced function of a model.
 
@@ -77,13 +82,13 @@ def freeze(function: tf.types.experimental.ConcreteFunction, ends: list[str], na
     Raises:
         ExportError: the weights exceed the 2 GiB of a protocol buffer.
     """
-    values = {id(variable.handle): variable.numpy() for variable in function.variables}
-    size = sum(value.nbytes for value in values.values())
-    if size > _PROTOBUF_LIMIT:
+    size = weight_bytes(function)
+    if size > PROTOBUF_LIMIT:
         raise ExportError(
             f"Model {name!r} has {size / 2**30:.2f} GiB of weights, and TFLite and ONNX files end at 2 GiB. "
             "Export it as a SavedModel only."
         )
+    values = {id(variable.handle): variable.numpy() for variable in function.variables}
     graph = function.graph
     graph_def = _with_constant_shapes(graph)
     if graph_def.library.function:  # a layer with a tf.function of its own, which may read variables

@@ -6,12 +6,12 @@ computes that in float32, and reads and writes every feature map twice more for 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from export.errors import ExportError
+from export.tracing.folding import over_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,18 +47,8 @@ def in_half(traced: TracedModel, dtype: str) -> TracedModel:
     graph_def = _rewritten(frozen.graph_def, traced.output_name, frozenset(frozen.kernels), half)
     needed = {node.name for node in graph_def.node}  # without kernels of which the network takes the shape alone
     kernels = {name: kernel for name, kernel in frozen.kernels.items() if name in needed}
-    variables = {name: tf.Variable(_cast(kernel, half), trainable=False) for name, kernel in kernels.items()}
-    spec = tf.TensorSpec(traced.input_shape, tf.float32, traced.input_name)
-
-    @tf.function(input_signature=[spec], autograph=False)
-    def network(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        fed = {f"{name}:0": variable.read_value() for name, variable in variables.items()}
-        fed[f"{traced.input_name}:0"] = images
-        (output,) = tf.graph_util.import_graph_def(graph_def, fed, [f"{traced.output_name}:0"], name="")
-        output.set_shape(traced.output_shape)
-        return {traced.output_name: output}
-
-    return replace(traced, function=network.get_concrete_function(), own_variables=tuple(variables.values()))
+    cast = {id(kernel): _cast(kernel, half) for kernel in kernels.values()}
+    return over_variables(traced, graph_def, {name: cast[id(kernel)] for name, kernel in kernels.items()})
 
 
 def _cast(kernel: np.ndarray, half: tf.DType) -> np.ndarray:

@@ -16,6 +16,7 @@ from export.errors import ExportError, RequestError  # noqa: E402
 from export.formats.onnx import write_onnx  # noqa: E402
 from export.formats.saved_model import write_saved_model  # noqa: E402
 from export.formats.tflite import write_tflite  # noqa: E402
+from export.tracing.folding import folded  # noqa: E402
 from export.tracing.graph import trace  # noqa: E402
 from export.tracing.half import in_half  # noqa: E402
 from kerascnn.keras_graph import tensorflow_convolutions  # noqa: E402
@@ -219,6 +220,23 @@ def test_saved_model(case: Case, tmp_path: Path) -> None:
         outputs = signature(images=tf.constant(case.images[:count]))
         assert list(outputs) == ["probabilities"]
         assert relative_error(outputs["probabilities"].numpy(), case.expected[:count]) < 1e-5
+
+
+def test_saved_model_without_normalization(case: Case, tmp_path: Path) -> None:
+    """Only kernels are variables; normalization is folded into them, and the rest is constant."""
+    write_saved_model(folded(case.traced), tmp_path / "1")
+    loaded = tf.saved_model.load(tmp_path / "1")
+    assert len(loaded.signatures["serving_default"].variables) == len(case.traced.frozen.kernels)
+    assert not [node.op for node in loaded.network.graph.as_graph_def().node if node.op.startswith("FusedBatchNorm")]
+    actual = loaded.signatures["serving_default"](images=tf.constant(case.images))["probabilities"]
+    assert relative_error(actual.numpy(), case.expected) < 1e-5
+
+
+def test_a_kernel_that_two_layers_share_is_one_variable() -> None:
+    shared, image = layers.Conv2D(3, 3, padding="same"), keras.Input((8, 8, 3), name="images")
+    traced = trace(keras.Model(image, layers.Flatten()(shared(layers.ReLU()(shared(image))))))
+    assert len(traced.frozen.kernels) == 2
+    assert len(folded(traced).variables) == 1
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 4e-3), ("bfloat16", 8 * 4e-3)])
@@ -534,7 +552,7 @@ def test_impossible_requests_say_what_is_possible(tmp_path: Path) -> None:
 
 def test_more_than_two_gigabytes_are_refused(tmp_path: Path) -> None:
     """Protocol buffers end there; the message says which format takes more."""
-    variable = mock.Mock(**{"numpy.return_value.nbytes": 3 * 2**30})
+    variable = mock.Mock(**{"shape.num_elements.return_value": 3 * 2**28, "dtype.size": 4})
     traced = replace(Case(flattened).traced, function=mock.Mock(variables=[variable]))
     with pytest.raises(ExportError, match="SavedModel"):
         write_onnx(traced, tmp_path / "model.onnx")
