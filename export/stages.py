@@ -229,11 +229,12 @@ def _verified(context: Context, item: Item, source: Source, images: np.ndarray, 
         reference = replace(reference, output=reference.output[:FEW_IMAGES], logits=reference.logits[:FEW_IMAGES])
     expected = item.format.specifications(item.precision, *source.interface)
     demands = Demands(item.precision, *expected, real_images=context.job.has_photos)
-    parity, prediction = verify(open_artifact, reference, images, demands)
-    if prediction is None or not parity.passed:
-        raise ExportError(" ".join(parity.failures))
-    runtime = open_artifact()
-    item.format.check(runtime, path, source)
+    with item.format.checking(path, source) as check:
+        parity, prediction = verify(open_artifact, reference, images, demands)
+        if prediction is None or not parity.passed:
+            raise ExportError(" ".join(parity.failures))
+        runtime = open_artifact()
+        check(runtime)
     compressed = context.job.request.compression is not None
     sizes = item.format.sizes(context.folder, name, THREADS) if compressed else Sizes()
     artifact = Artifact(

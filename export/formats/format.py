@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -122,12 +123,14 @@ class Format(ABC):
         """Return what an artifact must declare as input and output, from what the network declares."""
         return source, target
 
-    def check(self, runtime: Runtime, path: Path, source: Source) -> None:  # noqa: B027  (most have no more)
-        """Check what only this format has, once the artifact agrees with the network.
+    @contextmanager
+    def checking(self, path: Path, source: Source) -> Iterator[Callable[[Runtime], None]]:
+        """Check what only this format has, beside the block and then in what the block is given.
 
-        Raises:
-            ExportError: It is wrong; the message says what.
+        What needs no runtime begins at once in a process of its own, while the block compares the artifact with the
+        network. The block ends by calling what it was given, which raises an ExportError where something is wrong.
         """
+        yield lambda runtime: None
 
     def sizes(self, folder: Path, path: str, threads: int) -> Sizes:
         """Measure what the artifact `folder / path` of a compressed network weighs, beside its bytes on disk."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from export.checking.runtimes import Runtime, Tap, TensorSpec, only
@@ -45,16 +46,23 @@ class SavedModel(Format):
         """Load it into TensorFlow, which takes as many threads as it wants."""
         return open_saved_model(path)
 
-    def check(self, runtime: Runtime, path: Path, source: Source) -> None:
+    @contextmanager
+    def checking(self, path: Path, source: Source) -> Iterator[Callable[[Runtime], None]]:
         """Check the signatures that take photos, the warm-up requests, and that wrong requests are refused."""
         from export.checking.photo_signatures import check_photo_signatures
         from serving.contract import hostile
 
         with hostile.trying(path) as trial:
-            check_photo_signatures(runtime, path, source.reading, source.labels)
-            bad = [str(outcome) for outcome in trial.outcomes() if outcome.is_bad]
-        if bad:
-            raise ExportError(f"One request could take the server from everybody, or get a wrong answer: {bad[0]}.")
+
+            def check(runtime: Runtime) -> None:
+                check_photo_signatures(runtime, path, source.reading, source.labels)
+                bad = [str(outcome) for outcome in trial.outcomes() if outcome.is_bad]
+                if bad:
+                    raise ExportError(
+                        f"One request could take the server from everybody, or get a wrong answer: {bad[0]}."
+                    )
+
+            yield check
 
 
 def write_saved_model(
