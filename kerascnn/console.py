@@ -5,8 +5,10 @@ Exit codes: 0 done; 1 something failed; 2 what was asked for cannot be done as a
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import functools
+import gc
 import importlib
 import logging
 import os
@@ -49,6 +51,7 @@ def run_command(
     Raises:
         SystemExit: The exit code is not 0.
     """
+    atexit.register(gc.freeze)  # Python's last collections would walk all of TensorFlow's objects for two seconds
     try:
         code = command.main(prog_name=name, standalone_mode=False)
         sys.stdout.flush()

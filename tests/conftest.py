@@ -65,8 +65,11 @@ def data() -> Path:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty weights cache, so that no test reads or fills the user's."""
+    """An empty weights cache, so that no test reads or fills the user's; the charts' script is bundled once."""
     home = tmp_path_factory.mktemp("home")
+    charts = tmp_path_factory.getbasetemp() / "charts"
+    charts.mkdir(exist_ok=True)
+    (home / "charts").symlink_to(charts)
     monkeypatch.setenv("KERASCNN_HOME", str(home))
     return home
 

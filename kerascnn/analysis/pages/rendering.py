@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from importlib import resources
+from importlib.metadata import version
 from importlib.util import find_spec
 
 from kerascnn.analysis.pages.blocks import Chart, Charts, Page
@@ -56,10 +58,23 @@ def _text(name: str) -> str:
     return resources.files("kerascnn.analysis.pages").joinpath("templates", name).read_text(encoding="utf-8")
 
 
-@cache  # bundling takes seconds
+@cache
 def _library() -> str:
-    """Bundle Vega, Vega-Lite and Vega-Embed, which vl-convert contains, as one script that defines `vegaEmbed`."""
+    """Bundle Vega, Vega-Lite and Vega-Embed, which vl-convert contains, as one script that defines `vegaEmbed`.
+
+    Bundling takes three seconds, so the script is kept beside the fetched weights, one for each version of vl-convert.
+    """
     import vl_convert
 
-    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return bundle.replace("</script", r"<\/script")
+    from kerascnn.files import replacing
+    from kerascnn.weights.sources import cache_folder
+
+    kept = cache_folder().parent / "charts" / f"vega-{version('vl-convert-python')}.js"
+    with suppress(OSError):
+        return kept.read_text(encoding="utf-8")
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", r"<\/script")
+    with suppress(OSError):  # a home that nothing can be written to
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(kept) as partial:
+            partial.write_text(bundle, encoding="utf-8")
+    return str(bundle)

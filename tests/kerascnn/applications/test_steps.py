@@ -108,7 +108,7 @@ assert second < first
 @pytest.mark.data
 @pytest.mark.parametrize("network", [pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS])
 def test_a_step_lowers_the_loss_on_jax(network, data):
-    """The default run trains one on JAX in test_mnist.py."""
+    """The default run trains one on JAX in test_backends.py."""
     pytest.importorskip("jax")
     path = os.pathsep.join([str(ROOT), *sys.path])
     done = subprocess.run(
