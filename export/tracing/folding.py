@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from export.tracing.freezing import PROTOBUF_LIMIT, weight_bytes
@@ -18,16 +19,25 @@ if TYPE_CHECKING:
 
     from export.tracing.graph import TracedModel
 
+_CONTROL_FLOW = frozenset(("While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"))
+
 
 def folded(traced: TracedModel) -> TracedModel:
-    """Fold batch normalization into the kernels; return a network of more than 2 GiB, which cannot be frozen, as it is.
+    """Fold batch normalization into the kernels; return a network that cannot be frozen as it is.
+
+    That is one of more than 2 GiB, and one with loops or branches, whose bodies read variables themselves.
 
     Raises:
         ExportError: The graph cannot be frozen.
     """
-    if weight_bytes(traced.function) > PROTOBUF_LIMIT:
+    if weight_bytes(traced.function) > PROTOBUF_LIMIT or _has_control_flow(traced.function.graph.as_graph_def()):
         return traced
     return over_variables(traced, traced.frozen.graph_def, traced.frozen.kernels)
+
+
+def _has_control_flow(graph_def: Graph) -> bool:
+    functions = (function.node_def for function in graph_def.library.function)
+    return any(node.op in _CONTROL_FLOW for node in chain(graph_def.node, *functions))
 
 
 def over_variables(traced: TracedModel, graph_def: Graph, kernels: Mapping[str, np.ndarray]) -> TracedModel:

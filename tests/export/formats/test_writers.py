@@ -239,6 +239,19 @@ def test_a_kernel_that_two_layers_share_is_one_variable() -> None:
     assert len(folded(traced).variables) == 1
 
 
+def test_a_network_with_a_loop_is_not_folded() -> None:
+    class Repeated(layers.Layer):  # type: ignore[misc]
+        def build(self, shape: Any) -> None:
+            self.factor = self.add_weight(shape=(), initializer="ones", name="factor")
+
+        def call(self, x: Any) -> Any:
+            return keras.ops.fori_loop(0, tf.shape(x)[0] + 1, lambda _, value: value * self.factor, x)
+
+    image = keras.Input((8, 8, 3), name="images")
+    traced = trace(keras.Model(image, layers.Flatten()(Repeated()(layers.Conv2D(4, 3)(image)))))
+    assert folded(traced) is traced
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 4e-3), ("bfloat16", 8 * 4e-3)])
 def test_saved_model_in_half_precision(case: Case, dtype: str, tolerance: float, tmp_path: Path) -> None:
     """Convolutions compute in half precision and weights are stored so; the interface and the softmax are float32."""

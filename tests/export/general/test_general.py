@@ -218,6 +218,14 @@ def test_a_single_float_image_takes_the_usual_way():
     assert is_general(vector())
 
 
+def test_rows_of_an_image_read_by_an_lstm(tmp_path):
+    """A loop reads its weights itself, so nothing is folded around it."""
+    rows = layers.Reshape((6, 24))(layers.Conv2D(4, 3)(image := keras.Input((8, 8, 3), name="image")))
+    model = keras.Model(image, layers.Dense(3, activation="softmax")(layers.LSTM(4)(rows)), name="rows")
+    manifest = export.export(model, tmp_path / "out", formats=["saved_model", "onnx"])
+    assert [artifact["parity"]["passed"] for artifact in manifest["artifacts"]] == [True, True]
+
+
 SPEC = TensorSpec("numbers", (None, 4), "float32")
 
 
