@@ -74,7 +74,7 @@ def write_saved_model(
 ) -> None:
     """Write the version folder `folder` (`.../saved_model/1`), ready for a server.
 
-    The weights are stored as variables, so that a server can share and restore them, and the batch stays open. Beside
+    Kernels are stored as variables, so that a server can share and restore them, and the batch stays open. Beside
     `serving_default` it has the signatures of `photo_signatures`, where the network can have them, and assets.extra
     holds the labels and the warm-up requests.
 
