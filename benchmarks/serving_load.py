@@ -4,24 +4,29 @@
     python benchmarks/serving_load.py --models artifacts --photos imagenet_sample_250.zip
     python benchmarks/serving_load.py --models artifacts --photos imagenet_sample_250.zip --minutes 10
 
-Starts the server on loopback and asks it with `python -m serving loadtest`'s users, who compare every reply with the
-one before the test. `--minutes` keeps 32 users at it for that long instead, and looks at the server's memory.
+Starts the server on loopback and asks it, over REST with `python -m serving loadtest`'s users and over gRPC with
+threads that each have a client; they compare every reply with the one before the test. `--minutes` keeps 32 users at it
+for that long instead, and looks at the server's memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from serving_paths import MODEL, development_server
 
-from serving.client import Client
+from serving.client import Client, ClientError
+from serving.client.errors import OverloadedError
 from serving.operations import loadtest
-from serving.operations.loadtest import Load, Report
+from serving.operations.loadtest import Load, Report, Sample
 
 USERS = (1, 8, 32)
 PHOTOS = 16
@@ -78,18 +83,59 @@ def row(name: str, load: str, report: Report) -> str:
     return f"| {name} | {load} | {report.per_second:.1f} | {percentiles} | {counts} |"
 
 
+def ask_rest(url: str, photos: list[Path], users: int, seconds: float) -> list[Sample]:
+    """Let Locust's users ask."""
+    return loadtest.run(url, MODEL, photos, Load(users=users, seconds=seconds))
+
+
+def ask_grpc(url: str, photos: list[Path], users: int, seconds: float) -> list[Sample]:
+    """Let threads ask with clients of their own, as Locust speaks HTTP; answers are compared with those before."""
+    files = [photo.read_bytes() for photo in photos]
+    with Client(url, MODEL, batch=1) as client:
+        expected = [best[0].index for best in client.classify(files)]
+    started = time.perf_counter()
+
+    def user(number: int) -> list[Sample]:
+        samples = []
+        with Client(url, MODEL, batch=1, retries=0) as client:
+            for place in itertools.cycle(range(len(files))):
+                due = time.perf_counter() - started
+                if due >= seconds:
+                    return samples
+                chosen = (place + number) % len(files)
+                try:
+                    (best,) = client.classify([files[chosen]])
+                    outcome = "right" if best and best[0].index == expected[chosen] else "wrong"
+                except OverloadedError:
+                    outcome = "refused"
+                except ClientError:
+                    outcome = "failed"
+                samples.append(Sample(due, time.perf_counter() - started - due, 0, outcome))
+        return samples
+
+    with ThreadPoolExecutor(users) as pool:
+        return [sample for samples in pool.map(user, range(users)) for sample in samples]
+
+
 def compare(models: Path, photos: list[Path], seconds: float, profile: Path) -> None:
-    """Throughput at several numbers of users, then of far more than are admitted."""
-    print("| batching | asked by | right a second | 50 % ms | 90 % ms | 99 % ms | right | refused | wrong or failed |")
-    print("|---|---|---:|---:|---:|---:|---:|---:|---:|")
+    """Throughput over both wires at several numbers of users, then over REST of far more than are admitted."""
+    columns = (
+        "batching | over | load | right a second | 50 % ms | 90 % ms | 99 % ms | right | refused | wrong or failed"
+    )
+    print(f"| {columns} |")
+    print("|---|---|---|---:|---:|---:|---:|---:|---:|---:|")
     told = []
     for name, more in (("none", []), (profile.name, ["--batching", str(profile)])):
-        with development_server(models, *more) as (rest, _, process):
-            for users in (*USERS, OVERLOAD):
+        with development_server(models, *more) as (rest, grpc, process):
+            for wire, url, users in (
+                *(("REST", rest, users) for users in USERS),
+                *(("gRPC", grpc, users) for users in USERS),
+                ("REST", rest, OVERLOAD),
+            ):
                 with watched(process, 0.5) as memory:
-                    load = Load(users=users, seconds=seconds)
-                    report = loadtest.summarize(loadtest.run(rest, MODEL, photos, load), seconds)
-                print(row(name, f"{users} at a time", report), flush=True)
+                    ask = ask_grpc if wire == "gRPC" else ask_rest
+                    report = loadtest.summarize(ask(url, photos, users, seconds), seconds)
+                print(row(f"{name} | {wire}", f"{users} at a time", report), flush=True)
             with Client(rest, MODEL, retries=0) as client:
                 recovered = bool(client.classify(photos[:1])[0])
         told.append(
@@ -108,7 +154,7 @@ def endure(models: Path, photos: list[Path], minutes: float, profile: Path) -> N
         with watched(process, 5) as memory:
             seconds = minutes * 60
             report = loadtest.summarize(loadtest.run(rest, MODEL, photos, Load(users=32, seconds=seconds)), seconds)
-        print(row(profile.name, f"32 at a time, {minutes:g} min", report))
+        print(row(f"{profile.name} | REST", f"32 at a time, {minutes:g} min", report))
         fifth = max(1, len(memory) // 5)
         first, last = sum(memory[:fifth]) / fifth, sum(memory[-fifth:]) / fifth
         print(f"Memory: {first:.0f} MB in the first fifth, {last:.0f} MB in the last, at most {max(memory):.0f} MB.")
