@@ -385,8 +385,8 @@ def test_sources_table() -> None:
         f"Of {len(kerascnn.list_models())} networks {len({record.variant for record in records})} have weights on "
         f"record. Three sets come with kerascnn; {len(fetched)} files are elsewhere, "
         f"{len(fetched) - first - none - archives} of them with a full SHA-256 or MD5, {archives} with pytorchcv's "
-        f"SHA-1 of what its archives hold, {first} with the first digits of a SHA-256 that torch puts into file names, and "
-        f"{none} with none"
+        f"SHA-1 of what its archives hold, {first} with the first digits of a SHA-256 that torch puts "
+        f"into file names, and {none} with none"
     ) in page
     files = [record.file for record in records]
     assert len(set(files)) == len(files), "two records would share one file of the cache"
