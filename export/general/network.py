@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.checking.runtimes import TensorSpec
 from export.errors import RequestError
-from kerascnn.keras_graph import all_layers, input_structure, output_structure, producer
+from kerascnn.keras_graph import input_structure, output_structure, producer
 
 if TYPE_CHECKING:
     import keras
@@ -65,15 +65,11 @@ class Network:
 
 
 def is_general(model: keras.Model) -> bool:
-    """Return whether a model is not simply one image of floats in and one answer out, by layers without loops."""
-    import keras
-
+    """Return whether a model is not simply one image of floats in, and one answer out."""
     if len(model.inputs) != 1 or len(model.outputs) != 1 or isinstance(output_structure(model), dict):
         return True
     image = model.inputs[0]
-    if len(image.shape) != 4 or not image.dtype.startswith(("float", "bfloat")):
-        return True
-    return any(isinstance(layer, keras.layers.RNN | keras.layers.Bidirectional) for layer in all_layers(model))
+    return len(image.shape) != 4 or not image.dtype.startswith(("float", "bfloat"))
 
 
 def network_of(model: keras.Model) -> Network:

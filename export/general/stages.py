@@ -128,7 +128,7 @@ def make(context: Context) -> dict[str, Any]:
 
 
 def _takes_photos(network: Network) -> bool:
-    """Whether it is one image of whole numbers in, and one score a class out."""
+    """Whether it is one image in, and one score a class out."""
     inputs, outputs = network.inputs, network.outputs
     return len(inputs) == len(outputs) == 1 and len(inputs[0].shape) == 4 and len(outputs[0].shape) == 2
 
@@ -154,7 +154,8 @@ def _inputs(context: Context, network: Network) -> tuple[dict[str, np.ndarray] |
 
 def _as_inputs(network: Network, images: np.ndarray) -> dict[str, np.ndarray]:
     (spec,) = network.inputs
-    return {spec.name: np.round(images).astype(spec.dtype)}
+    is_whole = np.issubdtype(np.dtype(spec.dtype), np.integer)
+    return {spec.name: (np.round(images) if is_whole else images).astype(spec.dtype)}
 
 
 def _reference(network: Network, tried: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -218,12 +218,28 @@ def test_a_single_float_image_takes_the_usual_way():
     assert is_general(vector())
 
 
-def test_rows_of_an_image_read_by_an_lstm(tmp_path):
-    """A loop reads its weights itself, so nothing is folded around it."""
-    rows = layers.Reshape((6, 24))(layers.Conv2D(4, 3)(image := keras.Input((8, 8, 3), name="image")))
-    model = keras.Model(image, layers.Dense(3, activation="softmax")(layers.LSTM(4)(rows)), name="rows")
-    manifest = export.export(model, tmp_path / "out", formats=["saved_model", "onnx"])
-    assert [artifact["parity"]["passed"] for artifact in manifest["artifacts"]] == [True, True]
+def test_an_image_of_floats_is_calibrated_with_as_it_is(tmp_path):
+    """An answer in a dictionary takes the general way; photos between 0 and 1 are no whole numbers there."""
+    image = keras.Input((8, 8, 3), name="image")
+    score = layers.Dense(2, activation="softmax")(layers.Flatten()(layers.Conv2D(4, 3)(image)))
+    model = keras.Model(image, {"score": score}, name="named")
+    random = np.random.default_rng(0)
+    for place in range(20):
+        (tmp_path / "photos" / str(place % 2)).mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(0, 256, (8, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / str(place % 2) / f"{place}.png")
+    photos = tmp_path / "photos"
+    manifest = export.export(
+        model, tmp_path / "out", formats=["onnx"], evaluate=photos, preprocessing="unit", labels=["0", "1"]
+    )
+    files = sorted(photos.rglob("*.png"))
+    answers = model.predict(np.stack([np.asarray(Image.open(file)) for file in files]) / 255.0, verbose=0)["score"]
+    right = np.mean([answer.argmax() == int(file.parent.name) for answer, file in zip(answers, files, strict=True)])
+    rounded = np.round(np.stack([np.asarray(Image.open(file)) for file in files]) / 255.0)
+    assert np.abs(model.predict(rounded, verbose=0)["score"] - answers).max() > 0.01
+    assert manifest["evaluation"]["keras"]["top1"] == pytest.approx(right)
+    (row,) = manifest["artifacts"]
+    assert row["accuracy"]["top1"] == pytest.approx(right)
 
 
 SPEC = TensorSpec("numbers", (None, 4), "float32")
