@@ -125,10 +125,13 @@ class Format(ABC):
 
     @contextmanager
     def checking(self, path: Path, source: Source) -> Iterator[Callable[[Runtime], None]]:
-        """Check what only this format has, beside the block and then in what the block is given.
+        """Check what only this format has.
 
-        What needs no runtime begins at once in a process of its own, while the block compares the artifact with the
-        network. The block ends by calling what it was given, which raises an ExportError where something is wrong.
+        Checks that need no runtime start at once, in a process of their own. Meanwhile the block compares the artifact
+        with the network. In the end the block calls the function that it was given.
+
+        Yields:
+            A function that completes the checks with the opened artifact. It raises an ExportError where one fails.
         """
         yield lambda runtime: None
 

@@ -1,6 +1,6 @@
-"""A traced network over the variables of its frozen graph, in which batch normalization is folded into the kernels.
+"""A traced network with batch normalization folded into its kernels, which are its only variables.
 
-A SavedModel of it has a fifth of the variables of a ResNet-50. It is written, loaded and started in half the time.
+A ResNet-50 then has 54 variables instead of 267. Its SavedModel is written, loaded and started in half the time.
 """
 
 from __future__ import annotations
@@ -23,12 +23,10 @@ _CONTROL_FLOW = frozenset(("While", "StatelessWhile", "If", "StatelessIf", "Case
 
 
 def folded(traced: TracedModel) -> TracedModel:
-    """Fold batch normalization into the kernels; return a network that cannot be frozen as it is.
+    """Fold batch normalization into the kernels.
 
-    That is one of more than 2 GiB, and one with loops or branches, whose bodies read variables themselves.
-
-    Raises:
-        ExportError: The graph cannot be frozen.
+    A network of more than 2 GiB cannot be frozen, nor can one with loops or branches, whose bodies read variables
+    themselves. Such a network is returned unchanged.
     """
     if weight_bytes(traced.function) > PROTOBUF_LIMIT or _has_control_flow(traced.function.graph.as_graph_def()):
         return traced
@@ -41,7 +39,7 @@ def _has_control_flow(graph_def: Graph) -> bool:
 
 
 def over_variables(traced: TracedModel, graph_def: Graph, kernels: Mapping[str, np.ndarray]) -> TracedModel:
-    """Return the network of a graph whose placeholders for kernels read variables.
+    """Build a network from a graph, with a variable behind the placeholder of each kernel.
 
     Args:
         traced: The network that the graph was made from.

@@ -169,7 +169,7 @@ def _monitoring() -> str:
 
 @cache
 def templates(package: str) -> Environment:
-    """Return the templates of a package, which fail where a name is not given."""
+    """Return the templates of a package. Rendering one fails where a value is missing."""
     import jinja2
 
     return jinja2.Environment(

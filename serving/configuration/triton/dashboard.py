@@ -1,4 +1,4 @@
-"""Triton's Grafana dashboard. Triton sums up durations, without quantiles unless it is asked for them: so, means."""
+"""Triton's Grafana dashboard. It shows means: Triton reports sums of durations, and quantiles only where set up."""
 
 from __future__ import annotations
 
