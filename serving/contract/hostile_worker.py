@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from base64 import b64decode
+from pathlib import Path
 from typing import Any
 
 Values = list[dict[str, Any]]
@@ -95,6 +96,16 @@ class Session:
         return tensor
 
 
+def most_memory() -> int:
+    """Return the most bytes that this process has held."""
+    try:  # `getrusage` counts those of the process that started this one, up to the start, as well
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except FileNotFoundError:  # not Linux
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) * 1024
+
+
 def main() -> None:
     """Run every request of the job on standard input."""
     job = json.load(sys.stdin)
@@ -113,8 +124,7 @@ def main() -> None:
         before = time.process_time()
         code, message = session.run(request["inputs"], request["outputs"])
         seconds = time.process_time() - before
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        ended = {"ended": number, "code": code, "message": message[:500], "memory": memory, "seconds": seconds}
+        ended = {"ended": number, "code": code, "message": message[:500], "memory": most_memory(), "seconds": seconds}
         print(json.dumps(ended), flush=True)
 
 
