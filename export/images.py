@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,18 +101,21 @@ def load_images(source: ImageSource, names: Sequence[str], preprocessing: Prepro
     import numpy as np
     from PIL import Image, ImageOps
 
-    loaded: list[tuple[str, np.ndarray]] = []
-    skipped: list[tuple[str, str]] = []
-    for name in names:
+    def read(name: str) -> np.ndarray | str:
+        """Return what the network takes, or the reason where the file cannot be read."""
         try:
             with Image.open(io.BytesIO(source.open(name))) as image:
                 image.load()
                 # Cameras store the photo lying on its side, and how to turn it beside it.
                 upright = ImageOps.exif_transpose(image)
         except files.unreadable() as error:
-            skipped.append((name, files.reason(error)))
-            continue
-        loaded.append((name, np.asarray(preprocessing.load(upright), np.float32)))
+            return files.reason(error)
+        return np.asarray(preprocessing.load(upright), np.float32)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow leaves Python alone while it decodes and resizes
+        results = list(zip(names, pool.map(read, names), strict=True))
+    loaded = [(name, result) for name, result in results if not isinstance(result, str)]
+    skipped = [(name, result) for name, result in results if isinstance(result, str)]
     if not loaded:
         raise RequestError(
             f"None of the {len(names)} images in {source.path} could be read; the first: {skipped[0][1]}"

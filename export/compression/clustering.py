@@ -167,7 +167,8 @@ def _choose(weights: np.ndarray, zeros: np.ndarray, compensation: Compensation, 
     nothing = int(np.flatnonzero(book == 0)[0])
     chosen = np.empty(weights.shape, np.int64)
 
-    def nearest(row: int, wanted: np.ndarray) -> np.ndarray:
+    def nearest(place: int, wanted: np.ndarray) -> np.ndarray:
+        row = compensation.order[place]
         chosen[row] = np.where(zeros[row], nothing, ascending[np.searchsorted(edges, wanted)])
         return book[chosen[row]]
 

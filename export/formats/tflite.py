@@ -98,10 +98,9 @@ def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: n
 def _rounded(traced: TracedModel, precision: Precision, calibration: np.ndarray) -> FrozenGraph:
     """Return the graph with kernels on the steps of the precision, chosen for the calibration images."""
     from export.quantization.calibration import prepare
-    from export.quantization.rounding import round_kernels
 
     if precision.weights == "int4":
-        return round_kernels(traced.frozen, traced.input_name, calibration, int4.LEVELS)
+        return prepare(traced, calibration, activations=False, levels=int4.LEVELS)
     if precision.weights == "int8":
         # 65,536 steps are enough for the smallest channel, so int16 activations need not be equalized.
         return prepare(traced, calibration, activations=precision.activations == "int8")

@@ -11,8 +11,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from export.errors import RequestError
-from export.quantization.equalization import equalize
-from export.quantization.rounding import round_kernels
+from export.quantization.equalization import equalize, find_sites
+from export.quantization.observation import observe
+from export.quantization.rounding import LEVELS, round_kernels
 
 if TYPE_CHECKING:
     from export.tracing.freezing import FrozenGraph
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 
 FEWEST_IMAGES = 8  # fewer are too few to rescale and round by, and to hold some back for the test
 
-# The quantized files of one export need the same graphs. An entry ends with its traced model.
-_prepared: WeakKeyDictionary[TracedModel, dict[bool, tuple[np.ndarray, FrozenGraph]]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[TracedModel, _Preparation] = WeakKeyDictionary()  # an entry ends with its traced model
 
 
 def check_calibration(traced: TracedModel, calibration: np.ndarray | None, what: str) -> np.ndarray:
@@ -57,25 +57,46 @@ def check_photos(images: np.ndarray) -> str | None:
     )
 
 
-def prepare(traced: TracedModel, calibration: np.ndarray, *, activations: bool) -> FrozenGraph:
-    """Return the frozen graph of `traced` with kernels on int8 steps that are chosen for the calibration images.
+def prepare(traced: TracedModel, calibration: np.ndarray, *, activations: bool, levels: int = LEVELS) -> FrozenGraph:
+    """Return the frozen graph of `traced` with kernels on integer steps that are chosen for the calibration images.
 
     TFLite and ONNX Runtime have the same steps. A change is kept only where it lowers the noise on images held back
     for the test.
 
     Args:
         traced: the model.
-        calibration: float32 [n, H, W, C], preprocessed like the network's input. With fewer than FEWEST_IMAGES the
-            graph is returned as it is.
+        calibration: float32 [n, height, width, channels], preprocessed like the network's input. With fewer than
+            FEWEST_IMAGES the graph is returned as it is.
         activations: whether activations get fixed int8 ranges too; their channels are then equalized first. Where they
             stay in float or get a range for each image, that would only make the weights harder to round.
+        levels: steps on either side of zero: int8's, or 7 for int4.
     """
     if len(calibration) < FEWEST_IMAGES:
         return traced.frozen
-    known = _prepared.setdefault(traced, {})
-    if activations not in known or known[activations][0] is not calibration:
-        frozen = traced.frozen
-        if activations:
-            frozen = equalize(frozen, traced.input_name, calibration)
-        known[activations] = (calibration, round_kernels(frozen, traced.input_name, calibration))
-    return known[activations][1]
+    known = _known.get(traced)
+    if known is None or known.calibration is not calibration:
+        known = _known[traced] = _Preparation(traced.frozen, traced.input_name, calibration)
+    return known.rounded(activations, levels)
+
+
+class _Preparation:
+    """The graphs that the quantized files of one export share, from one run on the calibration images."""
+
+    def __init__(self, frozen: FrozenGraph, input_name: str, calibration: np.ndarray):
+        self.frozen, self.input_name, self.calibration = frozen, input_name, calibration
+        self.sites = find_sites(frozen)
+        self.seen = observe(frozen, input_name, calibration, [site.name for site in self.sites])
+        self.graphs: dict[tuple[bool, int], FrozenGraph] = {}
+
+    def rounded(self, activations: bool, levels: int) -> FrozenGraph:
+        key = (activations and bool(self.sites), levels)  # without sites, the same graph serves both
+        if key not in self.graphs:
+            frozen, inputs = self.frozen, self.seen.inputs
+            if key[0]:
+                equalized = equalize(frozen, self.sites, self.input_name, self.calibration, self.seen.largest)
+                frozen = equalized.frozen
+                inputs = inputs | {
+                    name: inputs[name].divided(factors) for name, factors in equalized.factors.items() if name in inputs
+                }
+            self.graphs[key] = round_kernels(frozen, inputs, levels)
+        return self.graphs[key]

@@ -13,7 +13,7 @@ photo of that kind.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from tensorflow.compat.v1 import NodeDef as Node
 
-    from export.tracing.activations import Runner
     from export.tracing.freezing import FrozenGraph
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -34,11 +33,12 @@ LEAST = 1e-3  # of the tensor's largest value: a channel that is nearly always 0
 STEPS = 255
 PIXELS = 400  # of one image and tensor, to measure the noise on
 IMAGES = 24  # to measure the noise on
+Largest = Mapping[str, Sequence["np.ndarray"]]
 COMMUTING = ("Identity", "Relu", "MaxPool", "AvgPool", "Pad")
 
 
 @dataclass(frozen=True)
-class _Site:
+class Site:
     """A ReLU whose channels can be rescaled.
 
     Attributes:
@@ -56,19 +56,36 @@ class _Site:
     shared: str
 
 
-def equalize(frozen: FrozenGraph, input_name: str, calibration: np.ndarray) -> FrozenGraph:
+@dataclass(frozen=True)
+class Equalized:
+    """A graph with rescaled channels.
+
+    Attributes:
+        frozen: the graph.
+        factors: what each channel [channels] that enters a layer was divided by, by the name of the layer's kernel.
+    """
+
+    frozen: FrozenGraph
+    factors: dict[str, np.ndarray]
+
+
+def equalize(
+    frozen: FrozenGraph, sites: Sequence[Site], input_name: str, calibration: np.ndarray, largest: Largest
+) -> Equalized:
     """Rescale the channels of a graph where that lowers the int8 noise on images held back for the test.
 
     Args:
         frozen: the graph; it is left as it was.
-        input_name: its input.
-        calibration: float32 [n, H, W, C], n >= 2: ranges come from one half, the noise is measured on the other.
+        sites: the ReLUs whose channels can be rescaled.
+        input_name: the graph's input.
+        calibration: float32 [n, H, W, C], n >= 2.
+        largest: the largest value of each channel of each site in the even images, from which the ranges come, and in
+            the odd ones, on which the noise is measured; by the name of the site.
     """
-    sites = _sites(frozen)
     if not sites:
-        return frozen
+        return Equalized(frozen, {})
     run = runner(frozen, input_name, [site.name for site in sites])
-    first, second = (_largest(run, sites, calibration[start::2]) for start in (0, 1))
+    first = {name: even for name, (even, _) in largest.items()}
     tops = _tops(sites, first)
     noise = {site.name: np.zeros(len(STRENGTHS)) for site in sites}
     energies = {site.name: _energy(frozen, site, len(first[site.name])) for site in sites}
@@ -76,13 +93,13 @@ def equalize(frozen: FrozenGraph, input_name: str, calibration: np.ndarray) -> F
         for name, values in run(batch).items():
             scales = [_scales(first[name], tops[name], strength) for strength in STRENGTHS]
             noise[name] += [_noise(values, scale * tops[name], energies[name]) for scale in scales]
-    largest = {name: np.maximum(first[name], second[name]) for name in noise}
-    tops = _tops(sites, largest)
+    both = {name: np.maximum(*halves) for name, halves in largest.items()}
+    tops = _tops(sites, both)
     best = {name: STRENGTHS[int(np.argmin(values))] for name, values in noise.items()}
-    return _rescaled(frozen, sites, {name: _scales(largest[name], tops[name], best[name]) for name in best})
+    return _rescaled(frozen, sites, {name: _scales(both[name], tops[name], best[name]) for name in best})
 
 
-def _sites(frozen: FrozenGraph) -> list[_Site]:
+def find_sites(frozen: FrozenGraph) -> list[Site]:
     """Find each ReLU that a layer feeds alone and only layers read, past operations that commute with a factor."""
     graph = _Graph(frozen)
     sites = []
@@ -93,7 +110,7 @@ def _sites(frozen: FrozenGraph) -> list[_Site]:
         layers = tuple(reader for reader in readers if reader is not None)
         # A factor for each input of a layer would make many values of the few that its weights share.
         if readers and None not in readers and not any(name in frozen.shared for name, *_ in layers):
-            sites.append(_Site(node.name, *origin, layers, graph.concatenation(node.name) or node.name))
+            sites.append(Site(node.name, *origin, layers, graph.concatenation(node.name) or node.name))
     return sites
 
 
@@ -181,16 +198,7 @@ def _last_size(operation: tf.Operation) -> int:
     return shape[-1] or 0 if shape is not None and shape.rank else 0
 
 
-def _largest(run: Runner, sites: list[_Site], images: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the largest value of each channel."""
-    largest = {site.name: np.zeros(1, np.float32) for site in sites}
-    for batch in batches(images):
-        for name, values in run(batch).items():
-            largest[name] = np.maximum(largest[name], values.reshape(-1, values.shape[-1]).max(axis=0))
-    return largest
-
-
-def _tops(sites: list[_Site], largest: dict[str, np.ndarray]) -> dict[str, float]:
+def _tops(sites: Sequence[Site], largest: dict[str, np.ndarray]) -> dict[str, float]:
     """Return for each site the largest value of the tensors that share its step; 1 where all are 0."""
     tops: dict[str, float] = {}
     for site in sites:
@@ -203,7 +211,7 @@ def _scales(largest: np.ndarray, top: float, strength: float) -> np.ndarray:
     return np.maximum(largest / top, LEAST) ** strength
 
 
-def _energy(frozen: FrozenGraph, site: _Site, channels: int) -> np.ndarray:
+def _energy(frozen: FrozenGraph, site: Site, channels: int) -> np.ndarray:
     """Return E [channels, channels]: e @ E @ e is the noise that errors e make in the layers that read them."""
     energy = np.zeros((channels, channels), np.float32)
     for name, groups, first in site.readers:
@@ -229,10 +237,11 @@ def _noise(values: np.ndarray, full: np.ndarray, energy: np.ndarray) -> float:
     return float(np.sqrt(np.maximum(powers, 0)).sum())
 
 
-def _rescaled(frozen: FrozenGraph, sites: list[_Site], scales: dict[str, np.ndarray]) -> FrozenGraph:
+def _rescaled(frozen: FrozenGraph, sites: Sequence[Site], scales: dict[str, np.ndarray]) -> Equalized:
     import tensorflow as tf
 
     kernels = dict(frozen.kernels)
+    factors: dict[str, np.ndarray] = {}
     graph_def = copy_of(frozen.graph_def)
     constants = {node.name: node.attr["value"].tensor for node in graph_def.node if node.op == "Const"}
     for site in sites:
@@ -242,11 +251,13 @@ def _rescaled(frozen: FrozenGraph, sites: list[_Site], scales: dict[str, np.ndar
             tensor = constants[site.bias]
             tensor.CopyFrom(tf.make_tensor_proto(tf.make_ndarray(tensor) / scale))
         for name, groups, first in site.readers:
-            grouped = _by_input(kernels[name], groups)
-            factors = np.ones(groups * grouped.shape[1], np.float32)
-            factors[first : first + len(scale)] = scale
-            kernels[name] = (grouped * factors.reshape(groups, -1).T[..., None]).reshape(kernels[name].shape)
-    return replace(frozen, graph_def=graph_def, kernels=kernels)
+            ones = np.ones(groups * kernels[name].shape[-2], np.float32)
+            factors.setdefault(name, ones)[first : first + len(scale)] = scale
+    for name, factor in factors.items():
+        grouped = _by_input(kernels[name], len(factor) // kernels[name].shape[-2])
+        columns = factor.reshape(grouped.shape[2], -1).T[..., None]
+        kernels[name] = (grouped * columns).reshape(kernels[name].shape)
+    return Equalized(replace(frozen, graph_def=graph_def, kernels=kernels), factors)
 
 
 def _by_input(kernel: np.ndarray, groups: int) -> np.ndarray:

@@ -66,9 +66,11 @@ class Window:
 class Compensation:
     """How the inputs of a layer make up for one another.
 
+    With leading dimensions (`...`), each layer of a stack stands for itself.
+
     Attributes:
-        order: the inputs, in the order in which their weights are chosen.
-        triangle: [inputs, inputs], upper: the part of an error that each later input makes up for.
+        order: [..., inputs]: the inputs, in the order in which their weights are chosen.
+        triangle: [..., inputs, inputs], upper: the part of an error that each later input makes up for.
     """
 
     order: np.ndarray
@@ -76,34 +78,45 @@ class Compensation:
 
     @classmethod
     def of(cls, moments: np.ndarray) -> Compensation:
-        """Compute it from the second moments [inputs, inputs] of the inputs."""
-        power = np.diag(moments).astype(np.float64)
+        """Compute it from the second moments [..., inputs, inputs] of the inputs."""
+        power = np.diagonal(moments, axis1=-2, axis2=-1).astype(np.float64)
         # The most important input comes first, while most are left to compensate with.
-        order = np.argsort(-power, kind="stable")
-        damping = DAMPING * power.mean() or 1.0
-        inverse = np.linalg.inv(moments[np.ix_(order, order)] + damping * np.eye(len(order)))
-        return cls(order, np.linalg.cholesky(inverse).T.astype(np.float32))
+        order = np.argsort(-power, axis=-1, kind="stable")
+        damping = DAMPING * power.mean(axis=-1)
+        damping = np.where(damping == 0, 1.0, damping)[..., None, None]
+        ordered = np.take_along_axis(moments, order[..., :, None], -2)
+        ordered = np.take_along_axis(ordered, order[..., None, :], -1)
+        inverse = np.linalg.inv(ordered + damping * np.eye(order.shape[-1]))
+        return cls(order, np.linalg.cholesky(inverse).swapaxes(-1, -2).astype(np.float32))
+
+    def ordered(self, values: np.ndarray) -> np.ndarray:
+        """Return values [..., inputs, outputs] with the inputs in the order in which they are chosen."""
+        return np.take_along_axis(values, self.order[..., None], -2)
 
     def choose(self, weights: np.ndarray, nearest: Callable[[int, np.ndarray], np.ndarray]) -> np.ndarray:
-        """Replace the weights [inputs, outputs] of all inputs.
+        """Replace the weights [..., inputs, outputs] of all inputs.
 
         Args:
             weights: what is wanted.
-            nearest: a function that gives the weights to take for the input of a number where others are wanted.
+            nearest: a function that gives the weights [..., outputs] to take where others are wanted, for the input at
+                a place in the order.
 
         Returns:
-            The weights that `nearest` gave, [inputs, outputs].
+            The weights that `nearest` gave, [..., inputs, outputs].
         """
-        rest = weights[self.order].astype(np.float32)
+        rest = self.ordered(weights).astype(np.float32)
         chosen = np.empty_like(rest)
-        for start in range(0, len(rest), _BLOCK):
-            end = min(start + _BLOCK, len(rest))
-            errors = np.empty((end - start, rest.shape[1]), np.float32)
+        inputs = rest.shape[-2]
+        for start in range(0, inputs, _BLOCK):
+            end = min(start + _BLOCK, inputs)
+            errors = np.empty((*rest.shape[:-2], end - start, rest.shape[-1]), np.float32)
             for row in range(start, end):
-                chosen[row] = nearest(self.order[row], rest[row])
-                errors[row - start] = (rest[row] - chosen[row]) / self.triangle[row, row]
-                rest[row + 1 : end] -= np.outer(self.triangle[row, row + 1 : end], errors[row - start])
-            rest[end:] -= self.triangle[start:end, end:].T @ errors
+                factors = self.triangle[..., row, row:end, None]
+                chosen[..., row, :] = nearest(row, rest[..., row, :])
+                error = (rest[..., row, :] - chosen[..., row, :]) / factors[..., 0, :]
+                rest[..., row + 1 : end, :] -= factors[..., 1:, :] * error[..., None, :]
+                errors[..., row - start, :] = error
+            rest[..., end:, :] -= self.triangle[..., start:end, end:].swapaxes(-1, -2) @ errors
         result = np.empty_like(chosen)
-        result[self.order] = chosen
+        np.put_along_axis(result, self.order[..., None], chosen, -2)
         return result

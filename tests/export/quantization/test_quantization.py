@@ -13,7 +13,8 @@ pytest.importorskip("tensorflow")
 from export.formats.tflite import write_tflite  # noqa: E402
 from export.formats.tflite_runtime import open_tflite  # noqa: E402
 from export.quantization import calibration as quantization  # noqa: E402
-from export.quantization.equalization import equalize  # noqa: E402
+from export.quantization.equalization import Equalized, equalize, find_sites  # noqa: E402
+from export.quantization.observation import observe  # noqa: E402
 from export.quantization.rounding import LEVELS, round_kernels  # noqa: E402
 from export.tracing.activations import runner  # noqa: E402
 from export.tracing.freezing import FrozenGraph  # noqa: E402
@@ -109,11 +110,32 @@ def nearest(kernel: np.ndarray) -> np.ndarray:
     return np.round(kernel / steps) * steps
 
 
+def equalized(model: TracedModel, images: np.ndarray) -> Equalized:
+    sites = find_sites(model.frozen)
+    seen = observe(model.frozen, model.input_name, images, [site.name for site in sites])
+    return equalize(model.frozen, sites, model.input_name, images, seen.largest)
+
+
+@pytest.mark.parametrize("build", [fire, residual])
+def test_what_an_equalized_layer_receives_is_known_without_another_run(build: Callable[[], keras.Model]) -> None:
+    model = traced(build)
+    images = photos(model)
+    ours = equalized(model, images)
+    known = observe(model.frozen, model.input_name, images).inputs
+    measured = observe(ours.frozen, model.input_name, images).inputs
+    assert ours.factors
+    for name, factors in ours.factors.items():
+        for field in ("moments", "tests"):
+            wanted = getattr(measured[name], field)
+            found = getattr(known[name].divided(factors), field)
+            np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
+
+
 @pytest.mark.parametrize("build", [fire, residual])
 def test_equalising_keeps_the_function(build: Callable[[], keras.Model]) -> None:
     model = traced(build)
     images = photos(model)
-    ours = equalize(model.frozen, model.input_name, images)
+    ours = equalized(model, images).frozen
     changed = [name for name, kernel in ours.kernels.items() if not np.array_equal(kernel, model.frozen.kernels[name])]
     reference = answers(model.frozen, model, images)
     assert changed, "the test shows nothing where nothing is rescaled"
@@ -123,7 +145,7 @@ def test_equalising_keeps_the_function(build: Callable[[], keras.Model]) -> None
 def test_a_channel_that_is_added_keeps_its_scale() -> None:
     # A factor on one input of a sum would change the sum.
     model = traced(residual)
-    ours = equalize(model.frozen, model.input_name, photos(model))
+    ours = equalized(model, photos(model)).frozen
     relus = [node.name for node in model.frozen.graph_def.node if node.op == "Relu"]
     images = photos(model, 4, seed=1)
     before, after = (runner(graph, model.input_name, relus)(images) for graph in (model.frozen, ours))
@@ -134,7 +156,7 @@ def test_a_channel_that_is_added_keeps_its_scale() -> None:
 
 def test_what_no_factor_commutes_with_is_left_alone() -> None:
     model = traced(unusual)
-    assert equalize(model.frozen, model.input_name, photos(model)) is model.frozen
+    assert equalized(model, photos(model)) == Equalized(model.frozen, {})
 
 
 @pytest.mark.parametrize("build", [fire, residual, unusual])
@@ -142,7 +164,7 @@ def test_rounded_kernels_are_what_the_converter_stores_and_better_than_nearest(
     build: Callable[[], keras.Model],
 ) -> None:
     model = traced(build)
-    ours = round_kernels(model.frozen, model.input_name, photos(model, 64))
+    ours = round_kernels(model.frozen, observe(model.frozen, model.input_name, photos(model, 64)).inputs)
     changed = [name for name, kernel in ours.kernels.items() if not np.array_equal(kernel, model.frozen.kernels[name])]
     for name in changed:
         np.testing.assert_allclose(nearest(ours.kernels[name]), ours.kernels[name], rtol=1e-5, atol=1e-7)
@@ -162,7 +184,7 @@ def test_pruned_weights_stay_zero() -> None:
     pruned = FrozenGraph(
         model.frozen.graph_def, {name: kernel * ~masks[name] for name, kernel in model.frozen.kernels.items()}
     )
-    ours = round_kernels(pruned, model.input_name, photos(model))
+    ours = round_kernels(pruned, observe(pruned, model.input_name, photos(model)).inputs)
     assert all((ours.kernels[name][mask] == 0).all() for name, mask in masks.items())
 
 
