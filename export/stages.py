@@ -144,7 +144,8 @@ def answer(context: Context, inputs: Inputs) -> Prediction:
     job = context.job
     context.step(f"running the Keras model on {len(inputs.images)} images")
     with computing_in_float32(job.loaded.model):  # artifacts are made of it, where the model is in mixed precision
-        return open_keras(job.loaded.model).predict_with_logits(job.to_model(inputs.images))
+        runtime = open_keras(job.loaded.model, many=len(inputs.images) > FEW_IMAGES)
+        return runtime.predict_with_logits(job.to_model(inputs.images))
 
 
 def trace_network(context: Context, inputs: Inputs, reference: Prediction) -> Source:

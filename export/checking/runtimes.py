@@ -123,27 +123,47 @@ class Runtime:
         return [images[start : start + size] for start in range(0, len(images), size)]
 
 
-def open_keras(model: keras.Model) -> Runtime:
-    """Run the Keras model itself, in inference mode: the reference of every comparison."""
+def open_keras(model: keras.Model, *, many: bool = False) -> Runtime:
+    """Run the Keras model itself, in inference mode: the reference of every comparison.
 
-    def runner(network: keras.Model) -> Run:
+    Args:
+        model: The model.
+        many: Whether many batches will be asked for with their logits. Tracing the model for them, as `Model.predict`
+            does, then saves more than it costs.
+    """
+
+    def runner(call: Callable[[np.ndarray], Any]) -> Run:
         import keras
 
-        return lambda images: keras.ops.convert_to_numpy(network(images, training=False))
+        return lambda images: keras.ops.convert_to_numpy(call(images))
 
     def open_tap() -> Tap | None:
         from kerascnn.surgery.logits import without_softmax
 
         network = without_softmax(model)
-        return None if network is None else partial(_with_softmax, runner(network))
+        if network is None:
+            return None
+        call = partial(network, training=False)
+        return partial(_with_softmax, runner(_traced(call, source.shape) if many else call))
 
     source, target = model.inputs[0], model.outputs[0]
     return Runtime(
         TensorSpec(source.name, tuple(source.shape), "float32"),
         TensorSpec(target.name, tuple(target.shape), "float32"),
-        runner(model),
+        runner(partial(model, training=False)),
         open_tap,
     )
+
+
+def _traced(call: Callable[[Any], Any], shape: tuple[int | None, ...]) -> Callable[[Any], Any]:
+    """Return a function of images of a shape as a graph, where Keras runs on TensorFlow."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return call
+    import tensorflow as tf
+
+    return tf.function(call, autograph=False, input_signature=[tf.TensorSpec(shape)])
 
 
 def _with_softmax(run: Run, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
