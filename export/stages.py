@@ -164,7 +164,7 @@ def make_artifacts(context: Context, source: Source, inputs: Inputs, reference: 
     They are timed in the end, when nothing else is done.
     """
     outcome, checks = Outcome(), []
-    with _verifiers() as pool:
+    with _verifier() as pool:
         for item in context.job.request.items:
             _, failure = attempt(context, item, partial(_write, context, item, source))
             check = partial(_verified, context, item, source, inputs.images, reference)
@@ -181,9 +181,12 @@ def make_artifacts(context: Context, source: Source, inputs: Inputs, reference: 
 
 
 @contextmanager
-def _verifiers() -> Iterator[ThreadPoolExecutor]:
-    """Threads that verify, as runtimes leave Python alone while they compute. Where the block fails, they stop soon."""
-    pool = ThreadPoolExecutor(THREADS, "verify")
+def _verifier() -> Iterator[ThreadPoolExecutor]:
+    """A thread that verifies, as runtimes leave Python alone while they compute. Where the block fails, it stops soon.
+
+    Two of them, beside the thread that writes, would have the runtimes' threads wait for one another on two cores.
+    """
+    pool = ThreadPoolExecutor(1, "verify")
     try:
         yield pool
     finally:
