@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import onnx
 
 LEAST_OPSET = 13  # the first whose DequantizeLinear takes a step for each channel
+AT_ONCE = 8  # calibration samples
 
 
 def quantize(model: onnx.ModelProto, calibration: np.ndarray | Mapping[str, np.ndarray]) -> onnx.ModelProto:
@@ -44,7 +45,7 @@ def quantize(model: onnx.ModelProto, calibration: np.ndarray | Mapping[str, np.n
         quantize_static(
             ready,
             quantized,
-            _Samples(arrays),
+            _Samples(arrays, AT_ONCE if all(_has_open_batch(source) for source in model.graph.input) else 1),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
@@ -66,17 +67,23 @@ def keep_transformers_importable() -> None:
         sys.path.append(folder)
 
 
-class _Samples:
-    """ONNX Runtime's CalibrationDataReader: one sample at a time, then None."""
+def _has_open_batch(source: onnx.ValueInfoProto) -> bool:
+    dims = source.type.tensor_type.shape.dim
+    return bool(dims) and not dims[0].HasField("dim_value")
 
-    def __init__(self, arrays: Mapping[str, np.ndarray]):
+
+class _Samples:
+    """ONNX Runtime's CalibrationDataReader: some samples at a time, then None."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], at_once: int):
         count = len(next(iter(arrays.values())))
         self._next: Iterator[dict[str, np.ndarray]] = (
-            {name: values[index : index + 1] for name, values in arrays.items()} for index in range(count)
+            {name: values[start : start + at_once] for name, values in arrays.items()}
+            for start in range(0, count, at_once)
         )
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """Return the next sample by the names of the inputs."""
+        """Return the next samples by the names of the inputs."""
         return next(self._next, None)
 
 
