@@ -163,15 +163,14 @@ def make_artifacts(context: Context, source: Source, inputs: Inputs, reference: 
 
     They are timed in the end, when nothing else is done.
     """
-    outcome, checks = Outcome(), {}
+    outcome, checks = Outcome(), []
     with _verifier() as pool:
-        for item in sorted(context.job.request.items, key=_turn):
+        for item in context.job.request.items:
             _, failure = attempt(context, item, partial(_write, context, item, source))
             check = partial(_verified, context, item, source, inputs.images, reference)
-            checks[item] = failure or pool.submit(attempt, context, item, check)
-        checked = {item: (None, one) if isinstance(one, Failure) else one.result() for item, one in checks.items()}
-    for item in context.job.request.items:
-        passed, failure = checked[item]
+            checks.append((item, failure or pool.submit(attempt, context, item, check)))
+        checked = [(item, (None, one) if isinstance(one, Failure) else one.result()) for item, one in checks]
+    for item, (passed, failure) in checked:
         if passed is not None:
             context.step(f"timing {item.title}")
             timed = replace(passed.artifact, latency=measure_latency(passed.runtime, inputs.images[0]))
@@ -192,14 +191,6 @@ def _verifier() -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _turn(item: Item) -> tuple[bool, bool]:
-    """Sort artifacts as they are best written: TFLite's calibrator holds Python's lock, so it runs early.
-
-    A SavedModel is verified meanwhile, in a few long calls; a TFLite file takes a call for each image.
-    """
-    return (item.format.name != "saved_model", not item.precision.has_ranges)
 
 
 def _write(context: Context, item: Item, source: Source) -> None:
