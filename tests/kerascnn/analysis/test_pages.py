@@ -26,7 +26,7 @@ def measured(monkeypatch):
 
 @pytest.fixture
 def comparison(call, measured, tmp_path):
-    code, printed = call("compare", "resnet*", "vgg16", "lenet5", "--measure", "--html", "networks.html", "--json")
+    code, printed = call("compare", "resnet??", "vgg16", "lenet5", "--measure", "--html", "networks.html", "--json")
     assert (code, printed.err) == (0, "Written: networks.html\n")
     return tmp_path / "networks.html", json.loads(printed.out)
 

@@ -11,6 +11,11 @@ from kerascnn.registry import variants
 from tests.networks import structure, without_values
 
 
+def some(names):
+    """Every variant, those that are not among `names` with `-m slow` alone."""
+    return [pytest.param(name, marks=() if name in names else pytest.mark.slow) for name in variants()]
+
+
 def test_every_row_has_a_builder_and_every_builder_a_row():
     assert set(builders()) == set(variants())
     assert set(builders()) == set(kerascnn.applications.__all__) - {"ensemble"}  # which joins other models
@@ -41,7 +46,11 @@ def test_counts_under_other_options(name, counts):
         assert round(count_macs(model) / 1e9, 4) == counts.gmacs
 
 
-@pytest.mark.parametrize("name", variants())
+# Networks of one family whose records name the same stages have them from the same lines.
+STAGES = {(row.family, row.input_shape, str(row.stages)): row.name for row in reversed(variants().values())}.values()
+
+
+@pytest.mark.parametrize("name", some(STAGES))
 def test_stages_are_those_of_the_record(name):
     row = variants()[name]
     side, *_, channels = row.input_shape
@@ -66,9 +75,7 @@ def test_stages_are_those_of_the_record(name):
 SMALLEST = {(row.family, row.min_size): row.name for row in reversed(variants().values())}.values()
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in SMALLEST else pytest.mark.slow) for name in variants()]
-)
+@pytest.mark.parametrize("name", some(SMALLEST))
 def test_the_smallest_size(name, monkeypatch):
     """It works, one pixel less is refused, and that it must be: there, the architecture itself fails."""
     row = variants()[name]

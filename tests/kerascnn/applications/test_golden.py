@@ -16,13 +16,19 @@ FILES = sorted(golden.FOLDER.glob("*.json"))
 LARGEST = 26_000_000  # parameters of the networks that the default run takes; the others are slow
 
 
+def _parameters(path: Path) -> int:
+    return variant(golden.read(path)["variant"]).parameters
+
+
 def _cases() -> list[object]:
-    cases = []
-    for path in FILES:
-        record = variant(golden.read(path)["variant"])
-        marks = [pytest.mark.slow] if record.parameters > LARGEST else []
-        cases.append(pytest.param(path, id=path.stem, marks=marks))
-    return cases
+    """Every file; of those of a family under one set of names and options, all but the smallest are slow."""
+    smallest: dict[tuple[str, ...], Path] = {}
+    for path in sorted(FILES, key=_parameters):
+        facts = golden.read(path)
+        key = (variant(facts["variant"]).family, facts["naming"], str(facts["options"]), str(facts["conv_biases"]))
+        smallest.setdefault(key, path)
+    quick = {path for path in smallest.values() if _parameters(path) <= LARGEST}
+    return [pytest.param(path, id=path.stem, marks=() if path in quick else pytest.mark.slow) for path in FILES]
 
 
 @pytest.mark.parametrize("path", _cases())

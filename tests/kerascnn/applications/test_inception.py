@@ -133,12 +133,12 @@ def test_average_pools_at_the_edge(name):
     # TensorFlow divides by the pixels within the map, Caffe and torch by all nine places. The two forms share all
     # weights and shapes, so only the values at the border tell them apart.
     side = 75
-    within = kerascnn.create_model(name, include_top=False, input_shape=(side, side, 3), pool_counts_padding=False)
+    within = structure(name, include_top=False, input_shape=(side, side, 3), pool_counts_padding=False)
     pool = next(layer for layer in within.layers if isinstance(layer, keras.layers.AveragePooling2D))
     assert pool.padding == "same"
     ones = np.ones((1, 5, 5, 1), "float32")
     np.testing.assert_allclose(np.asarray(pool(ones)), ones, rtol=1e-6)
-    counting = kerascnn.create_model(name, include_top=False, input_shape=(side, side, 3), pool_counts_padding=True)
+    counting = structure(name, include_top=False, input_shape=(side, side, 3), pool_counts_padding=True)
     y = counting.get_layer(pool.name)(counting.get_layer(f"{pool.name}_pad")(ones))
     assert float(y[0, 0, 0, 0]) == pytest.approx(4 / 9, rel=1e-5)
     assert float(y[0, 2, 2, 0]) == pytest.approx(1, rel=1e-5)
@@ -209,7 +209,7 @@ def test_normalization_without_scale():
 @pytest.mark.parametrize("side", [97, 110])
 def test_bn_inception_takes_odd_maps(side):
     # Its reductions join strided convolutions and a pool, which on odd maps differ by one pixel in Caffe's rounding.
-    model = applications.bn_inception(include_top=False, input_shape=(side, side, 3))
+    model = structure("bn_inception", include_top=False, input_shape=(side, side, 3))
     assert applications.bn_inception(include_top=False, input_shape=(None, None, 3))(images(side, 1)).shape == (
         1,
         *model.output_shape[1:],

@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import pytest
 
-import kerascnn
 from kerascnn.building.options import option_names
 from kerascnn.factory import builders
 from kerascnn.registry import variants
 from kerascnn.training import Augmentation, Recipe, Schedule, changed, list_recipes, recipe, recipe_for, schedules
+from tests.networks import structure
 
 PLAIN = Recipe("plain", "", "", ("*",), input_size=32, batch=8, epochs=10, rate=0.5)
 
@@ -39,7 +39,7 @@ def test_options_of_recipes_are_options_of_their_builders():
         if found.options:
             for name in (name for name in variants() if found.fits(name)):
                 assert set(found.options) <= set(option_names(builders()[name])), (found.name, name)
-            kerascnn.create_model(name, classes=10, **dict(found.options))
+            structure(name, classes=10, **dict(found.options))
 
 
 def test_an_unknown_name_is_told_its_neighbours():
