@@ -93,12 +93,32 @@ def freeze(function: tf.types.experimental.ConcreteFunction, ends: list[str], na
     graph_def = _with_constant_shapes(graph)
     if graph_def.library.function:  # a layer with a tf.function of its own, which may read variables
         graph_def = optimize(graph_def, ends, "function")
+    _bypass_custom_gradients(graph_def)
     captured = {inner.op.name: values[id(outer)] for outer, inner in graph.captures if id(outer) in values}
     kernels = _replace_variables(graph_def, captured)
     graph_def = optimize(graph_def, ends, "constfold")  # makes each batch normalization a constant scale and shift
     shared = frozenset(name for name, kernel in kernels.items() if _shares(kernel))
     _fold_scales_and_shifts(graph_def, kernels)
     return FrozenGraph(optimize(graph_def, ends, "constfold"), kernels, shared)  # drops what is not used any more
+
+
+def _bypass_custom_gradients(graph_def: Graph) -> None:
+    """Let every node read past an IdentityN, behind which TensorFlow keeps a gradient of its own, as that of swish.
+
+    An artifact has no gradients, and a SavedModel cannot be written with one whose function was left behind.
+    """
+    sources = {
+        f"{node.name}:{place}" if place else node.name: name
+        for node in graph_def.node
+        if node.op == "IdentityN"
+        for place, name in enumerate(node.input)
+    }
+
+    def source(name: str) -> str:
+        return source(sources[name]) if name in sources else name
+
+    for node in graph_def.node:
+        node.input[:] = [source(name) for name in node.input]
 
 
 def _replace_variables(graph_def: Graph, captured: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -232,6 +232,27 @@ def test_saved_model_without_normalization(case: Case, tmp_path: Path) -> None:
     assert relative_error(actual.numpy(), case.expected) < 1e-5
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_saved_model_with_every_activation(precision: str, tmp_path: Path) -> None:
+    """Some, such as swish, bring a gradient of their own along, which a graph that was rebuilt has no function for."""
+    image = keras.Input((8, 8, 3), name="images")
+    convolved = layers.BatchNormalization()(layers.Conv2D(4, 3)(image))
+    names = (
+        "celu elu exponential gelu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu linear log_sigmoid "
+        "log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus softsign sparse_plus sparsemax "
+        "squareplus tanh tanh_shrink"
+    )
+    joined = layers.Concatenate()([layers.Activation(name)(convolved) for name in names.split()])
+    after = layers.Activation("swish")(layers.DepthwiseConv2D(3)(joined))
+    model = keras.Model(image, layers.Dense(5)(layers.GlobalAveragePooling2D()(after)))
+    traced = trace(model, output_name="scores")
+    write_saved_model(folded(traced) if precision == "float32" else in_half(traced, precision), tmp_path / "1")
+    loaded = tf.saved_model.load(tmp_path / "1")
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+    actual = loaded.signatures["serving_default"](images=tf.constant(images))["scores"]
+    assert relative_error(actual.numpy(), np.asarray(model(images))) < (1e-5 if precision == "float32" else 1e-2)
+
+
 def test_a_kernel_that_two_layers_share_is_one_variable() -> None:
     shared, image = layers.Conv2D(3, 3, padding="same"), keras.Input((8, 8, 3), name="images")
     traced = trace(keras.Model(image, layers.Flatten()(shared(layers.ReLU()(shared(image))))))
