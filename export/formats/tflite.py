@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from export.errors import ExportError
+from export.errors import ExportError, RequestError
 from export.formats import int4
 from export.formats.format import Format, Source
 from export.formats.precision import PRECISIONS, Precision
@@ -97,9 +97,14 @@ def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: n
 
 def _rounded(traced: TracedModel, precision: Precision, calibration: np.ndarray) -> FrozenGraph:
     """Return the graph with kernels on the steps of the precision, chosen for the calibration images."""
-    from export.quantization.calibration import prepare
+    from export.quantization.calibration import FEWEST_IMAGES, prepare
 
     if precision.weights == "int4":
+        if len(calibration) < FEWEST_IMAGES:
+            raise RequestError(
+                f"TFLite int4 needs at least {FEWEST_IMAGES} calibration images to round its weights by, and there are "
+                f"{len(calibration)}; 100 photos are plenty."
+            )
         return prepare(traced, calibration, activations=False, levels=int4.LEVELS)
     if precision.weights == "int8":
         # 65,536 steps are enough for the smallest channel, so int16 activations need not be equalized.

@@ -205,6 +205,12 @@ def test_int4_that_changes_nothing_is_refused(tmp_path: Path) -> None:
         with_int4_weights((tmp_path / "model.tflite").read_bytes(), 72)
 
 
+def test_int4_of_few_photos_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="at least 8 calibration images to round its weights by, and there are 3"):
+        write_tflite(trace(network(8)), tmp_path / "model.tflite", "int4", photos(3))
+    assert not list(tmp_path.iterdir())
+
+
 def test_int4_without_its_package_is_refused_at_once() -> None:
     with (
         mock.patch("importlib.util.find_spec", lambda name: None if name == "ai_edge_quantizer" else object()),
