@@ -17,7 +17,7 @@ from export.general.network import is_general
 from export.general.stages import fit
 from export.general.stages import make as make_general
 from export.images import find_calibration, find_images
-from export.job import Job, make_job
+from export.job import Job, make_job, refuse_recurrent
 from export.keras_models import exportable
 from export.manifest import Failure
 from export.opening import LoadedModel, origin_of
@@ -116,7 +116,10 @@ def fitted(request: Request, loaded: LoadedModel) -> Job:
     Raises:
         RequestError: They do not go together.
     """
-    return (fit if is_general(loaded.model) else make_job)(request, loaded)
+    if is_general(loaded.model):
+        return fit(request, loaded)
+    refuse_recurrent(request, loaded)
+    return make_job(request, loaded)
 
 
 class Rejected(ExportError):

@@ -16,6 +16,7 @@ from export.errors import RequestError
 from export.images import ImageSource, LoadedImages, labels_from_folders, load_images, spread
 from export.opening import LoadedModel
 from export.request import Request
+from kerascnn.keras_graph import all_layers
 from kerascnn.photos.choosing import PreprocessingChoice
 
 if TYPE_CHECKING:
@@ -147,6 +148,24 @@ class Job:
         there = tuple(name for name in names if name in images)
         skipped = tuple((name, "it cannot be read") for name in rest if name not in images)
         return LoadedImages(np.stack([images[name] for name in there]), there, skipped)
+
+
+def refuse_recurrent(request: Request, loaded: LoadedModel) -> None:
+    """Refuse the formats that an image network cannot be frozen for, as its recurrent layers loop over variables.
+
+    Raises:
+        RequestError: There is such a layer, and one of the formats was asked for.
+    """
+    import keras
+
+    loops = [layer for layer in all_layers(loaded.model) if isinstance(layer, keras.layers.RNN) and not layer.unroll]
+    titles = dict.fromkeys(item.format.title for item in request.items if item.format.name != "saved_model")
+    if loops and titles:
+        raise RequestError(
+            f"{loaded.origin.name} takes an image and has a recurrent layer, {loops[0].name!r}. Such a network is "
+            f"exported as a SavedModel, not as {' or '.join(titles)}: ask for --saved-model, or make the layer with "
+            "unroll=True."
+        )
 
 
 def make_job(request: Request, loaded: LoadedModel) -> Job:

@@ -38,6 +38,9 @@ def models(tmp_path_factory):
     keras.Model(numbers, layers.Lambda(lambda x: x + 1)(numbers)).save(folder / "lambda.keras")
     words = keras.Input((), dtype="string", name="words")
     keras.Model(words, layers.Identity()(words)).save(folder / "words.keras")
+    image = keras.Input((8, 8, 3), name="image")
+    lines = layers.LSTM(2, name="reader")(layers.Reshape((8, 24))(image))
+    keras.Model(image, layers.Dense(2)(lines)).save(folder / "lines.keras")
     (folder / "cut.keras").write_bytes((folder / "own.keras").read_bytes()[:2000])
     head = replace_head("squeezenet_cifar", "cifar10", 2, labels=["newt", "crab"], input_shape=(32, 32, 3))
     head.save(folder / "head.keras")
@@ -118,6 +121,7 @@ def test_a_model_that_remembers_needs_no_more_words(call, tmp_path):
         (["lambda.keras"], "holds a Lambda layer"),
         (["words.keras"], "of string, which no artifact can hold"),
         (["cut.keras"], "cut.keras is damaged"),
+        (["lines.keras"], "has a recurrent layer, 'reader'. Such a network is exported as a SavedModel, not as TFLite"),
         (["head.keras", "--input-size", "64"], "takes 32x32"),
         (["head.keras", "--crop", "16"], "gives images of 16x16, the network takes 32x32"),
         (["towers.keras", "--input-size", "16", "--labels", "layers_of_mine.py"], "do not fit"),
