@@ -97,8 +97,11 @@ def observe(frozen: FrozenGraph, input_name: str, calibration: np.ndarray, nodes
 
 def _numbers(values: np.ndarray, first: int, count: int) -> np.ndarray:
     """Number the images that `values` are of, a batch of `count` that begins with the number `first`."""
+    rows = np.arange(len(values))
+    if values.ndim == 2:  # a dense layer may read many places of an image: all of the first one, then of the second
+        return first + rows // max(len(values) // count, 1)
     # A dilated convolution may run on more images that are smaller: the first piece of each, then the second.
-    return first + np.arange(len(values)) % count
+    return first + rows % count
 
 
 def _layers(frozen: FrozenGraph) -> dict[str, Node]:

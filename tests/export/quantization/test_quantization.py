@@ -131,6 +131,20 @@ def test_what_an_equalized_layer_receives_is_known_without_another_run(build: Ca
             np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
 
 
+def test_no_row_of_an_image_that_is_held_back_is_among_the_others() -> None:
+    """A dense layer reads many places of an image, a dilated convolution several smaller images."""
+    image = keras.Input((8, 8, 3), name="images")
+    dilated = layers.Conv2D(4, 3, padding="same", dilation_rate=2, use_bias=False, name="dilated")(image)
+    model = trace(keras.Model(image, layers.Dense(4)(layers.Flatten()(layers.Dense(5, name="places")(dilated)))))
+    images = np.ones((8, 8, 8, 3), np.float32)
+    images[3::4] = 0
+    seen = observe(model.frozen, model.input_name, images).inputs
+    assert len(seen) == 3
+    for inputs in seen.values():
+        assert not inputs.tests.any()
+        assert inputs.moments.any()
+
+
 @pytest.mark.parametrize("build", [fire, residual])
 def test_equalising_keeps_the_function(build: Callable[[], keras.Model]) -> None:
     model = traced(build)
