@@ -151,7 +151,9 @@ class Job:
 
 
 def refuse_recurrent(request: Request, loaded: LoadedModel) -> None:
-    """Refuse the formats that an image network cannot be frozen for, as its recurrent layers loop over variables.
+    """Refuse TFLite and ONNX for an image network with a recurrent layer.
+
+    The layer is a loop whose body reads variables, and these formats need a graph of constants.
 
     Raises:
         RequestError: There is such a layer, and one of the formats was asked for.

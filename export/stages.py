@@ -182,9 +182,9 @@ def make_artifacts(context: Context, source: Source, inputs: Inputs, reference: 
 
 @contextmanager
 def _verifier() -> Iterator[ThreadPoolExecutor]:
-    """A thread that verifies, as runtimes leave Python alone while they compute. Where the block fails, it stops soon.
+    """A thread that verifies while this one writes; runtimes leave Python alone. Where the block fails, it stops soon.
 
-    Two of them, beside the thread that writes, would have the runtimes' threads wait for one another on two cores.
+    One is enough: runtimes have threads of their own, and those of two runtimes would wait for one another.
     """
     pool = ThreadPoolExecutor(1, "verify")
     try:

@@ -128,8 +128,8 @@ def open_keras(model: keras.Model, *, many: bool = False) -> Runtime:
 
     Args:
         model: The model.
-        many: Whether many batches will be asked for with their logits. Tracing the model for them, as `Model.predict`
-            does, then saves more than it costs.
+        many: Whether `predict_with_logits` will be asked for many batches. The model is then traced first, as
+            `Model.predict` does it: that takes a second or more and saves a third of each batch.
     """
 
     def runner(call: Callable[[np.ndarray], Any]) -> Run:
@@ -156,7 +156,7 @@ def open_keras(model: keras.Model, *, many: bool = False) -> Runtime:
 
 
 def _traced(call: Callable[[Any], Any], shape: tuple[int | None, ...]) -> Callable[[Any], Any]:
-    """Return a function of images of a shape as a graph, where Keras runs on TensorFlow."""
+    """Make a graph of a function of images, where Keras runs on TensorFlow; elsewhere return the function itself."""
     import keras
 
     if keras.backend.backend() != "tensorflow":

@@ -33,7 +33,6 @@ LEAST = 1e-3  # of the tensor's largest value: a channel that is nearly always 0
 STEPS = 255
 PIXELS = 400  # of one image and tensor, to measure the noise on
 IMAGES = 24  # to measure the noise on
-Largest = Mapping[str, Sequence["np.ndarray"]]
 COMMUTING = ("Identity", "Relu", "MaxPool", "AvgPool", "Pad")
 
 
@@ -70,20 +69,22 @@ class Equalized:
 
 
 def equalize(
-    frozen: FrozenGraph, sites: Sequence[Site], input_name: str, calibration: np.ndarray, largest: Largest
+    frozen: FrozenGraph,
+    sites: Sequence[Site],
+    input_name: str,
+    calibration: np.ndarray,
+    largest: Mapping[str, Sequence[np.ndarray]],
 ) -> Equalized:
     """Rescale the channels of a graph where that lowers the int8 noise on images held back for the test.
 
     Args:
         frozen: the graph; it is left as it was.
-        sites: the ReLUs whose channels can be rescaled.
+        sites: the ReLUs whose channels can be rescaled; at least one.
         input_name: the graph's input.
         calibration: float32 [n, H, W, C], n >= 2.
         largest: the largest value of each channel of each site in the even images, from which the ranges come, and in
             the odd ones, on which the noise is measured; by the name of the site.
     """
-    if not sites:
-        return Equalized(frozen, {})
     run = runner(frozen, input_name, [site.name for site in sites])
     first = {name: even for name, (even, _) in largest.items()}
     tops = _tops(sites, first)

@@ -46,7 +46,7 @@ class Observation:
     """What a run on the calibration images showed.
 
     Attributes:
-        inputs: of each layer that can be rounded, by the name of its kernel.
+        inputs: of each layer that can be rounded and reads what the images decide, by the name of its kernel.
         largest: the largest value of each channel, in the even images and in the odd ones, by the name of the node.
     """
 
@@ -91,7 +91,7 @@ def observe(frozen: FrozenGraph, input_name: str, calibration: np.ndarray, nodes
                 pixels = values[name][is_odd == half].reshape(-1, values[name].shape[-1])
                 largest[name][half] = np.maximum(largest[name][half], pixels.max(axis=0, initial=0))
         first += len(batch)
-    inputs = {name: LayerInput(moments[name], np.concatenate(tests[name], axis=1)) for name in layers}
+    inputs = {name: LayerInput(moments[name], np.concatenate(rows, axis=1)) for name, rows in tests.items() if rows}
     return Observation(inputs, largest)
 
 

@@ -103,9 +103,10 @@ def freeze(function: tf.types.experimental.ConcreteFunction, ends: list[str], na
 
 
 def _bypass_custom_gradients(graph_def: Graph) -> None:
-    """Let every node read past an IdentityN, behind which TensorFlow keeps a gradient of its own, as that of swish.
+    """Connect the readers of each IdentityN to what it passes on.
 
-    An artifact has no gradients, and a SavedModel cannot be written with one whose function was left behind.
+    TensorFlow attaches custom gradients, such as that of swish, to this operation. Artifacts need no gradients, and a
+    rebuilt graph does not have their functions any more: a SavedModel of it could not be written.
     """
     sources = {
         f"{node.name}:{place}" if place else node.name: name

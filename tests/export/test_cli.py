@@ -247,20 +247,20 @@ def test_a_finetuned_model_of_ones_own(call, tmp_path, photos):
 
 @pytest.mark.data
 def test_real_weights_on_real_photos(call, tmp_path, data, filled_cache):
-    """An artifact of each format, on a tenth of the photos: right as often as the network itself."""
+    """An artifact of each format and float16, on a tenth of the photos: right as often as the network itself."""
     photos = tmp_path / "photos.zip"
     with zipfile.ZipFile(data / "imagenet_sample_250.zip") as whole, zipfile.ZipFile(photos, "w") as tenth:
         for name in [name for name in whole.namelist() if not name.endswith("/")][::10]:
             tenth.writestr(name, whole.read(name))
     code, printed = call(
-        *("--model", "squeezenet", "--weights", "imagenet", "--all"),
+        *("--model", "squeezenet", "--weights", "imagenet", "--all", "--quantize", "float16"),
         *("--evaluate", photos, "--output", tmp_path, "--json"),
     )
     assert code == 0, printed.err
     (manifest,) = json.loads(printed.out)
     keras_model = manifest["evaluation"]["keras"]
     assert keras_model["top1"] > 0.5
-    assert len(manifest["artifacts"]) == 3
+    assert len(manifest["artifacts"]) == 6
     for artifact in manifest["artifacts"]:
         assert abs(artifact["accuracy"]["top1"] - keras_model["top1"]) <= 0.05, artifact["path"]
     assert manifest["weights"]["source"]["sha256"].startswith("e4ab6960")
