@@ -115,19 +115,21 @@ def decode_arrays(rows: Sequence[ArrayRow], body: bytes, name: str) -> dict[str,
     arrays, place = {}, 0
     for row, part in zip(rows, parts, strict=True):
         if not row.entries:
-            part = _joined(part, remainder[place : place + row.lower_bytes], row.bits)
+            part = _floats(_joined(part, remainder[place : place + row.lower_bytes], row.bits), row.bits)
             place += row.lower_bytes
-        arrays[row.path] = _floats(part, row.bits).reshape(row.shape)
+        arrays[row.path] = part.reshape(row.shape)
         if not np.isfinite(arrays[row.path]).all():
             raise WeightsError(f"{name} is damaged: {row.path} has values that are not finite.")
     return arrays
 
 
 def _decode_array(decoder: Decoder, memory: Memory, row: ArrayRow) -> np.ndarray:
+    """Decode an array that shares weights as floats, the leading bytes of another as whole numbers."""
     if not row.entries:
         return code_leading(decoder, memory, row.name, row.bits, row.size, None)
     book = code_codebook(decoder, memory, row.bits, row.entries, None)
-    return book[code_indices(decoder, memory, row.shape, row.entries, _center(book, row.bits), None)]
+    indices = code_indices(decoder, memory, row.shape, row.entries, _center(book, row.bits), None)
+    return _floats(book, row.bits)[indices]
 
 
 def open_data(data: bytes, name: str) -> tuple[Header, list[ArrayRow], bytes]:

@@ -11,6 +11,7 @@ decodes what any other encoded.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -46,19 +47,22 @@ class BitModel:
     """Probabilities of single bits, one a context."""
 
     def __init__(self, contexts: int):
-        self._counts = np.zeros((2, contexts), np.int64)
+        # Five times the counts of zeros and of ones, plus 0.4 observations of either to begin with (Krichevsky and
+        # Trofimov's estimator has 0.5): what the share of zeros is computed from, without a step between.
+        self._weights = np.full((2, contexts), 2 * UNIT, np.int64)
         self._update()
 
     def fade(self, most: int) -> None:
         """Let a context weigh no more than `most` observations, so that it adapts quickly to what follows."""
-        total = self._counts.sum(axis=0)
-        self._counts = np.where(total > most * UNIT, self._counts * most * UNIT // np.maximum(total, 1), self._counts)
+        counts = (self._weights - 2 * UNIT) // 5
+        total = counts.sum(axis=0)
+        counts = np.where(total > most * UNIT, counts * most * UNIT // np.maximum(total, 1), counts)
+        self._weights = 5 * counts + 2 * UNIT
         self._update()
 
     def _update(self) -> None:
-        # 0.4 observations of either to begin with (Krichevsky and Trofimov's estimator has 0.5)
-        zeros, ones = self._counts
-        share = SCALE * (5 * zeros + 2 * UNIT) // (5 * (zeros + ones) + 4 * UNIT)
+        zeros, ones = self._weights
+        share = (zeros << PRECISION) // (zeros + ones)
         self._zero = np.minimum(np.maximum(share, 1), SCALE - 1)  # np.clip takes twice as long on so few numbers
 
     def interval(self, rows: np.ndarray, symbols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,9 +82,9 @@ class BitModel:
 
     def learn(self, rows: np.ndarray, symbols: np.ndarray) -> None:
         """Count what was coded."""
-        contexts = self._counts.shape[1]
+        contexts = self._weights.shape[1]
         seen = np.bincount(rows + contexts * symbols, minlength=2 * contexts)
-        self._counts += UNIT * seen.reshape(2, contexts)
+        self._weights += 5 * UNIT * seen.reshape(2, contexts)
         self._update()
 
 
@@ -93,21 +97,19 @@ class SymbolModel:
         self._counts = np.concatenate([*flat, np.zeros(0, np.int64)])
         self._row_starts = SCALE * np.repeat(np.arange(len(sizes)), sizes)
         self._lengths, self._starts = np.zeros_like(self._counts), np.zeros_like(self._counts)
+        bounds = list(itertools.pairwise(self._offsets))
+        self.rows = [self._counts[a:b] for a, b in bounds]  # the counts of each row: views, as those of _update
+        self._parts = [(self._counts[a:b], self._lengths[a:b], self._starts[a:b]) for a, b in bounds if a < b]
         self._update()
 
-    @property
-    def rows(self) -> list[np.ndarray]:
-        """The counts of each row."""
-        return [self._counts[a:b] for a, b in zip(self._offsets, self._offsets[1:], strict=False)]
-
     def _update(self) -> None:
-        for a, b in zip(self._offsets, self._offsets[1:], strict=False):
-            if a < b:
-                counts = self._counts[a:b]
-                length = 1 + counts * (SCALE - len(counts)) // max(int(counts.sum()), 1)
-                length[length.argmax()] += SCALE - length.sum()
-                self._lengths[a:b] = length
-                self._starts[a:b] = length.cumsum() - length
+        for counts, lengths, starts in self._parts:  # in place: with so few numbers every new array counts
+            np.multiply(counts, SCALE - len(counts), out=lengths)
+            lengths //= max(int(np.add.reduce(counts)), 1)
+            lengths += 1
+            lengths[lengths.argmax()] += SCALE - np.add.reduce(lengths)
+            np.cumsum(lengths, out=starts)
+            starts -= lengths
         self._edges = self._starts + self._row_starts
 
     def interval(self, rows: np.ndarray, symbols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -122,7 +124,7 @@ class SymbolModel:
 
     def learn(self, rows: np.ndarray, symbols: np.ndarray) -> None:
         """Count what was coded."""
-        self._counts = self._counts + UNIT * np.bincount(self._offsets[rows] + symbols, minlength=len(self._counts))
+        self._counts += UNIT * np.bincount(self._offsets[rows] + symbols, minlength=len(self._counts))
         self._update()
 
 
@@ -202,7 +204,9 @@ class Decoder:
             x = self._states[: len(context)]
             slots = x & (SCALE - 1)
             part, start, length = model.find(context, slots)
-            x[:] = length * (x >> PRECISION) + slots - start
+            x >>= PRECISION  # x = length * (x >> PRECISION) + slots - start, in place
+            x *= length
+            x += slots - start
             self._refill(x)
             model.learn(context, part)
             parts.append(part)

@@ -164,7 +164,7 @@ def _contexts(planes: np.ndarray, kept: np.ndarray, tap: int, width: int, inputs
     above = planes[tap - width] if y else none
     corner = planes[tap - width - 1] if x and y else none
     # Counts of bounds below a number, as np.searchsorted gives them; the comparisons stay whole numbers.
-    density = np.searchsorted(np.multiply(_KERNEL_ZEROS, tap), 20 * kept)
+    density = np.searchsorted(np.multiply(_KERNEL_ZEROS, tap), np.arange(0, 20 * tap + 1, 20))[kept]
     by_channel = kept.reshape(inputs, -1).astype(np.int64)
     product = np.multiply.outer(by_channel.sum(axis=1), by_channel.sum(axis=0)).ravel()
     square = int(kept.sum()) ** 2
