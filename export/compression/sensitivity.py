@@ -152,4 +152,4 @@ def rows_of(values: np.ndarray, layer: keras.Layer, count: int, random: np.rando
         channels = 1  # each channel is a group of its own
     margins = None if layer.padding == "same" else ((0, 0), (0, 0))
     window = Window((height, width), layer.strides, layer.dilation_rate, margins)
-    return window.sample(values, channels, count, random)
+    return window.sample(values, np.arange(len(values)), channels, count, random)

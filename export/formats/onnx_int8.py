@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import onnx
 
 LEAST_OPSET = 13  # the first whose DequantizeLinear takes a step for each channel
-AT_ONCE = 8  # calibration samples
 
 
 def quantize(model: onnx.ModelProto, calibration: np.ndarray | Mapping[str, np.ndarray]) -> onnx.ModelProto:
@@ -45,7 +44,7 @@ def quantize(model: onnx.ModelProto, calibration: np.ndarray | Mapping[str, np.n
         quantize_static(
             ready,
             quantized,
-            _Samples(arrays, AT_ONCE if all(_has_open_batch(source) for source in model.graph.input) else 1),
+            _Samples(arrays),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
@@ -67,23 +66,17 @@ def keep_transformers_importable() -> None:
         sys.path.append(folder)
 
 
-def _has_open_batch(source: onnx.ValueInfoProto) -> bool:
-    dims = source.type.tensor_type.shape.dim
-    return bool(dims) and not dims[0].HasField("dim_value")
-
-
 class _Samples:
-    """ONNX Runtime's CalibrationDataReader: some samples at a time, then None."""
+    """ONNX Runtime's CalibrationDataReader: one sample after another, then None."""
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], at_once: int):
+    def __init__(self, arrays: Mapping[str, np.ndarray]):
         count = len(next(iter(arrays.values())))
         self._next: Iterator[dict[str, np.ndarray]] = (
-            {name: values[start : start + at_once] for name, values in arrays.items()}
-            for start in range(0, count, at_once)
+            {name: values[i : i + 1] for name, values in arrays.items()} for i in range(count)
         )
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """Return the next samples by the names of the inputs."""
+        """Return the next sample by the names of the inputs."""
         return next(self._next, None)
 
 

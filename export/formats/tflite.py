@@ -73,6 +73,7 @@ def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: n
             a simpler precision.
     """
     from export.formats import flatbuffers
+    from export.formats.tflite_ranges import quick_calibration
     from export.quantization.calibration import check_calibration
 
     chosen = TFLite().precision(precision)
@@ -81,7 +82,8 @@ def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: n
     frozen = traced.frozen if calibration is None else _rounded(traced, chosen, calibration)
     converter = _converter(traced, frozen, chosen, calibration)
     try:
-        converted = converter.convert()
+        with quick_calibration():
+            converted = converter.convert()
     except Exception as error:
         raise ExportError(explain(error, traced.model.name, precision)) from error
     # TFLite's own int16 softmax is too coarse for many classes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +106,15 @@ def _add_logits(content: bytearray) -> tuple[bool, float]:
         tensor = operator.Inputs(0)
     if operator is None or kind != operators.SOFTMAX:
         return False, step
-    _set_outputs(content, main, (main.Outputs(0), operator.Inputs(0)))
+    set_outputs(content, [main.Outputs(0), operator.Inputs(0)])
     return True, step
 
 
-def _set_outputs(content: bytearray, graph: Any, tensors: tuple[int, ...]) -> None:
-    """Write a new list of outputs to the end of a flatbuffer, and let its graph point there."""
-    table = graph._tab
+def set_outputs(content: bytearray, tensors: Sequence[int]) -> None:
+    """Write a new list of outputs to the end of a flatbuffer, and let its first graph point there."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    table = schema.Model.GetRootAs(content, 0).Subgraphs(0)._tab
     field = table.Pos + table.Offset(8)  # of `outputs` in the table SubGraph
     content += bytes(-len(content) % 4)
     struct.pack_into("<I", content, field, len(content) - field)

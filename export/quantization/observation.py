@@ -74,22 +74,23 @@ def observe(frozen: FrozenGraph, input_name: str, calibration: np.ndarray, nodes
     for batch in batches(calibration):
         values = run(batch)
         for name, node in layers.items():
-            is_test = _numbers(values[node.input[0]], first, len(batch)) % 4 == 3
+            seen = values[node.input[0]]
+            is_test = _numbers(seen, first, len(batch)) % 4 == 3
             for testing in (False, True):
-                seen = values[node.input[0]][is_test == testing]
-                if not len(seen):
+                (images,) = (is_test == testing).nonzero()
+                if not len(images):
                     continue
-                rows = _sample(seen, frozen.kernels[name].shape, node, places * len(seen), random)
+                rows = _sample(seen, images, frozen.kernels[name].shape, node, places * len(images), random)
                 if testing:
                     tests[name].append(rows)
                 else:
                     parts = _parts(rows)
                     moments[name] += np.matmul(parts.transpose(0, 2, 1), parts)
         for name in nodes:
+            tops = values[name].max(axis=tuple(range(1, values[name].ndim - 1)))  # of each image and channel
             is_odd = _numbers(values[name], first, len(batch)) % 2
             for half in (0, 1):
-                pixels = values[name][is_odd == half].reshape(-1, values[name].shape[-1])
-                largest[name][half] = np.maximum(largest[name][half], pixels.max(axis=0, initial=0))
+                largest[name][half] = np.maximum(largest[name][half], tops[is_odd == half].max(axis=0, initial=0))
         first += len(batch)
     inputs = {name: LayerInput(moments[name], np.concatenate(rows, axis=1)) for name, rows in tests.items() if rows}
     return Observation(inputs, largest)
@@ -115,11 +116,16 @@ def _layers(frozen: FrozenGraph) -> dict[str, Node]:
 
 
 def _sample(
-    values: np.ndarray, shape: tuple[int, ...], node: Node, count: int, random: np.random.Generator
+    values: np.ndarray,
+    images: np.ndarray,
+    shape: tuple[int, ...],
+    node: Node,
+    count: int,
+    random: np.random.Generator,
 ) -> np.ndarray:
     """Return random inputs of a layer with a kernel of `shape`, as the rows that meet it: [groups, count, inputs]."""
     if len(shape) == 2:
-        return values[None]
+        return values[None, images]
     height, width, channels, _ = shape
     _, down, across, _ = node.attr["strides"].list.i
     _, *dilations, _ = list(node.attr["dilations"].list.i) or [1, 1, 1, 1]
@@ -130,7 +136,7 @@ def _sample(
     elif node.attr["padding"].s == b"SAME":
         margins = None
     window = Window((height, width), (down, across), (dilations[0], dilations[1]), margins)
-    return window.sample(values, channels, count, random)
+    return window.sample(values, images, channels, count, random)
 
 
 def _parts(rows: np.ndarray) -> np.ndarray:

@@ -31,11 +31,14 @@ class Window:
     dilations: tuple[int, int]
     margins: tuple[tuple[int, int], tuple[int, int]] | None
 
-    def sample(self, values: np.ndarray, channels: int, count: int, random: np.random.Generator) -> np.ndarray:
+    def sample(
+        self, values: np.ndarray, images: np.ndarray, channels: int, count: int, random: np.random.Generator
+    ) -> np.ndarray:
         """Return random inputs of the kernel, as the rows that meet it.
 
         Args:
             values: the layer's input [n, height, width, groups * channels].
+            images: [k], the numbers of those to look at.
             channels: of one group.
             count: how many places to look at.
             random: chooses the places.
@@ -43,15 +46,27 @@ class Window:
         Returns:
             [groups, count, height of the kernel * its width * channels].
         """
-        (down, across), spans = self.strides, self._spans()
         margins = self._same_margins(values) if self.margins is None else self.margins
-        values = np.pad(values, [(0, 0), *margins, (0, 0)])
-        windows = np.lib.stride_tricks.sliding_window_view(values, spans, axis=(1, 2))
-        windows = windows[:, ::down, ::across, :, :: self.dilations[0], :: self.dilations[1]]
-        places = np.unravel_index(random.integers(np.prod(windows.shape[:3]), size=count), windows.shape[:3])
+        first, sides = [], []
+        for side, span, stride, (before, after) in zip(
+            values.shape[1:3], self._spans(), self.strides, margins, strict=True
+        ):
+            first.append(-before)
+            sides.append((side + before + after - span) // stride + 1)
+        grid = (len(images), *sides)
+        image, *places = np.unravel_index(random.integers(np.prod(grid), size=count), grid)
+        y, x = (
+            (start + place * stride)[:, None] + dilation * np.arange(size)
+            for start, place, stride, dilation, size in zip(
+                first, places, self.strides, self.dilations, self.size, strict=True
+            )
+        )
+        y, x = y[:, :, None], x[:, None, :]
+        _, height, width, _ = values.shape
+        rows = values[images[image][:, None, None], y.clip(0, height - 1), x.clip(0, width - 1)]
+        rows[(y < 0) | (y >= height) | (x < 0) | (x >= width)] = 0  # padding
         taps = self.size[0] * self.size[1]
-        rows = windows[places].reshape(count, -1, channels, taps)
-        return rows.transpose(1, 0, 3, 2).reshape(-1, count, taps * channels)
+        return rows.reshape(count, taps, -1, channels).transpose(2, 0, 1, 3).reshape(-1, count, taps * channels)
 
     def _spans(self) -> list[int]:
         return [(size - 1) * dilation + 1 for size, dilation in zip(self.size, self.dilations, strict=True)]

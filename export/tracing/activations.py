@@ -36,7 +36,8 @@ def runner(frozen: FrozenGraph, input_name: str, names: Sequence[str]) -> Runner
         except tf.errors.UnimplementedError:  # a grouped convolution that was fused with its bias
             with without_fusion():
                 values = function(tf.constant(images))
-        return {name: value.numpy() for name, value in zip(names, values, strict=True)}
+        # Views of what TensorFlow holds: a copy of every activation would take a tenth of the time.
+        return {name: np.asarray(memoryview(value)) for name, value in zip(names, values, strict=True)}
 
     return run
 
