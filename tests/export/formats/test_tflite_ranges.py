@@ -50,14 +50,14 @@ def ranges(flatbuffer: bytes) -> Ranges:
 
 def test_they_are_those_of_every_operation_alone(flatbuffer: bytes) -> None:
     """TensorFlow's calibrator has the same tensors, with wider ranges where an addition writes over what it adds."""
-    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
     from tensorflow.lite.python.optimize.calibrator import Calibrator
 
     measured = with_ranges(flatbuffer, samples())
     assert measured is not None
-    alone = tf.lite.Interpreter(
+    alone = Interpreter(
         model_content=flatbuffer,
-        experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         experimental_preserve_all_tensors=True,
     )
     alone.allocate_tensors()
