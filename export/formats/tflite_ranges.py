@@ -17,15 +17,12 @@ import numpy as np
 from export.formats.tflite_runtime import set_outputs
 from kerascnn.photos import runtimes
 
-THREADS = 2
-
 
 @contextmanager
 def quick_calibration() -> Iterator[None]:
     """Let TensorFlow's converter measure ranges with `with_ranges`.
 
-    It has no public way to be given ranges, so its calibrator is replaced; where TensorFlow has moved it, the
-    converter's own goes on doing the work.
+    The converter has no public way to be given ranges, so its calibrator is replaced while it works.
     """
     from tensorflow.lite.python.optimize import calibrator
 
@@ -46,26 +43,25 @@ def quick_calibration() -> Iterator[None]:
 
 
 def with_ranges(flatbuffer: bytes, samples: Iterable[list[np.ndarray]]) -> bytes | None:
-    """Return a float32 file with the ranges of its input and its activations on some samples.
+    """Return a float32 file with the ranges of its inputs and activations on some samples.
 
     Args:
-        flatbuffer: A file with one input.
-        samples: Values of the input, [value] for each sample.
+        flatbuffer: A file of one graph.
+        samples: Values of the inputs, in the order of the file.
 
     Returns:
-        The file, or None where this does not hold or a value is not finite.
+        The file, or None where it has more graphs (bodies of loops) or a value is not finite.
     """
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
 
     content: Any = flatbuffer_utils.convert_bytearray_to_object(flatbuffer)
-    graph = content.subgraphs[0]
-    if len(content.subgraphs) > 1 or len(graph.inputs) > 1:
+    if len(content.subgraphs) > 1:
         return None
-    floats = schema.TensorType.FLOAT32
-    written = {int(index) for operator in graph.operators for index in operator.outputs}
-    seen = sorted(index for index in written if graph.tensors[index].type == floats)
-    ranges = _measured(flatbuffer, int(graph.inputs[0]), seen, samples)
+    graph, floats = content.subgraphs[0], schema.TensorType.FLOAT32
+    outputs = {int(index) for operator in graph.operators for index in operator.outputs}
+    activations = sorted(index for index in outputs if graph.tensors[index].type == floats)
+    ranges = _measured(flatbuffer, [int(index) for index in graph.inputs], activations, samples)
     if not all(np.isfinite(bounds).all() for bounds in ranges.values()):
         return None
     for index, (low, high) in ranges.items():
@@ -77,18 +73,21 @@ def with_ranges(flatbuffer: bytes, samples: Iterable[list[np.ndarray]]) -> bytes
 
 
 def _measured(
-    flatbuffer: bytes, source: int, seen: list[int], samples: Iterable[list[np.ndarray]]
+    flatbuffer: bytes, inputs: list[int], activations: list[int], samples: Iterable[list[np.ndarray]]
 ) -> dict[int, tuple[float, float]]:
-    """Return the smallest and the largest value of the input and of the tensors `seen`."""
+    """Return the smallest and the largest value of each float32 input and of each activation."""
     content = bytearray(flatbuffer)
-    set_outputs(content, seen)  # of the delegates' results, only outputs can be read
-    interpreter = runtimes.interpreter(THREADS, model_content=bytes(content))
-    lows, highs = dict.fromkeys([source, *seen], np.inf), dict.fromkeys([source, *seen], -np.inf)
-    for (sample,) in samples:
-        interpreter.set_tensor(source, sample)
+    set_outputs(content, activations)  # of what a delegate computes, only outputs can be read
+    interpreter = runtimes.interpreter(model_content=bytes(content))
+    ranges: dict[int, tuple[float, float]] = {}
+    for sample in samples:
+        values = dict(zip(inputs, sample, strict=True))
+        for index, value in values.items():
+            interpreter.set_tensor(index, value)
         interpreter.invoke()
-        for index in lows:
-            values = sample if index == source else interpreter.get_tensor(index)
-            lows[index] = min(lows[index], float(values.min()))
-            highs[index] = max(highs[index], float(values.max()))
-    return {index: (lows[index], highs[index]) for index in lows}
+        values = {index: value for index, value in values.items() if value.dtype == np.float32}
+        for index in (*values, *activations):
+            seen = values[index] if index in values else interpreter.get_tensor(index)
+            low, high = ranges.get(index, (np.inf, -np.inf))
+            ranges[index] = min(low, float(seen.min())), max(high, float(seen.max()))
+    return ranges

@@ -95,6 +95,7 @@ def write_tflite(writing: Writing, path: Path, precision: Precision) -> None:
     from export.formats import flatbuffers
     from export.formats.onnx import without_logs
     from export.formats.tflite import explain, set_precision
+    from export.formats.tflite_ranges import quick_calibration
 
     network = writing.network
     function = network.trace(batch=1)
@@ -109,7 +110,7 @@ def write_tflite(writing: Writing, path: Path, precision: Precision) -> None:
     if precision.has_ranges:
         converter.representative_dataset = lambda: _one_by_one(writing)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quick_calibration():
             # It asks for statistics that the representative data set gives.
             warnings.filterwarnings("ignore", "Statistics for quantized inputs")
             converted = converter.convert()

@@ -47,18 +47,14 @@ class Window:
             [groups, count, height of the kernel * its width * channels].
         """
         margins = self._same_margins(values) if self.margins is None else self.margins
-        first, sides = [], []
-        for side, span, stride, (before, after) in zip(
-            values.shape[1:3], self._spans(), self.strides, margins, strict=True
-        ):
-            first.append(-before)
-            sides.append((side + before + after - span) // stride + 1)
+        axes = zip(values.shape[1:3], self._spans(), self.strides, margins, strict=True)
+        sides = ((side + sum(margin) - span) // stride + 1 for side, span, stride, margin in axes)
         grid = (len(images), *sides)
         image, *places = np.unravel_index(random.integers(np.prod(grid), size=count), grid)
         y, x = (
-            (start + place * stride)[:, None] + dilation * np.arange(size)
-            for start, place, stride, dilation, size in zip(
-                first, places, self.strides, self.dilations, self.size, strict=True
+            (place * stride - before)[:, None] + dilation * np.arange(size)
+            for place, stride, (before, _), dilation, size in zip(
+                places, self.strides, margins, self.dilations, self.size, strict=True
             )
         )
         y, x = y[:, :, None], x[:, None, :]

@@ -91,3 +91,23 @@ def test_the_converter_takes_them_and_has_its_own_back_afterwards(flatbuffer: by
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning", "ignore:overflow:RuntimeWarning")
 def test_values_without_end_are_left_to_tensorflow(flatbuffer: bytes) -> None:
     assert with_ranges(flatbuffer, samples(scale=1e38)) is None
+
+
+def test_several_inputs_are_told_apart() -> None:
+    import tensorflow as tf
+
+    first, second = keras.Input((4,)), keras.Input((3,))
+    model = keras.Model([first, second], keras.layers.Concatenate()([first, second]))
+    file = tf.lite.TFLiteConverter.from_keras_model(model).convert()
+    shapes = [tensor["shape"][1] for tensor in _inputs(file)]
+    low, high = np.full((1, shapes[0]), -2, np.float32), np.full((1, shapes[1]), 7, np.float32)
+    measured = with_ranges(file, [[low, high]])
+    assert measured is not None
+    assert sorted(ranges(measured).values()) == [(-2, -2), (-2, 7), (7, 7)]
+
+
+def _inputs(file: bytes) -> list[dict[str, Any]]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    details: list[dict[str, Any]] = Interpreter(model_content=file).get_input_details()
+    return details

@@ -15,6 +15,7 @@ from export.formats.tflite_runtime import open_tflite  # noqa: E402
 from export.quantization import calibration as quantization  # noqa: E402
 from export.quantization.equalization import Equalized, equalize, find_sites  # noqa: E402
 from export.quantization.observation import observe  # noqa: E402
+from export.quantization.optq import Window  # noqa: E402
 from export.quantization.rounding import LEVELS, round_kernels  # noqa: E402
 from export.tracing.activations import runner  # noqa: E402
 from export.tracing.freezing import FrozenGraph  # noqa: E402
@@ -239,3 +240,14 @@ def test_the_work_is_done_once_for_int8_and_int8_io(monkeypatch: Any) -> None:
     assert quantization.prepare(model, images, activations=True) is first
     assert quantization.prepare(model, images.copy(), activations=True) is not first
     assert quantization.prepare(model, images[:4], activations=True) is model.frozen
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(("size", "stride", "dilation"), [((3, 3), 1, 1), ((3, 2), 2, 1), ((2, 3), 1, 2)])
+def test_samples_are_what_the_kernel_meets(padding: str, size: tuple[int, int], stride: int, dilation: int) -> None:
+    values = np.random.default_rng(0).normal(size=(3, 7, 6, 2)).astype("float32")
+    patches = keras.ops.image.extract_patches(values[[0, 2]], size, stride, dilation, padding)
+    met = {row.tobytes() for row in np.asarray(patches).reshape(-1, patches.shape[-1])}
+    window = Window(size, (stride, stride), (dilation, dilation), None if padding == "same" else ((0, 0), (0, 0)))
+    (rows,) = window.sample(values, np.array([0, 2]), 2, 2000, np.random.default_rng(0))
+    assert {row.tobytes() for row in rows} == met  # 2,000 tries meet every place of so few
