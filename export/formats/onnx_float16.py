@@ -27,7 +27,8 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
 def _drop_round_trips(graph: onnx.GraphProto, blocked: set[str]) -> None:
     """Drop the casts to half precision and back behind operations that compute in float32: they only round.
 
-    The conversion puts them behind a softmax that is the output, and between two such operations.
+    The conversion puts them behind a softmax that is the output, and between two such operations. Where channels are
+    moved to their place in between, as in a map of scores, that is then done in float32.
     """
     import onnx
 
@@ -37,14 +38,22 @@ def _drop_round_trips(graph: onnx.GraphProto, blocked: set[str]) -> None:
     for back in [node for node in graph.node if is_cast(node, onnx.TensorProto.FLOAT)]:
         producers = {name: node for node in graph.node for name in node.output}
         there = producers.get(back.input[0])
+        move = there if there is not None and there.op_type == "Transpose" else None
+        if move is not None:
+            if sum(move.output[0] in node.input for node in graph.node) > 1:
+                continue
+            there = producers.get(move.input[0])
         if there is None or not is_cast(there, onnx.TensorProto.FLOAT16):
             continue
         before, old, new = producers.get(there.input[0]), there.input[0], back.output[0]
         if before is None or before.op_type not in blocked or old in [value.name for value in graph.output]:
             continue
-        before.output[list(before.output).index(old)] = new
         graph.node.remove(back)
-        for node in graph.node:
-            node.input[:] = [new if name == old else name for name in node.input]
+        if move is not None:
+            move.input[0], move.output[0] = old, new
+        else:
+            before.output[list(before.output).index(old)] = new
+            for node in graph.node:
+                node.input[:] = [new if name == old else name for name in node.input]
         if not any(there.output[0] in node.input for node in graph.node):
             graph.node.remove(there)

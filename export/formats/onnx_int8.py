@@ -41,6 +41,7 @@ def quantize(model: onnx.ModelProto, calibration: np.ndarray | Mapping[str, np.n
         onnx.save(model, floats)
         quant_pre_process(floats, prepared, skip_symbolic_shape=True)  # the symbolic step needs sympy, and adds nothing
         ready = onnx.load(prepared)
+        _separate_kernels(ready.graph)
         quantize_static(
             ready,
             quantized,
@@ -52,6 +53,24 @@ def quantize(model: onnx.ModelProto, calibration: np.ndarray | Mapping[str, np.n
             nodes_to_exclude=_from_softmax(ready.graph),
         )
         return onnx.load(quantized)
+
+
+def _separate_kernels(graph: onnx.GraphProto) -> None:
+    """Give each operation of a shared layer a kernel of its own.
+
+    ONNX Runtime cannot start with `session.x64quantprecision` where two operations read one kernel: it replaces the
+    kernel for the first, and finds it replaced for the second.
+    """
+    initializers = {tensor.name: tensor for tensor in graph.initializer}
+    taken: set[str] = set()
+    for node in graph.node:
+        if node.op_type in ("Conv", "Gemm", "MatMul") and node.input[1] in initializers:
+            name = node.input[1]
+            if name in taken:
+                copy = graph.initializer.add()
+                copy.CopyFrom(initializers[name])
+                copy.name = node.input[1] = f"{name}_of_{node.name}"
+            taken.add(name)
 
 
 def keep_transformers_importable() -> None:

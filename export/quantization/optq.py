@@ -97,8 +97,11 @@ class Compensation:
         damping = np.where(damping == 0, 1.0, damping)[..., None, None]
         ordered = np.take_along_axis(moments, order[..., :, None], -2)
         ordered = np.take_along_axis(ordered, order[..., None, :], -1)
-        inverse = np.linalg.inv(ordered + damping * np.eye(order.shape[-1]))
-        return cls(order, np.linalg.cholesky(inverse).swapaxes(-1, -2).astype(np.float32))
+        damped = ordered + damping * np.eye(order.shape[-1])
+        # The Cholesky factor of the inverse, without forming the inverse: of moments in float32 it need not be positive
+        # definite. Backwards, the factor of the moments is upper triangular, and its inverse is what is wanted.
+        factor = np.linalg.cholesky(damped[..., ::-1, ::-1])[..., ::-1, ::-1]
+        return cls(order, np.linalg.inv(factor).astype(np.float32))
 
     def ordered(self, values: np.ndarray) -> np.ndarray:
         """Return values [..., inputs, outputs] with the inputs in the order in which they are chosen."""

@@ -39,10 +39,18 @@ def in_half(traced: TracedModel, dtype: str) -> TracedModel:
     Kernels are variables of that type.
 
     Raises:
-        ExportError: A weight is too large for the type, or the weights exceed the 2 GiB of a protocol buffer.
+        ExportError: A weight is too large for the type, the weights exceed the 2 GiB of a protocol buffer, or channels
+            come before rows, which TensorFlow computes in half precision on GPUs alone.
     """
     import tensorflow as tf
 
+    # Asking a map of protocol buffers for a key that it lacks would add it.
+    nodes = traced.frozen.graph_def.node
+    if any("data_format" in node.attr and node.attr["data_format"].s == b"NCHW" for node in nodes):
+        raise ExportError(
+            f"{traced.model.name} has its channels before its rows, and TensorFlow computes that in {dtype} on GPUs "
+            "alone, so that it could not be verified here. Build it with data_format='channels_last'."
+        )
     frozen, half = traced.frozen, tf.dtypes.as_dtype(dtype)
     graph_def = _rewritten(frozen.graph_def, traced.output_name, frozenset(frozen.kernels), half)
     needed = {node.name for node in graph_def.node}  # without kernels of which the network takes the shape alone

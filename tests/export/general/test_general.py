@@ -108,6 +108,20 @@ def test_words_sequences_twins_and_volumes(name, tmp_path):
     )
 
 
+def test_a_shared_layer_in_int8_and_a_map_of_scores_in_half_precision_reach_onnx(tmp_path):
+    towers, scores = foreign.moved(foreign.siamese()), foreign.moved(foreign.unet())
+    pairs = {name: np.random.default_rng(0).normal(size=(8, 28, 28, 1)).astype("float32") for name in ("left", "right")}
+    export.export(towers, tmp_path / "towers", formats=["onnx"], precisions=["int8"], calibration=pairs)
+    manifest = export.export(scores, tmp_path / "scores", formats=["onnx"], precisions=["float16"])
+    assert [artifact["precision"] for artifact in manifest["artifacts"]] == ["float32", "float16"]
+
+
+def test_half_precision_with_channels_first_is_refused_with_its_reason(tmp_path):
+    with pytest.raises(export.ExportError, match="saved_model bfloat16: .* data_format='channels_last'") as refused:
+        export.export(foreign.channels_first(), tmp_path, formats=["saved_model"], precisions=["bfloat16"])
+    assert [artifact["precision"] for artifact in refused.value.manifest["artifacts"]] == ["float32"]
+
+
 def test_bytes_stay_bytes_and_photos_are_scored(tmp_path):
     keras.utils.set_random_seed(0)
     for index, label in enumerate(("dark", "light")):

@@ -15,7 +15,7 @@ from export.formats.tflite_runtime import open_tflite  # noqa: E402
 from export.quantization import calibration as quantization  # noqa: E402
 from export.quantization.equalization import Equalized, equalize, find_sites  # noqa: E402
 from export.quantization.observation import observe  # noqa: E402
-from export.quantization.optq import Window  # noqa: E402
+from export.quantization.optq import DAMPING, Compensation, Window  # noqa: E402
 from export.quantization.rounding import LEVELS, round_kernels  # noqa: E402
 from export.tracing.activations import runner  # noqa: E402
 from export.tracing.freezing import FrozenGraph  # noqa: E402
@@ -251,3 +251,16 @@ def test_samples_are_what_the_kernel_meets(padding: str, size: tuple[int, int], 
     window = Window(size, (stride, stride), (dilation, dilation), None if padding == "same" else ((0, 0), (0, 0)))
     (rows,) = window.sample(values, np.array([0, 2]), 2, 2000, np.random.default_rng(0))
     assert {row.tobytes() for row in rows} == met  # 2,000 tries meet every place of so few
+
+
+def test_moments_in_single_precision_need_not_be_positive_definite():
+    random = np.random.default_rng(0)
+    directions = np.linalg.qr(random.normal(size=(200, 200)))[0]
+    powers = np.concatenate([[1e5], np.full(49, 10.0), np.full(150, -0.3)])  # of a layer with a few strong inputs
+    moments = (directions * powers) @ directions.T + random.uniform(-3e-3, 3e-3, size=(200, 200))
+    compensation = Compensation.of(moments.astype(np.float32))
+    ordered = moments[np.ix_(compensation.order, compensation.order)]
+    damped = ordered + DAMPING * np.diagonal(ordered).mean() * np.eye(200)
+    lower = np.tril(damped) + np.tril(damped, -1).T
+    product = compensation.triangle.T.astype(np.float64) @ compensation.triangle @ lower
+    assert np.abs(product - np.eye(200)).max() < 0.05  # single precision, at a condition of 10,000
