@@ -11,7 +11,7 @@ import numpy as np
 
 from export.checking.runtimes import Runtime
 from export.errors import ExportError, RequestError
-from export.formats import onnx_float16, onnx_int8
+from export.formats import onnx_float16, onnx_int8, onnx_symmetric
 from export.formats.format import OPSET, Format, Source
 from export.formats.onnx_runtime import open_onnx
 from export.formats.precision import PRECISIONS, Precision
@@ -25,18 +25,20 @@ if TYPE_CHECKING:
     from export.tracing.freezing import FrozenGraph
     from export.tracing.graph import TracedModel
 
-OPSETS = range(9, 19)
+OPSETS = range(9, 24)  # 23 is the newest of ONNX Runtime 1.23
+CONVERTED = 18  # the newest that tf2onnx writes; ONNX's own converter makes later ones of it
+SYMMETRIC = 20  # from 21 on ONNX Runtime leaves the zero points out where it moves signed steps, and cannot start
 
 
 class Onnx(Format):
     """A file of standard ONNX operators with an open batch."""
 
     name, title, help = "onnx", "ONNX", "Write an ONNX file."
-    precisions = tuple(PRECISIONS[name] for name in ("float32", "float16", "int8"))
+    precisions = tuple(PRECISIONS[name] for name in ("float32", "float16", "int8", "int8-symmetric"))
     packages = ("tensorflow", "tf2onnx", "onnx", "onnxruntime")
 
     def check_opset(self, opset: int, precision: Precision) -> None:
-        """Refuse an opset that tf2onnx does not write, or that int8 cannot be said in.
+        """Refuse an opset that is not written, or that int8 cannot be said in.
 
         Raises:
             RequestError: It is one of these.
@@ -48,6 +50,10 @@ class Onnx(Format):
         if precision.weights == "int8" and opset < onnx_int8.LEAST_OPSET:
             raise RequestError(
                 f"ONNX {precision.name} needs opset {onnx_int8.LEAST_OPSET} or later; {opset} was asked for."
+            )
+        if precision.symmetric and opset > SYMMETRIC:
+            raise RequestError(
+                f"ONNX Runtime starts {precision.name} files up to opset {SYMMETRIC}; {opset} was asked for."
             )
 
     def write(self, source: Source, path: Path, precision: Precision) -> None:
@@ -75,15 +81,16 @@ def write_onnx(
     Args:
         traced: The network.
         path: The file to write.
-        precision: `float32`; `float16`: half precision inside but for the softmax; `int8`: int8 inside. Input and
-            output are float32 in all of them.
-        calibration: float32 [n, height, width, channels], as the network takes them; needed for int8.
-        opset: Version of the standard operator set. 18 is valid but slower in places: tf2onnx then writes the global
-            average pooling as ReduceMean between two transposes.
+        precision: `float32`; `float16`: half precision inside but for the softmax; `int8`: int8 inside;
+            `int8-symmetric`: the same without zero points. Input and output are float32 in all of them.
+        calibration: float32 [n, height, width, channels], as the network takes them; needed for int8 and
+            int8-symmetric.
+        opset: Version of the standard operator set. 18 and later are valid but slower in places: tf2onnx then writes
+            the global average pooling as ReduceMean between two transposes.
         metadata: Written to the file's `metadata_props`.
 
     Raises:
-        RequestError: tf2onnx does not write the opset, the precision is unknown, or calibration images are missing or
+        RequestError: The opset is not written, the precision is unknown, or calibration images are missing or
             have another shape.
         ExportError: The network has an operation that ONNX does not have, or the file would exceed 2 GiB.
     """
@@ -97,7 +104,7 @@ def write_onnx(
     if chosen.has_ranges:
         calibration = check_calibration(traced, calibration, f"ONNX {precision}")
         frozen = prepare(traced, calibration, activations=True)  # on TFLite's int8 steps, which are ONNX Runtime's too
-    model = _convert(traced, frozen, opset)
+    model = _convert(traced, frozen, min(opset, CONVERTED))
     refuse_foreign_operations(model, traced.model.name)
     _name_batch_axis(model.graph)
     try:
@@ -105,7 +112,7 @@ def write_onnx(
     except onnx.checker.ValidationError as error:
         raise ExportError(f"The ONNX file of {traced.model.name!r} would not be valid: {error}") from error
     _store_kernels(model.graph, frozen.kernels)
-    model = in_precision(model, chosen, calibration)
+    model = at_opset(in_precision(model, chosen, calibration), opset)
     refuse_foreign_operations(model, traced.model.name)
     onnx.helper.set_model_props(model, dict(metadata or {}))
     path.write_bytes(model.SerializeToString())
@@ -130,10 +137,29 @@ def in_precision(
             model = onnx_float16.to_half(model)
         else:
             assert calibration is not None
-            model = onnx_int8.quantize(model, calibration)
+            model = (onnx_symmetric if precision.symmetric else onnx_int8).quantize(model, calibration)
     standard_domains(model)
     onnx.checker.check_model(model)
     return model
+
+
+def at_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """Return a model in a later operator set than tf2onnx writes, or as it is.
+
+    Raises:
+        ExportError: ONNX cannot convert one of its operations.
+    """
+    import onnx
+    from onnx import version_converter
+
+    if opset <= CONVERTED:
+        return model
+    try:
+        converted = version_converter.convert_version(model, opset)
+        onnx.checker.check_model(converted)
+    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+        raise ExportError(f"The network cannot be said in ONNX opset {opset}: {error}") from error
+    return converted
 
 
 def _convert(traced: TracedModel, frozen: FrozenGraph, opset: int) -> onnx.ModelProto:

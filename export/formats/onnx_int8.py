@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,30 +29,57 @@ def quantize(model: onnx.ModelProto, calibration: np.ndarray | Mapping[str, np.n
         calibration: float32 [n, height, width, channels], from whose smallest and largest values the ranges come; or
             such arrays by the names of the inputs.
     """
+    ready = prepared(model)
+    return with_steps(
+        ready, Samples(by_name(model, calibration)), activation="QUInt8", nodes_to_exclude=from_softmax(ready.graph)
+    )
+
+
+def with_steps(model: onnx.ModelProto, samples: Samples, *, activation: str, **options: Any) -> onnx.ModelProto:
+    """Put QuantizeLinear and DequantizeLinear into a prepared model, which is changed.
+
+    Args:
+        model: The model.
+        samples: Inputs that ranges come from.
+        activation: ONNX Runtime's name for the type of activations.
+        **options: Of ONNX Runtime's `quantize_static`.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    with tempfile.TemporaryDirectory(prefix="kerascnn-") as folder:
+        quantize_static(
+            model,
+            Path(folder) / "quantized",
+            samples,
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType[activation],
+            weight_type=QuantType.QInt8,
+            **options,
+        )
+        return onnx.load(Path(folder) / "quantized")
+
+
+def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a float32 model with its shapes known and each kernel read once, as the quantization needs it."""
     import onnx
 
     keep_transformers_importable()
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    arrays = calibration if isinstance(calibration, Mapping) else {model.graph.input[0].name: calibration}
     with tempfile.TemporaryDirectory(prefix="kerascnn-") as folder:
-        floats, prepared, quantized = (Path(folder) / name for name in ("floats", "prepared", "quantized"))
+        floats, ready = Path(folder) / "floats", Path(folder) / "prepared"
         onnx.save(model, floats)
-        quant_pre_process(floats, prepared, skip_symbolic_shape=True)  # the symbolic step needs sympy, and adds nothing
-        ready = onnx.load(prepared)
-        _separate_kernels(ready.graph)
-        quantize_static(
-            ready,
-            quantized,
-            _Samples(arrays),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=_from_softmax(ready.graph),
-        )
-        return onnx.load(quantized)
+        quant_pre_process(floats, ready, skip_symbolic_shape=True)  # the symbolic step needs sympy, and adds nothing
+        loaded = onnx.load(ready)
+    _separate_kernels(loaded.graph)
+    return loaded
+
+
+def by_name(model: onnx.ModelProto, calibration: np.ndarray | Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """Return calibration arrays by the names of the inputs."""
+    return calibration if isinstance(calibration, Mapping) else {model.graph.input[0].name: calibration}
 
 
 def _separate_kernels(graph: onnx.GraphProto) -> None:
@@ -85,7 +112,7 @@ def keep_transformers_importable() -> None:
         sys.path.append(folder)
 
 
-class _Samples:
+class Samples:
     """ONNX Runtime's CalibrationDataReader: one sample after another, then None."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray]):
@@ -99,7 +126,7 @@ class _Samples:
         return next(self._next, None)
 
 
-def _from_softmax(graph: onnx.GraphProto) -> list[str]:
+def from_softmax(graph: onnx.GraphProto) -> list[str]:
     """Name each softmax and all nodes after it: 8 bits are too few for 1,000 probabilities that sum to one."""
     tensors: set[str] = set()
     names = []

@@ -21,6 +21,7 @@ class Precision:
         activations: The type in which layers compute.
         interface: The type of input and output.
         sparse: Whether the zeros of kernels are left out of the file.
+        symmetric: Whether the ranges of activations lie evenly around zero, so that no zero point is needed.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Precision:
     activations: Literal["float32", "float16", "bfloat16", "int8", "int16"] = "float32"
     interface: Literal["float32", "int8"] = "float32"
     sparse: bool = False
+    symmetric: bool = False
 
     @property
     def dense(self) -> str:
@@ -78,6 +80,7 @@ PRECISIONS = {
         Precision("dynamic", weights="int8"),
         Precision("int8", weights="int8", activations="int8"),
         Precision("int8-io", weights="int8", activations="int8", interface="int8"),
+        Precision("int8-symmetric", weights="int8", activations="int8", symmetric=True),
         Precision("int16x8", weights="int8", activations="int16"),
         Precision("int4", weights="int4"),
         Precision("sparse-float16", weights="float16", sparse=True),

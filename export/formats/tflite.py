@@ -27,7 +27,7 @@ class TFLite(Format):
     """A file for batch 1 with the signature `serving_default`."""
 
     name, title, help = "tflite", "TFLite", "Write a TFLite file (LiteRT: phones, edge devices)."
-    precisions = tuple(precision for precision in PRECISIONS.values() if not precision.is_half)
+    precisions = tuple(precision for precision in PRECISIONS.values() if not (precision.is_half or precision.symmetric))
     packages = ("tensorflow", "ai_edge_litert")
 
     def write(self, source: Source, path: Path, precision: Precision) -> None:

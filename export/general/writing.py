@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from export.general.network import Network
 
 # The others round by what one image makes of each layer.
-PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8")
+PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8-io", "int8-symmetric", "int16x8")
 
 
 @dataclass(frozen=True)
@@ -149,21 +149,21 @@ def write_onnx(writing: Writing, path: Path, precision: Precision) -> None:
     import tensorflow as tf
     import tf2onnx
 
-    from export.formats.onnx import HANDLERS, in_precision, refuse_foreign_operations, without_logs
+    from export.formats.onnx import CONVERTED, HANDLERS, at_opset, in_precision, refuse_foreign_operations, without_logs
 
     network = writing.network
     signature = [tf.TensorSpec(spec.shape, spec.dtype, spec.name) for spec in network.inputs]
     try:
         with without_logs():
             model, _ = tf2onnx.convert.from_function(
-                _function(network), signature, opset=writing.opset, custom_op_handlers=HANDLERS
+                _function(network), signature, opset=min(writing.opset, CONVERTED), custom_op_handlers=HANDLERS
             )
     except Exception as error:
         raise ExportError(f"tf2onnx could not convert {network.model.name!r}: {error}") from error
     refuse_foreign_operations(model, network.model.name)
     _rename(model, network)
     onnx.checker.check_model(model)
-    model = in_precision(model, precision, writing.calibration)
+    model = at_opset(in_precision(model, precision, writing.calibration), writing.opset)
     refuse_foreign_operations(model, network.model.name)
     onnx.helper.set_model_props(model, dict(writing.metadata))
     path.write_bytes(model.SerializeToString())

@@ -13,6 +13,7 @@ keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
 
 from export.errors import ExportError, RequestError  # noqa: E402
+from export.formats import onnx_symmetric  # noqa: E402
 from export.formats.onnx import write_onnx  # noqa: E402
 from export.formats.saved_model import write_saved_model  # noqa: E402
 from export.formats.tflite import write_tflite  # noqa: E402
@@ -382,7 +383,7 @@ def test_scales_move_only_into_kernels_of_their_own(tmp_path: Path) -> None:
     assert relative_error(outputs, case.expected) < 1e-5
 
 
-@pytest.mark.parametrize("opset", [9, 13, 18])
+@pytest.mark.parametrize("opset", [9, 13, 18, 23])
 def test_other_opsets_are_valid(opset: int, tmp_path: Path) -> None:
     """The whole range that the error message promises."""
     import onnx
@@ -415,6 +416,43 @@ def test_onnx_int8(case: Case, tmp_path: Path) -> None:
     assert kernels == {onnx.TensorProto.INT8}
     producers = {name: node.op_type for node in model.graph.node for name in node.output}
     assert producers["probabilities"] != "DequantizeLinear"  # 1,000 probabilities in steps of 1/256 would be lost
+    assert relative_error(run_onnx(path, case.images), case.expected) < 0.1
+
+
+@pytest.mark.parametrize("opset", [17, 20])
+def test_onnx_int8_symmetric(case: Case, opset: int, tmp_path: Path) -> None:
+    """What the parser of TensorRT demands, read from the file: signed steps, every zero point 0, biases in float."""
+    import onnx
+
+    path = tmp_path / "model.onnx"
+    write_onnx(case.traced, path, "int8-symmetric", case.images, opset=opset)
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert {(entry.domain, entry.version) for entry in model.opset_import} == {("", opset)}
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    assert {array.dtype.name for array in constants.values()} <= {"int8", "float32", "int64"}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    quantizing = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert quantizing
+    for node in quantizing:
+        value, scale, zero_point = node.input
+        assert (constants[scale] > 0).all()
+        assert not constants[zero_point].any()
+        if node.op_type == "QuantizeLinear":
+            assert [reader.op_type for reader in readers[node.output[0]]] == ["DequantizeLinear"]
+            assert constants[scale].ndim == 0
+        elif value in constants:
+            assert constants[value].dtype == np.int8
+            assert constants[scale].size in (1, *constants[value].shape)
+    sources = {name: node.op_type for node in model.graph.node for name in node.output}
+    layers = [node for node in model.graph.node if node.op_type in onnx_symmetric.WEIGHTED]
+    assert layers
+    for node in layers:
+        assert [sources.get(name) for name in node.input[:2]] == ["DequantizeLinear"] * 2
+        assert all(constants[name].dtype == np.float32 for name in node.input[2:])
     assert relative_error(run_onnx(path, case.images), case.expected) < 0.1
 
 
@@ -478,6 +516,8 @@ def test_onnx_int8_is_refused_where_it_cannot_be(tmp_path: Path) -> None:
             write_onnx(case.traced, tmp_path / "model.onnx", *arguments)
     with pytest.raises(RequestError, match="opset 13"):
         write_onnx(case.traced, tmp_path / "model.onnx", "int8", case.images, opset=12)
+    with pytest.raises(RequestError, match="up to opset 20"):
+        write_onnx(case.traced, tmp_path / "model.onnx", "int8-symmetric", case.images, opset=21)
 
 
 def test_int16_activations_keep_the_probabilities_of_many_classes(tmp_path: Path) -> None:
@@ -565,8 +605,8 @@ def test_impossible_requests_say_what_is_possible(tmp_path: Path) -> None:
     """Each message must name the choice that works."""
     case = Case(flattened)
     path = tmp_path / "model"
-    with pytest.raises(RequestError, match="9 to 18"):
-        write_onnx(case.traced, path, opset=21)
+    with pytest.raises(RequestError, match="9 to 23"):
+        write_onnx(case.traced, path, opset=24)
     with pytest.raises(RequestError, match="float32, float16"):
         write_tflite(case.traced, path, "int2", None)
     with pytest.raises(RequestError, match="calibration images"):
