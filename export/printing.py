@@ -73,7 +73,9 @@ def print_plan(plans: Sequence[tuple[str, Path, Request]], weights: str, replace
         paths = {"files": files, "files_where_smaller": smaller}
         earlier = None if replace else adding.find(folder)
         paths["files_already_there"] = list(earlier.artifacts) if earlier else []
-        rows.append({"model": name, "weights": state, **{k: [str(folder / f) for f in v] for k, v in paths.items()}})
+        listed = {key: [str(folder / file) for file in names] for key, names in paths.items()}
+        runtimes = [prover.title for prover in request.provers]
+        rows.append({"model": name, "weights": state, **listed, "proven_in": runtimes})
     if as_json:
         print(json.dumps(rows))
         return
@@ -86,3 +88,5 @@ def print_plan(plans: Sequence[tuple[str, Path, Request]], weights: str, replace
             print(f"  would write {path}, where it is smaller than the dense file")
         for path in (path for path in there if path not in row["files"]):
             print(f"  would keep {path}")
+        if row["proven_in"]:
+            print(f"  would prove them in {', '.join(row['proven_in'])}")
