@@ -19,11 +19,15 @@ def print_results(manifests: Sequence[tuple[Path, dict[str, Any]]], as_json: boo
         return
     from rich.console import Console
 
+    from export.report import proofs
     from export.report import text as report
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     for folder, manifest in manifests:
         console.print(report.terminal_table(manifest))
+        proven = proofs.terminal_table(manifest)
+        if proven:
+            console.print(proven)
         for note in report.notes(manifest):
             console.print(f"  {note}", style="bold yellow" if note.startswith(("UNTRAINED", "NOT")) else "dim")
         if not (folder / "report.html").exists():

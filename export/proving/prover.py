@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from export.proving.proof import Place, Proof
 
@@ -83,6 +84,10 @@ class Prover(ABC):
             "wrong" where it answers wrongly, "not run" where the runtime does not load it. An exception counts as "not
             run".
         """
+
+    def words(self, details: Mapping[str, Any]) -> str:
+        """Say the most important detail of a proof in a few words, for tables; empty where there is none."""
+        return ""
 
     def not_run(self, reason: str) -> Proof:
         """Say why an artifact was not run."""
