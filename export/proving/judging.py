@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,12 @@ def judge(
 
 
 def difference_of(first: np.ndarray, again: np.ndarray) -> float:
-    """Return the largest difference of two answers, as a share of the largest value; NaN where one has NaN."""
+    """Return the largest difference of two answers, as a share of the largest value; NaN where one has NaN.
+
+    It is infinite where they have other shapes.
+    """
+    if first.shape != again.shape:
+        return math.inf
     largest = float(np.abs(first).max())
     return float(np.abs(first - again).max()) / max(largest, float(np.finfo(np.float64).tiny))
 
