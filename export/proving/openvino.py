@@ -35,7 +35,11 @@ class OpenVino(Prover):
         """Hold the file to the gate of its precision, with the logits that its final softmax receives."""
         from export.proving.judging import judge
 
-        runtime = open_openvino(path, artifact.steps)
+        try:
+            runtime = open_openvino(path, artifact.steps)
+        except RuntimeError as error:
+            *_, reason = str(error).strip().splitlines()  # after the places in its source where that happened
+            return self.not_run(f"{self.title} does not load it: {reason}")
         details: dict[str, Any] = {"device": "CPU", "threads": THREADS, "inference_precision": PRECISION}
         details["ir"] = _ir(path, runtime, artifact.steps, evidence.images[:_IR_IMAGES])
         return judge(self, runtime, artifact, evidence, details)

@@ -46,7 +46,7 @@ def words(proof: Record, artifact: Record) -> str:
     elif proof["sqnr_db"] is not None:
         said.append(f"{proof['sqnr_db']:.1f} dB")
     if proof["median_ms"] is not None:
-        said.append(f"{proof['median_ms']:.1f} ms")
+        said.append(f"{proof['median_ms']:.{2 if proof['median_ms'] < 1 else 1}f} ms")
     prover = PROVERS.get(proof["runtime"])
     said.append(prover.words(proof["details"]) if prover else "")
     return ", ".join(filter(None, said))

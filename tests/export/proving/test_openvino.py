@@ -90,6 +90,14 @@ def test_another_interface_is_wrong(tmp_path):
     assert "'scores' was expected" in proof.reason
 
 
+def test_what_is_not_loaded_is_not_run(tmp_path):
+    artifact = proofs.write(tmp_path, "onnx", "float32")
+    (tmp_path / artifact.path).write_bytes(b"no model")
+    proof = proved(tmp_path, artifact)
+    assert (proof.status, proof.version) == ("not run", PROVER.version)
+    assert proof.reason.startswith("OpenVINO does not load it: ")
+
+
 def test_not_a_number_is_wrong(tmp_path):
     artifact = proofs.write(tmp_path, "onnx", "float32")
     runtime = open_openvino(tmp_path / artifact.path, {})
