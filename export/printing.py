@@ -67,7 +67,7 @@ def print_plan(plans: Sequence[tuple[str, Path, Request]], weights: str, replace
     from export import adding
     from export.choosing import weights_state
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, folder, request in plans:
         state, trained = weights_state(name, weights)
         stem = Path(name).stem + ("_untrained" if trained is False else "")
@@ -78,8 +78,8 @@ def print_plan(plans: Sequence[tuple[str, Path, Request]], weights: str, replace
         earlier = None if replace else adding.find(folder)
         paths["files_already_there"] = list(earlier.artifacts) if earlier else []
         listed = {key: [str(folder / file) for file in names] for key, names in paths.items()}
-        runtimes = [prover.title for prover in request.provers]
-        rows.append({"model": name, "weights": state, **listed, "proven_in": runtimes})
+        provers = {prover.title: prover.missing() for prover in request.provers}
+        rows.append({"model": name, "weights": state, **listed, "prove_in": provers})
     if as_json:
         print(json.dumps(rows))
         return
@@ -92,5 +92,7 @@ def print_plan(plans: Sequence[tuple[str, Path, Request]], weights: str, replace
             print(f"  would write {path}, where it is smaller than the dense file")
         for path in (path for path in there if path not in row["files"]):
             print(f"  would keep {path}")
-        if row["proven_in"]:
-            print(f"  would prove them in {', '.join(row['proven_in'])}")
+        for runtime, missing in row["prove_in"].items():
+            print(
+                f"  could not prove files in {runtime}: {missing}" if missing else f"  would prove files in {runtime}"
+            )
