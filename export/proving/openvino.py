@@ -46,7 +46,7 @@ class OpenVino(Prover):
 
     def words(self, details: Mapping[str, Any]) -> str:
         """Say where the IR does not hold."""
-        return "" if details["ir"] == _SAME_ANSWERS else "IR does not hold"
+        return "" if details.get("ir") == _SAME_ANSWERS else "IR does not hold"
 
 
 def open_openvino(path: Path, steps: _Steps) -> Runtime:
