@@ -39,7 +39,8 @@ class Earlier:
     @cached_property
     def artifacts(self) -> dict[str, Mapping[str, Any]]:
         """What the manifest says of each artifact that is still there, by its path."""
-        rows = {artifact["path"]: artifact for artifact in self.manifest["artifacts"]}
+        # Manifests of earlier versions have no proofs.
+        rows = {artifact["path"]: {"proofs": [], **artifact} for artifact in self.manifest["artifacts"]}
         return {path: artifact for path, artifact in rows.items() if (self.folder / path).exists()}
 
     def check_early(self, trained: bool | None, compress: bool) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export import adding, publishing, stages
+from export.attempts import reasons
 from export.context import Context
 from export.errors import ExportError
 from export.formats.format import OPSET
@@ -47,6 +48,7 @@ def export(
     input_size: tuple[int, int] | None = None,
     opset: int = OPSET,
     compress: bool | Compression = False,
+    prove: Collection[str] = (),
     replace: bool = False,
 ) -> dict[str, Any]:
     """Export a functional Keras model, verify every artifact against it, and publish the folder.
@@ -72,6 +74,8 @@ def export(
         compress: Make the network smaller first, and write a .kdc file beside the artifacts, and sparse .tflite files
             where they are smaller; the model itself is left as it was. Needs `calibration`. True, or
             `export.request.Compression` to say how.
+        prove: Further runtimes to prove the artifacts in: any of `export.proving.provers.PROVERS`, or "all" of them. An
+            artifact that answers wrongly in one of them is not published.
         replace: Start the folder anew, whatever was exported to it.
 
     Returns:
@@ -91,6 +95,7 @@ def export(
         labels=_labels(labels),
         preprocessing=PreprocessingChoice(preprocessing) if isinstance(preprocessing, str) else preprocessing,
         include_preprocessing=include_preprocessing,
+        prove=prove,
     )
     return run(request, _loaded(model, Path(output), input_size), Path(output), replace=replace)
 
@@ -184,6 +189,6 @@ def run(
         if original is not None:
             model.set_weights(original)
     if manifest["rejected"]:
-        reasons = stages.reasons(Failure(**row) for row in manifest["rejected"])
-        raise Rejected(f"{reasons} What failed was not published; the rest is in {target}.", manifest)
+        failed = reasons(Failure(**row) for row in manifest["rejected"])
+        raise Rejected(f"{failed} What failed was not published; the rest is in {target}.", manifest)
     return manifest

@@ -5,7 +5,6 @@ The records here become JSON under the names and in the order of their fields.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.files import files_of
 from export.images import ImageSource
+from export.proving.proof import Place, Proof
 
 if TYPE_CHECKING:
     from export.checking.accuracy import Accuracy, Scores
@@ -129,6 +129,7 @@ class Artifact:
         steps: (scale, zero point) of a quantized input or output, by its name.
         latency: How long it takes to answer; None until it is timed.
         accuracy: On the evaluation photos; None where there are none.
+        proofs: What became of it in each runtime, the one that it was verified in first.
         created: When the export that made it ended, as `Manifest.created`.
     """
 
@@ -145,6 +146,7 @@ class Artifact:
     steps: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     latency: Latency | None = None
     accuracy: Accuracy | None = None
+    proofs: list[Proof] = field(default_factory=list)
     created: str = ""
 
 
@@ -226,13 +228,8 @@ def versions() -> dict[str, str]:
     import kerascnn
 
     installed = {"kerascnn": kerascnn.__version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        for name in (package, f"{package}-cpu"):  # TensorFlow's smaller wheel has another name
-            try:
-                installed[package] = importlib.metadata.version(name)
-                break
-            except importlib.metadata.PackageNotFoundError:
-                continue
+    found = {package: Place(package, package, package).version for package in _PACKAGES}
+    installed |= {package: version for package, version in found.items() if version}
     return installed
 
 

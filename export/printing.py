@@ -19,11 +19,15 @@ def print_results(manifests: Sequence[tuple[Path, dict[str, Any]]], as_json: boo
         return
     from rich.console import Console
 
+    from export.report import proofs
     from export.report import text as report
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     for folder, manifest in manifests:
         console.print(report.terminal_table(manifest))
+        proven = proofs.terminal_table(manifest)
+        if proven:
+            console.print(proven)
         for note in report.notes(manifest):
             console.print(f"  {note}", style="bold yellow" if note.startswith(("UNTRAINED", "NOT")) else "dim")
         if not (folder / "report.html").exists():
@@ -63,7 +67,7 @@ def print_plan(plans: Sequence[tuple[str, Path, Request]], weights: str, replace
     from export import adding
     from export.choosing import weights_state
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, folder, request in plans:
         state, trained = weights_state(name, weights)
         stem = Path(name).stem + ("_untrained" if trained is False else "")
@@ -73,7 +77,9 @@ def print_plan(plans: Sequence[tuple[str, Path, Request]], weights: str, replace
         paths = {"files": files, "files_where_smaller": smaller}
         earlier = None if replace else adding.find(folder)
         paths["files_already_there"] = list(earlier.artifacts) if earlier else []
-        rows.append({"model": name, "weights": state, **{k: [str(folder / f) for f in v] for k, v in paths.items()}})
+        listed = {key: [str(folder / file) for file in names] for key, names in paths.items()}
+        provers = {prover.title: prover.missing() for prover in request.provers}
+        rows.append({"model": name, "weights": state, **listed, "prove_in": provers})
     if as_json:
         print(json.dumps(rows))
         return
@@ -86,3 +92,7 @@ def print_plan(plans: Sequence[tuple[str, Path, Request]], weights: str, replace
             print(f"  would write {path}, where it is smaller than the dense file")
         for path in (path for path in there if path not in row["files"]):
             print(f"  would keep {path}")
+        for runtime, missing in row["prove_in"].items():
+            print(
+                f"  could not prove files in {runtime}: {missing}" if missing else f"  would prove files in {runtime}"
+            )

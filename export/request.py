@@ -18,10 +18,12 @@ from export.formats.format import OPSET, Format
 from export.formats.precision import PRECISIONS, Precision
 from export.formats.registry import FORMATS
 from export.images import ImageSource
+from export.proving import provers
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from export.proving.prover import Prover
     from kerascnn.photos.choosing import PreprocessingChoice
     from kerascnn.photos.preprocessing import Preprocessing
 
@@ -85,6 +87,7 @@ class Request:
         labels: Class names in the order of the outputs; None: those that the model brings.
         preprocessing: How photos are prepared; None: as the model brings.
         include_preprocessing: Put channel order, mean and scale into the artifacts.
+        prove: Further runtimes to prove the artifacts in, see `export.proving.provers.chosen`.
         halves: Make SavedModels that compute in half precision, where one was asked for; False for networks that do
             not take one image.
 
@@ -101,10 +104,11 @@ class Request:
     labels: tuple[str, ...] | None = None
     preprocessing: Preprocessing | PreprocessingChoice | None = None
     include_preprocessing: bool = False
+    prove: Collection[str] = ()
     halves: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("formats", "precisions"):
+        for name in ("formats", "precisions", "prove"):
             if isinstance(getattr(self, name), str):
                 raise RequestError(f"{name} is a list of names, such as [{getattr(self, name)!r}].")
         if self.compression is not None:
@@ -119,6 +123,7 @@ class Request:
         for precision in self.precisions:
             _check_written(precision, self.formats)
         _check_packages(self.items)
+        self.provers  # noqa: B018  (refuses names)
         for item in self.items:
             item.format.check_opset(self.opset, item.precision)
         if self.calibration is None:
@@ -133,6 +138,11 @@ class Request:
     def items(self) -> tuple[Item, ...]:
         """The artifacts to make, in order."""
         return tuple(self._items())
+
+    @cached_property
+    def provers(self) -> tuple[Prover, ...]:
+        """The further runtimes that artifacts are proven in."""
+        return provers.chosen(self.prove, self.formats)
 
     def _items(self) -> Iterator[Item]:
         wanted = ("float32", *self.precisions)

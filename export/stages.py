@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cache, partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from export import manifest as manifests
-from export import publishing
+from export.attempts import attempt, reasons
 from export.checking.accuracy import Accuracy
 from export.checking.latency import measure_latency
 from export.checking.parity import Demands, verify
 from export.checking.runtimes import Prediction, Runtime, open_keras
 from export.checking.sizes import Sizes
 from export.context import Context, Inputs, Outcome, Passed
-from export.errors import ExportError, RequestError
+from export.errors import ExportError
 from export.files import digest_of, size_of
 from export.formats.format import Source
 from export.images import ImageSource
 from export.job import CALIBRATION_PHOTOS, COMPRESSION_PHOTOS, verification_images, with_preprocessing
 from export.manifest import THREADS, Artifact, Failure
-from export.opening import first_line
+from export.proving.proving import prove
 from export.report.writing import write_reports
 from export.request import Item
 from export.scoring import keras_runtime, score, score_artifacts
@@ -37,7 +33,6 @@ from export.scoring import keras_runtime, score, score_artifacts
 if TYPE_CHECKING:
     import keras
 
-T = TypeVar("T")
 FEW_IMAGES = 32  # for the precisions that these are enough for
 
 
@@ -57,6 +52,7 @@ def make(context: Context) -> dict[str, Any]:
     reference = answer(context, inputs)
     source = trace_network(context, inputs, reference)
     outcome = make_artifacts(context, source, inputs, reference)
+    prove(context, outcome, inputs.images, reference)
     if not outcome.passed and compression is None:
         raise ExportError(
             f"No artifact of {context.job.name} passed, and nothing was published. {reasons(outcome.rejected)}"
@@ -204,20 +200,6 @@ def _write(context: Context, item: Item, source: Source) -> None:
     item.format.write(source, path, item.precision)
 
 
-def attempt(context: Context, item: Item, make_one: Callable[[], T]) -> tuple[T | None, Failure | None]:
-    """Do something for one artifact; where that fails, remove it and say why: it must not cost the others."""
-    path = context.folder / item.path(context.job.loaded.origin.stem)
-    try:
-        return make_one(), None
-    except RequestError:
-        raise
-    except Exception as error:  # converters raise whatever they like
-        if publishing.disk_full(error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        _remove(path)
-        return None, Failure(item.format.name, item.precision.name, first_line(error))
-
-
 def _verified(context: Context, item: Item, source: Source, images: np.ndarray, reference: Prediction) -> Passed:
     """Compare a written artifact with the Keras model, in its own runtime.
 
@@ -260,15 +242,3 @@ def _verified(context: Context, item: Item, source: Source, images: np.ndarray, 
         steps=runtime.steps,
     )
     return Passed(artifact, runtime, prediction.output)
-
-
-def reasons(failures: Iterable[Failure]) -> str:
-    """Say why artifacts failed."""
-    return " ".join(f"{failure.format} {failure.precision}: {failure.reason.rstrip('.')}." for failure in failures)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-        path.parent.rmdir()  # saved_model/, which held the version folder alone
-    path.unlink(missing_ok=True)

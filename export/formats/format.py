@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from export.checking.runtimes import Runtime, TensorSpec
 from export.errors import RequestError
+from export.proving.proof import Place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,6 +64,7 @@ class Format(ABC):
         help: What the command line says of it.
         precisions: The precisions that it can have, float32 first.
         packages: What has to be importable to write and to run it.
+        runtime: In which its artifacts are verified.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Format(ABC):
     help: str
     precisions: tuple[Precision, ...]
     packages: tuple[str, ...]
+    runtime: Place
 
     @property
     def option(self) -> str:

@@ -15,6 +15,7 @@ from export.formats import onnx_float16, onnx_int8, onnx_symmetric
 from export.formats.format import OPSET, Format, Source
 from export.formats.onnx_runtime import open_onnx
 from export.formats.precision import PRECISIONS, Precision
+from export.proving.proof import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +37,7 @@ class Onnx(Format):
     name, title, help = "onnx", "ONNX", "Write an ONNX file."
     precisions = tuple(PRECISIONS[name] for name in ("float32", "float16", "int8", "int8-symmetric"))
     packages = ("tensorflow", "tf2onnx", "onnx", "onnxruntime")
+    runtime = Place("ort", "ONNX Runtime", "onnxruntime")
 
     def check_opset(self, opset: int, precision: Precision) -> None:
         """Refuse an opset that is not written, or that int8 cannot be said in.

@@ -10,6 +10,7 @@ from export.checking.runtimes import Runtime, Tap, TensorSpec, only
 from export.errors import ExportError
 from export.formats.format import Format, Source
 from export.formats.precision import COMPUTED_FLOAT16, PRECISIONS, Precision
+from export.proving.proof import Place
 from serving.contract import DEFAULT_SIGNATURE, EXTRA, LABELS_FILE
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class SavedModel(Format):
     name, title, help = "saved_model", "SavedModel", "Write a SavedModel (TensorFlow Serving)."
     precisions = (PRECISIONS["float32"], COMPUTED_FLOAT16, PRECISIONS["bfloat16"])
     packages = ("tensorflow", "tensorflow_serving")
+    runtime = Place("tensorflow", "TensorFlow", "tensorflow")
 
     def path(self, stem: str, precision: Precision) -> str:
         """Return the version folder, which TensorFlow Serving looks for."""

@@ -10,6 +10,7 @@ from export.errors import ExportError, RequestError
 from export.formats import int4
 from export.formats.format import Format, Source
 from export.formats.precision import PRECISIONS, Precision
+from export.proving.proof import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,7 @@ class TFLite(Format):
     name, title, help = "tflite", "TFLite", "Write a TFLite file (LiteRT: phones, edge devices)."
     precisions = tuple(precision for precision in PRECISIONS.values() if not (precision.is_half or precision.symmetric))
     packages = ("tensorflow", "ai_edge_litert")
+    runtime = Place("litert", "LiteRT", "ai-edge-litert")
 
     def write(self, source: Source, path: Path, precision: Precision) -> None:
         """Write a file."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from export import manifest as manifests
+from export.attempts import attempt, reasons
 from export.checking.accuracy import evaluate
 from export.checking.latency import Latency, time_runs
 from export.checking.runtimes import TensorSpec
@@ -24,7 +25,9 @@ from export.general.writing import WRITE, Writing, check_precision
 from export.images import ImageSource
 from export.job import CALIBRATION_PHOTOS, VERIFICATION_PHOTOS, Job, make_job
 from export.manifest import THREADS, Failure
-from export.stages import attempt, begin, finish, reasons
+from export.proving.proof import Proof
+from export.proving.proving import undecided
+from export.stages import begin, finish
 
 if TYPE_CHECKING:
     from export.opening import LoadedModel
@@ -36,7 +39,7 @@ class NamedArtifact:
     """An artifact and what was measured of it: `manifest.Artifact`, with several inputs and outputs.
 
     Attributes:
-        path, format, precision, bytes, sizes, packed, sha256, latency, accuracy: As there.
+        path, format, precision, bytes, sizes, packed, sha256, latency, accuracy, proofs: As there.
         input: The first of its inputs.
         output: The first of its outputs.
         inputs: All that it declares.
@@ -60,6 +63,7 @@ class NamedArtifact:
     latency: Latency
     steps: Mapping[str, tuple[float, int]]
     accuracy: Any = None
+    proofs: list[Proof] = field(default_factory=list)
 
 
 def fit(request: Request, loaded: LoadedModel) -> Job:
@@ -210,7 +214,7 @@ def _make(
         latency=time_runs(lambda: runtime.predict(first), runtime.threads),
         steps=runtime.steps,
     )
-    return artifact, runtime
+    return replace(artifact, proofs=undecided(context.job.request.provers, artifact)), runtime
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from export.checking.parity import SQNR_CEILING_DB
-from export.report import exports
+from export.report import exports, proofs
 from export.report import text as report
 from export.report.intervals import interval
 from export.report.names import CODED, FORMAT_COLORS, KERAS, TITLES, title
@@ -60,6 +60,8 @@ def artifact_section(manifest: Mapping[str, Any]) -> Section:
         parts += [_accuracies(rows, images), _scatter(rows, images)]
     blocks.append(Charts([part for part in parts if part is not None]))
     blocks.append(Table("artifacts", "Figures of the artifacts", columns, rows, cards=True))
+    proven = proofs.page_table(manifest)
+    blocks += [proven] if proven else []
     lines = [note for note in report.notes(manifest) if not _must_be_seen(note)]
     blocks.append(Notes([*lines, *_gates(manifest)]))
     return Section("made", "Artifacts", blocks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from export.report import exports, intervals
+from export.report import exports, intervals, proofs
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -86,7 +86,7 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
         part = manifest[name]
         if part and part["skipped"]:
             lines.append(f"{part['skipped']} files of the {name} photos could not be read and were skipped.")
-    lines += exports.notes(manifest)
+    lines += exports.notes(manifest) + proofs.notes(manifest)
     for failed in manifest["compression"]["left_out"] if manifest["compression"] else []:
         lines.append(f"Left out: {failed['format']} {failed['precision']}: {failed['reason']}")
     for failed in manifest["rejected"]:
@@ -170,6 +170,7 @@ def markdown(manifest: Mapping[str, Any]) -> str:
     lines += [_line(COLUMNS[i] for i in used), _line("---" if i < 2 else "---:" for i in used)]
     lines += [_line(row[i] for i in used) for row in body]
     lines += ["", *(f"- {note}" for note in notes(manifest)), ""]
+    lines += proofs.markdown(manifest)
     lines += ["## Use", "", *(f"- {line}" for line in use(manifest)), ""]
     return "\n".join(lines)
 

@@ -69,6 +69,8 @@ def photos(tmp_path_factory):
         (["--model", "squeezenet"], "--saved-model, --tflite, --onnx"),
         (["--model", "squeezenet", "--tflite", "--quantize", "int9"], "float32, float16, dynamic"),
         (["--model", "squeezenet", "--onnx", "--quantize", "dynamic"], "Add --tflite"),
+        (["--model", "squeezenet", "--onnx", "--prove", "openvin"], "Did you mean openvino?"),
+        (["--model", "squeezenet", "--saved-model", "--prove", "openvino", "--dry-run"], "Add --tflite or --onnx."),
         (["--model", "squeezenet", "--tflite", "--quantize", "bfloat16"], "Add --saved-model"),
         (["--model", "squeezenet", "--saved-model", "--quantize", "int8"], "Add --tflite or --onnx"),
         (["--model", "squeezenet", "--onnx", "--quantize", "int8"], "--calibration-data"),
@@ -135,6 +137,8 @@ def test_list_and_dry_run(call, tmp_path):
     assert "artifacts/squeezenet/squeezenet_float16.tflite" in printed.out
     code, printed = call("--model", "vgg1*", "--onnx", "--dry-run", "--weights", "none")
     assert "vgg16_untrained.onnx" in printed.out
+    code, printed = call("--model", "squeezenet", "--onnx", "--dry-run", "--prove", "all")
+    assert "prove files in OpenVINO" in printed.out  # or could not, where it is not installed
     assert list(tmp_path.iterdir()) == []
 
 

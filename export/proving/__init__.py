@@ -1,0 +1,1 @@
+"""Proofs in further runtimes than the one that each artifact is verified in."""
