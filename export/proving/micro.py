@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LARGEST_FILE = 1 << 24  # bytes; larger ones take minutes, and no microcontroller
 QUANTIZED = ("int8", "int8-io")
 _PRECISIONS = ("float32", *QUANTIZED)
-_SECONDS = 20.0  # for the answers that a proof is made of
+_SECONDS = 10.0  # for the answers that a proof is made of
 _ASKED = 4  # times that each image is
 _COMPARED = 32  # images
 _STEPS = 1  # by which an int8 answer may differ from that of LiteRT's reference kernels
@@ -44,7 +44,7 @@ class Micro(Prover):
     def declines(self, artifact: Artifact) -> str | None:
         """Say why it does not take a file of other precisions, or a large one."""
         if artifact.precision not in _PRECISIONS:
-            return f"In TFLite Micro, files of {' and '.join(_PRECISIONS)} are proven."
+            return f"In TFLite Micro, files of {', '.join(_PRECISIONS)} are proven."
         if artifact.bytes > LARGEST_FILE:
             return f"Files of more than {LARGEST_FILE:,} bytes are not tried: microcontrollers have no room for them."
         return None
@@ -68,9 +68,10 @@ class Micro(Prover):
             operators = count_operators(content)
             details: dict[str, Any] = {**process.arena, "operators": operators, "resolver": resolver(operators)}
             runtime = _runtime(process, artifact, output_step, has_softmax)
-            proof = judge(self, runtime, artifact, evidence, details)
+            if fault := _other_steps(process, artifact):
+                return Proof(self.name, self.version, "wrong", reason=fault, details=details)
             # This machine's milliseconds say nothing of a microcontroller's.
-            proof = replace(proof, median_ms=None)
+            proof = replace(judge(self, runtime, artifact, evidence, details), median_ms=None)
             if proof.status == "proven" and output_step:
                 few = images[:_COMPARED]
                 details["from_litert"] = _difference(runtime.predict(few), evidence.own[: len(few)], output_step)
@@ -117,6 +118,15 @@ def resolver(operators: Mapping[str, int]) -> str:
 def _method(operator: str) -> str:
     words = (part if part == "2D" else part.capitalize() for part in operator.split("_"))
     return _METHODS.get(operator) or "".join(words)
+
+
+def _other_steps(process: MicroProcess, artifact: Artifact) -> str | None:
+    """Say where an input or output of the file has not the scale and zero point that the manifest has for it."""
+    for spec, details in ((artifact.input, process.input), (artifact.output, process.outputs[0])):
+        steps = tuple(artifact.steps.get(spec.name, (0.0, 0)))
+        if details["quantization"] != steps:
+            return f"Scale and zero point of {spec.name!r} are {details['quantization']}; {steps} was expected."
+    return None
 
 
 def _runtime(process: MicroProcess, artifact: Artifact, output_step: float, has_softmax: bool) -> Runtime:

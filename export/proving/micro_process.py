@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGKILL, Signals
 from threading import Timer
 from typing import IO, TYPE_CHECKING, Any
 
@@ -76,10 +77,12 @@ class MicroProcess:
             return f"TFLite Micro has no operator {missing[1]}."
         if _NO_MEMORY.search(said):
             return f"It does not fit into an arena of {LARGEST_ARENA:,} bytes, and no more is tried."
-        if self._process.returncode == -9:
+        if self._process.returncode == -SIGKILL:
             return f"TFLite Micro was stopped: it gave no answer within {_SECONDS} seconds."
         lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith((" ", "Traceback"))]
-        return f"TFLite Micro ended: {'; '.join(lines)[-300:] or f'exit code {self._process.returncode}'}."
+        code = self._process.returncode
+        ended = f"by {Signals(-code).name}" if code < 0 else f"with code {code}"
+        return f"TFLite Micro ended {ended}. {'; '.join(lines)[-300:]}".strip()
 
 
 @contextmanager
