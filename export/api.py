@@ -77,8 +77,8 @@ def export(
             `export.request.Compression` to say how.
         prove: Further runtimes to prove the artifacts in: any of `export.proving.provers.PROVERS`, or "all" of them. An
             artifact that answers wrongly in one of them is not published.
-        max_arena: With "micro" in `prove`: bytes. An int8 or int8-io file for TFLite that needs a larger arena in TFLite
-            Micro is not published.
+        max_arena: With "micro" in `prove`: how many bytes of memory an int8 or int8-io file may need in TFLite Micro.
+            One that needs more is not published.
         replace: Start the folder anew, whatever was exported to it.
 
     Returns:

@@ -176,8 +176,8 @@ def _check_arena(largest: int, items: Sequence[Item], provers: Sequence[Prover])
     prover = next((prover for prover in provers if prover.name == Micro.name), None)
     if prover is None:
         raise RequestError(
-            f"--max-arena is what a file may need in TFLite Micro, which is not asked for. Add --prove {Micro.name} (from "
-            "Python: prove=)."
+            f"--max-arena is what a file may need in TFLite Micro, which is not asked for. Add --prove {Micro.name} "
+            "(from Python: prove=)."
         )
     if missing := prover.missing():
         raise RequestError(f"--max-arena is measured in {prover.title}: {missing}")
