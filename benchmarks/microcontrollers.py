@@ -37,8 +37,8 @@ _HEADINGS = (
     "arena, bytes",
     "of it activations",
     "operators",
-    "from reference kernels: answers that differ, steps",
-    "from XNNPACK: answers that differ, steps",
+    "from reference kernels",
+    "from XNNPACK",
     "SQNR, dB",
 )
 
@@ -96,7 +96,7 @@ def rows(name: str, folder: Path) -> tuple[list[tuple[str, ...]], str]:
 def _difference(found: dict[str, int] | None) -> str:
     if found is None:
         return ""
-    return f"{found['differing']} of {found['values']}, {found['steps']}"
+    return f"{found['differing']} of {found['values']}, by {found['steps']}"
 
 
 def main() -> None:
