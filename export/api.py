@@ -49,6 +49,7 @@ def export(
     opset: int = OPSET,
     compress: bool | Compression = False,
     prove: Collection[str] = (),
+    max_arena: int | None = None,
     replace: bool = False,
 ) -> dict[str, Any]:
     """Export a functional Keras model, verify every artifact against it, and publish the folder.
@@ -76,6 +77,8 @@ def export(
             `export.request.Compression` to say how.
         prove: Further runtimes to prove the artifacts in: any of `export.proving.provers.PROVERS`, or "all" of them. An
             artifact that answers wrongly in one of them is not published.
+        max_arena: With "micro" in `prove`: how many bytes of memory an int8 or int8-io file may need in TFLite Micro.
+            One that needs more is not published.
         replace: Start the folder anew, whatever was exported to it.
 
     Returns:
@@ -96,6 +99,7 @@ def export(
         preprocessing=PreprocessingChoice(preprocessing) if isinstance(preprocessing, str) else preprocessing,
         include_preprocessing=include_preprocessing,
         prove=prove,
+        max_arena=max_arena,
     )
     return run(request, _loaded(model, Path(output), input_size), Path(output), replace=replace)
 

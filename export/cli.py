@@ -86,6 +86,7 @@ def _check(options: Options) -> tuple[Request, list[_Job]]:
         formats=options["formats"],
         precisions=_names(options["quantize"]),
         prove=_names(options["prove"]),
+        max_arena=options["max_arena"],
         compression=_compression(options),
         opset=options["opset"],
         calibration=find_calibration(calibration) if calibration else None,

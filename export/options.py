@@ -29,6 +29,7 @@ class Options(TypedDict):
     bits: int | None
     target_bytes: int | None
     prove: str
+    max_arena: int | None
     weights: str
     calibration_data: Path | None
     evaluate: Path | None
@@ -93,6 +94,12 @@ _ARTIFACTS: tuple[_Decorator, ...] = (
         metavar="LIST",
         default="",
         help=f"Further runtimes to prove artifacts in, by commas: {', '.join(PROVERS)}, or all.",
+    ),
+    click.option(
+        "--max-arena",
+        type=int,
+        metavar="BYTES",
+        help="With --prove micro: refuse int8 and int8-io files that need a larger arena in TFLite Micro.",
     ),
 )
 # What it is made from.

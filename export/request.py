@@ -19,6 +19,7 @@ from export.formats.precision import PRECISIONS, Precision
 from export.formats.registry import FORMATS
 from export.images import ImageSource
 from export.proving import provers
+from export.proving.micro import QUANTIZED, Micro
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,6 +89,7 @@ class Request:
         preprocessing: How photos are prepared; None: as the model brings.
         include_preprocessing: Put channel order, mean and scale into the artifacts.
         prove: Further runtimes to prove the artifacts in, see `export.proving.provers.chosen`.
+        max_arena: The most bytes of memory that TFLite Micro may need for an int8 or int8-io file; None: any.
         halves: Make SavedModels that compute in half precision, where one was asked for; False for networks that do
             not take one image.
 
@@ -105,6 +107,7 @@ class Request:
     preprocessing: Preprocessing | PreprocessingChoice | None = None
     include_preprocessing: bool = False
     prove: Collection[str] = ()
+    max_arena: int | None = None
     halves: bool = True
 
     def __post_init__(self) -> None:
@@ -124,6 +127,8 @@ class Request:
             _check_written(precision, self.formats)
         _check_packages(self.items)
         self.provers  # noqa: B018  (refuses names)
+        if self.max_arena is not None:
+            _check_arena(self.max_arena, self.items, self.provers)
         for item in self.items:
             item.format.check_opset(self.opset, item.precision)
         if self.calibration is None:
@@ -163,6 +168,24 @@ def _check_compression(compression: Compression) -> None:
         raise RequestError(f"Layers share 2 to 256 values, 1 to 8 bits; {bits} bits were asked for.")
     if target_bytes is not None and target_bytes <= 0:
         raise RequestError(f"The compressed file cannot have {target_bytes} bytes.")
+
+
+def _check_arena(largest: int, items: Sequence[Item], provers: Sequence[Prover]) -> None:
+    if largest <= 0:
+        raise RequestError(f"An arena has at least one byte; --max-arena (from Python: max_arena=) is {largest}.")
+    prover = next((prover for prover in provers if prover.name == Micro.name), None)
+    if prover is None:
+        raise RequestError(
+            f"--max-arena is what a file may need in TFLite Micro, which is not asked for. Add --prove {Micro.name} "
+            "(from Python: prove=)."
+        )
+    if missing := prover.missing():
+        raise RequestError(f"--max-arena is measured in {prover.title}: {missing}")
+    if not any(item.format.name in Micro.formats and item.precision.name in QUANTIZED for item in items):
+        raise RequestError(
+            f"--max-arena judges {' and '.join(QUANTIZED)} files for TFLite, and none was asked for. Add --tflite "
+            f"--quantize {QUANTIZED[-1]}."
+        )
 
 
 def _check_known(what: str, names: Collection[str], known: Collection[str]) -> None:

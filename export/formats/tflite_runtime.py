@@ -25,7 +25,7 @@ def open_tflite(path: Path, threads: int = 2) -> Runtime:
     """
     interpreter = runtimes.interpreter(threads, model_path=str(path))
     content = bytearray(path.read_bytes())
-    has_softmax, step = _add_logits(content)
+    has_softmax, step = add_logits(content)
 
     def open_tap() -> Tap | None:
         if not has_softmax:
@@ -74,7 +74,7 @@ def _specifications(interpreter: Any) -> tuple[TensorSpec, TensorSpec]:
     return first, second
 
 
-def _add_logits(content: bytearray) -> tuple[bool, float]:
+def add_logits(content: bytearray) -> tuple[bool, float]:
     """Make the input of the final softmax a second output of the flatbuffer `content`, in place.
 
     Returns:

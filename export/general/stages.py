@@ -79,6 +79,8 @@ def fit(request: Request, loaded: LoadedModel) -> Job:
         raise RequestError(
             f"--include-preprocessing is for networks that take one image of floats, and {name} does not."
         )
+    if request.max_arena is not None:
+        raise RequestError(f"--max-arena is for networks that take one image of floats, and {name} does not.")
     request = replace(request, halves=False)
     precisions = {item.precision.name for item in request.items}
     for precision in (*precisions, *request.precisions):

@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping
 
 from export.errors import RequestError
 from export.formats.registry import FORMATS
+from export.proving.micro import Micro
 from export.proving.openvino import OpenVino
 from export.proving.prover import Prover
 
 ALL = "all"
-_PROVERS: tuple[Prover, ...] = (OpenVino(),)
+_PROVERS: tuple[Prover, ...] = (OpenVino(), Micro())
 PROVERS: Mapping[str, Prover] = {prover.name: prover for prover in _PROVERS}
 
 

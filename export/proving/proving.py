@@ -12,6 +12,7 @@ from export.context import Passed
 from export.errors import ExportError
 from export.formats.registry import FORMATS
 from export.opening import first_line
+from export.proving.micro import arena_failure
 from export.proving.proof import Proof
 from export.proving.prover import Evidence
 
@@ -73,7 +74,7 @@ def _proven(context: Context, item: Item, artifact: Artifact, evidence: Evidence
     """Add the proofs to an artifact.
 
     Raises:
-        ExportError: It answers wrongly in one of the runtimes.
+        ExportError: It answers wrongly in one of the runtimes, or needs a larger arena than it may.
     """
     proofs = [own_proof(artifact)]
     for prover in context.job.request.provers:
@@ -81,10 +82,13 @@ def _proven(context: Context, item: Item, artifact: Artifact, evidence: Evidence
             continue
         context.step(f"proving {item.title} in {prover.title}")
         proof = _proof(context, prover, artifact, evidence)
+        fault = arena_failure(artifact, proof, context.job.request.max_arena)
         if proof.status == "wrong":
+            fault = f"It is wrong in {prover.title} {proof.version}. {proof.reason}"
+        if fault:
             if artifact.packed is not None:
                 (context.folder / artifact.packed.path).unlink()
-            raise ExportError(f"It is wrong in {prover.title} {proof.version}. {proof.reason}")
+            raise ExportError(fault)
         proofs.append(proof)
     return replace(artifact, proofs=proofs)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from export.proving.micro import Micro
 from export.report.names import title
 from kerascnn.analysis.pages.blocks import Snippet, Snippets
 
@@ -16,6 +17,7 @@ LANGUAGES = {
     "tflite": ("Python", "Kotlin", "Swift", "C++", "JavaScript"),
     "onnx": ("Python", "Kotlin", "Swift", "C++", "JavaScript"),
 }
+_MICRO = "C++, TFLite Micro"
 _OPEN = 64  # where a side may have any size
 
 
@@ -69,6 +71,10 @@ def _snippet(manifest: Mapping[str, Any], artifact: Mapping[str, Any]) -> Snippe
         for language in LANGUAGES[artifact["format"]]
         if known or language == "Python"
     ]
+    micro = next((proof for proof in artifact["proofs"] if proof["runtime"] == Micro.name and proof["details"]), None)
+    if micro is not None:
+        micro_context = {**context, **micro["details"], "array": re.sub(r"\W", "_", artifact["path"])}
+        codes.append((_MICRO, environment.get_template("tflite.micro.jinja").render(micro_context).strip()))
     return Snippet(title(artifact), artifact["path"], codes)
 
 
