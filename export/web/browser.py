@@ -1,0 +1,98 @@
+"""Chromium without a window, and a web server for one folder: how the page is tried before it is published."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+def program() -> str | None:
+    """Find a Chromium on the PATH."""
+    return next((path for path in map(shutil.which, PROGRAMS) if path), None)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """Serve a folder on this machine alone, as any static host does.
+
+    Yields:
+        Its address, with a slash at the end.
+    """
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    """Says nothing of requests."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+class Tab:
+    """A page in a browser.
+
+    Attributes:
+        version: Of the browser.
+        said: What the page wrote to the console, and its errors.
+        asked: Addresses elsewhere that it asked for.
+    """
+
+    def __init__(self, page: Any, address: str, thread: ThreadPoolExecutor):
+        self.version = f"Chromium {page.context.browser.version}"
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self._page, self._address, self._thread = page, address, thread
+        page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("request", self._note)
+        page.goto(f"{address}index.html")
+
+    def evaluate(self, script: str, argument: Any = None) -> Any:
+        """Run a JavaScript function in the page, and return what it gives; any error of it is raised here."""
+        return self._thread.submit(self._page.evaluate, script, argument).result()
+
+    def _note(self, request: Any) -> None:
+        if not request.url.startswith((self._address, "data:", "blob:")):
+            self.asked.append(request.url)
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Tab]:
+    """Serve the folder of a page, and open it in Chromium without a window.
+
+    Raises:
+        ModuleNotFoundError: playwright is not installed.
+        OSError: No browser could be started.
+    """
+    # playwright stays in the thread that started it, and two cannot be in one.
+    with serving(folder) as address, ThreadPoolExecutor(1, "browser") as thread, ExitStack() as stack:
+
+        def start() -> Tab:
+            from playwright.sync_api import sync_playwright
+
+            # Containers run as root, for whom Chromium has no sandbox.
+            arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+            browser = stack.enter_context(sync_playwright()).chromium.launch(executable_path=program(), args=arguments)
+            stack.callback(browser.close)
+            return Tab(browser.new_page(), address, thread)
+
+        try:
+            yield thread.submit(start).result()
+        finally:
+            thread.submit(stack.close).result()
