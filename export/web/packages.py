@@ -1,6 +1,6 @@
 """The JavaScript runtimes of the page: from npm at the time of the export, or from a folder that the user names.
 
-They lie in a folder as npm lays them out in node_modules: in the cache, in the folder that a user names and in the page.
+They lie in a folder as npm lays out node_modules: in the cache, in the folder that a user names and in the page.
 """
 
 from __future__ import annotations
@@ -50,9 +50,7 @@ class Package:
 
 
 # Browsers without relaxed SIMD take the second pair.
-_LITERT = tuple(
-    f"wasm/litert_wasm{kind}_internal.{suffix}" for kind in ("", "_compat") for suffix in ("js", "wasm")
-)
+_LITERT = tuple(f"wasm/litert_wasm{kind}_internal.{suffix}" for kind in ("", "_compat") for suffix in ("js", "wasm"))
 PACKAGES = {
     "tflite": (
         Package("@litertjs/core", "2.5.3", ("package.json", "dist/index.js", *_LITERT)),
@@ -134,7 +132,9 @@ def _fetch(packages: Sequence[Package], cache: Path) -> None:
     )
     npm = shutil.which("npm")
     if npm is None:
-        raise ExportError(f"The runtimes of the page come from npm, which is not installed (it comes with Node.js). {instead}")
+        raise ExportError(
+            f"The runtimes of the page come from npm, which is not installed (it comes with Node.js). {instead}"
+        )
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=cache) as folder:
         # No script of a package is run, here or later.
@@ -163,7 +163,9 @@ def _unpack(package: Package, folder: Path, cache: Path) -> None:
                 (fresh / file).parent.mkdir(parents=True, exist_ok=True)
                 (fresh / file).write_bytes(content.read())
     except (OSError, KeyError, AssertionError, tarfile.TarError) as error:
-        raise ExportError(f"What npm fetched of {package.name} {package.version} is not as expected: {error}.") from error
+        raise ExportError(
+            f"What npm fetched of {package.name} {package.version} is not as expected: {error}."
+        ) from error
     target = cache / package.name
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(target, ignore_errors=True)

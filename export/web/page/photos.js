@@ -129,24 +129,30 @@ function roundHalf(x) {
 export function resize(image, width, height, interpolation) {
   if (width === image.width && height === image.height) return image;
   if (interpolation === "nearest") return nearest(image, width, height);
-  const { channels } = image, filter = FILTERS[interpolation];
-  if (width !== image.width) {
-    const data = new Uint8Array(width * image.height * channels);
-    const along = weights(image.width, width, filter);
-    for (let y = 0; y < image.height; y++) {
-      pass(image.data, y * image.width * channels, channels, data, y * width * channels, channels, channels, along);
-    }
-    image = { width, height: image.height, channels, data };
+  const passes = [
+    (from) => width === from.width ? from : across(from, width, FILTERS[interpolation]),
+    (from) => height === from.height ? from : down(from, height, FILTERS[interpolation]),
+  ];
+  // Pillow 13 takes the vertical pass first where that makes the other one much shorter; this decides how it is rounded.
+  const lost = image.height - height;
+  if (lost > 0 && lost > 2 * (image.width - width)) passes.reverse();
+  return passes[1](passes[0](image));
+}
+
+function across(image, width, filter) {
+  const { channels, height } = image, data = new Uint8Array(width * height * channels);
+  const along = weights(image.width, width, filter);
+  for (let y = 0; y < height; y++) {
+    pass(image.data, y * image.width * channels, channels, data, y * width * channels, channels, channels, along);
   }
-  if (height !== image.height) {
-    const data = new Uint8Array(width * height * channels), row = width * channels;
-    const along = weights(image.height, height, filter);
-    for (let x = 0; x < width; x++) {
-      pass(image.data, x * channels, row, data, x * channels, row, channels, along);
-    }
-    image = { width, height, channels, data };
-  }
-  return image;
+  return { width, height, channels, data };
+}
+
+function down(image, height, filter) {
+  const { channels, width } = image, row = width * channels, data = new Uint8Array(height * row);
+  const along = weights(image.height, height, filter);
+  for (let x = 0; x < row; x++) pass(image.data, x, row, data, x, row, 1, along);
+  return { width, height, channels, data };
 }
 
 /** Give each pixel of a line its first source pixel and the weights of those from there on. */
