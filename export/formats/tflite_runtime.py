@@ -78,7 +78,38 @@ def _add_logits(content: bytearray) -> tuple[bool, float]:
     """Make the input of the final softmax a second output of the flatbuffer `content`, in place.
 
     Returns:
-        Whether there is a final softmax (without one, `content` is unchanged), and the quantization step of the
+        Whether there is a final softmax (without one, `content` is unchanged), and the step of the output.
+    """
+    output, logits, step = find_logits(content)
+    if logits is not None:
+        set_outputs(content, [output, logits])
+    return logits is not None, step
+
+
+def give_logits(content: bytearray) -> tuple[bool, float]:
+    """Make the input of the final softmax the only output of the flatbuffer `content`, in place.
+
+    Some runtimes take a file only where its signature names all outputs of the graph.
+
+    Returns:
+        As `_add_logits`.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    _, logits, step = find_logits(content)
+    if logits is None:
+        return False, step
+    set_outputs(content, [logits])
+    table = schema.Model.GetRootAs(content, 0).SignatureDefs(0).Outputs(0)._tab
+    struct.pack_into("<I", content, table.Pos + table.Offset(6), logits)  # `tensor_index` of the table TensorMap
+    return True, step
+
+
+def find_logits(content: bytes | bytearray) -> tuple[int, int | None, float]:
+    """Find what the final softmax of a flatbuffer receives.
+
+    Returns:
+        The tensor of the output; that of the logits, None without a final softmax; and the quantization step of the
         output: the scale of the tensor that the last computation writes, 0.0 when that is float32.
     """
     from tensorflow.lite.python import schema_py_generated as schema
@@ -105,9 +136,8 @@ def _add_logits(content: bytearray) -> tuple[bool, float]:
             break
         tensor = operator.Inputs(0)
     if operator is None or kind != operators.SOFTMAX:
-        return False, step
-    set_outputs(content, [main.Outputs(0), operator.Inputs(0)])
-    return True, step
+        return main.Outputs(0), None, step
+    return main.Outputs(0), operator.Inputs(0), step
 
 
 def set_outputs(content: bytearray, tensors: Sequence[int]) -> None:

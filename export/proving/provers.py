@@ -9,9 +9,10 @@ from export.errors import RequestError
 from export.formats.registry import FORMATS
 from export.proving.openvino import OpenVino
 from export.proving.prover import Prover
+from export.proving.web import Web
 
 ALL = "all"
-_PROVERS: tuple[Prover, ...] = (OpenVino(),)
+_PROVERS: tuple[Prover, ...] = (OpenVino(), Web())
 PROVERS: Mapping[str, Prover] = {prover.name: prover for prover in _PROVERS}
 
 

@@ -84,11 +84,18 @@ def opened(folder: Path) -> Iterator[Tab]:
     with serving(folder) as address, ThreadPoolExecutor(1, "browser") as thread, ExitStack() as stack:
 
         def start() -> Tab:
-            from playwright.sync_api import sync_playwright
+            from playwright.sync_api import Error, sync_playwright
 
             # Containers run as root, for whom Chromium has no sandbox.
             arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-            browser = stack.enter_context(sync_playwright()).chromium.launch(executable_path=program(), args=arguments)
+            playwright = stack.enter_context(sync_playwright())
+            try:
+                browser = playwright.chromium.launch(executable_path=program(), args=arguments)
+            except Error as error:
+                raise OSError(
+                    "No Chromium could be started (Debian: apt-get install chromium; elsewhere: playwright install "
+                    f"chromium): {str(error).splitlines()[0]}"
+                ) from error
             stack.callback(browser.close)
             return Tab(browser.new_page(), address, thread)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ FOLDER = "web"
 INDEX = "index.html"
 MODEL = "model.json"
 RUNTIMES = "runtimes"
-_FILES = Path(__file__).parent / "page"
+FILES = Path(__file__).parent / "page"
 _TITLES = {"tflite": "LiteRT.js", "onnx": "ONNX Runtime Web"}
 
 
@@ -49,24 +49,21 @@ def check_suits(job: Job) -> None:
         )
 
 
-def declines(artifact: Mapping[str, Any]) -> str | None:
-    """Say why an artifact does not run in a browser; None where it does.
-
-    Args:
-        artifact: What the manifest says of it.
-    """
-    if artifact["format"] not in PACKAGES:
+def declines(format: str, dtype: str) -> str | None:
+    """Say why an artifact of a format, with an input of a type, does not run in a browser; None where it does."""
+    if format not in PACKAGES:
         return "Browsers run .tflite and .onnx files."
-    dtype = artifact["input"]["dtype"]
     return None if dtype == "float32" else f"LiteRT.js takes no {dtype} input."
 
 
-def write_page(folder: Path, manifest: Mapping[str, Any], job: Job, runtimes: Path | None, step: Any) -> dict[str, Any]:
+def write_page(
+    folder: Path, artifacts: Sequence[Mapping[str, Any]], job: Job, runtimes: Path | None, step: Callable[[str], None]
+) -> dict[str, Any]:
     """Write the page into the folder of an export.
 
     Args:
         folder: The folder, which holds the artifacts.
-        manifest: What is said of them.
+        artifacts: What the manifest says of them. Those that no browser runs are left out.
         job: What was exported.
         runtimes: The folder with the JavaScript runtimes; None: they are fetched, or taken from the cache.
         step: Told of a download.
@@ -77,14 +74,14 @@ def write_page(folder: Path, manifest: Mapping[str, Any], job: Job, runtimes: Pa
     Raises:
         ExportError: No artifact runs in a browser, or the runtimes cannot be had. No page is left.
     """
-    rows = [artifact for artifact in manifest["artifacts"] if declines(artifact) is None]
+    rows = [artifact for artifact in artifacts if _runs(artifact)]
     if not rows:
         raise ExportError("No artifact that a browser could run has passed.")
     packages = packages_for([row["format"] for row in rows])
     source = provide(packages, runtimes, step)
     page = folder / FOLDER
     try:
-        shutil.copytree(_FILES, page)
+        shutil.copytree(FILES, page)
         versions = copy(packages, source, page / RUNTIMES)
         for row in rows:
             link(folder / row["path"], page / "models" / row["path"])
@@ -99,6 +96,12 @@ def write_page(folder: Path, manifest: Mapping[str, Any], job: Job, runtimes: Pa
         "artifacts": [row["path"] for row in rows],
         "runtimes": versions,
     }
+
+
+def _runs(artifact: Mapping[str, Any]) -> bool:
+    """Whether an artifact of a manifest runs in the page, as far as is known."""
+    refused = any(proof["details"].get("refused") for proof in artifact.get("proofs", ()) if proof["runtime"] == "web")
+    return not refused and declines(artifact["format"], artifact["input"]["dtype"]) is None
 
 
 def describe(rows: list[Mapping[str, Any]], job: Job, versions: Mapping[str, str]) -> dict[str, Any]:
