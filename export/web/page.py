@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import kerascnn
 from export.errors import ExportError, RequestError
 from export.files import link, size_of
-from export.report.names import title
 from export.web.packages import PACKAGES, copy, packages_for, provide
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ def describe(rows: list[Mapping[str, Any]], job: Job, versions: Mapping[str, str
             {
                 "path": f"models/{row['path']}",
                 "format": row["format"],
-                "title": f"{title(row)} in {_TITLES[row['format']]}",
+                "title": f"{_TITLES[row['format']]} {row['precision']}",
                 "bytes": row["bytes"],
                 "shape": (1, height, width, channels),
             }
