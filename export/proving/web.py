@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from export.errors import ExportError
 from export.opening import first_line
@@ -42,8 +42,10 @@ class Web(Prover):
 
     @property
     def version(self) -> str:
-        """Empty: it is known once a browser runs."""
-        return ""
+        """The version of Chromium; empty where there is none."""
+        from export.web.browser import version
+
+        return version()
 
     def declines(self, artifact: Artifact) -> str | None:
         """Say why no browser takes an artifact."""
@@ -66,6 +68,10 @@ class Web(Prover):
             except (ExportError, OSError) as error:
                 self.failures.append(str(error))
                 return self.not_run(str(error))
+
+    def words(self, details: Mapping[str, Any]) -> str:
+        """Say which JavaScript runtime it was."""
+        return " ".join(next(iter(details.get("runtimes", {}).items()), ()))
 
     def _lay_out(self, folder: Path, format: str) -> dict[str, str]:
         """Put the page's own modules and the JavaScript runtimes into a folder."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import os
+import re
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,20 @@ def program() -> str | None:
     return next((path for path in map(shutil.which, PROGRAMS) if path), None)
 
 
+@cache
+def version() -> str:
+    """Return the version of that Chromium; empty where there is none."""
+    found = program()
+    if found is None:
+        return ""
+    try:
+        said = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=30).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    match = re.search(r"\d+(\.\d+)+", said)
+    return match.group() if match else ""
+
+
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
     """Serve a folder on this machine alone, as any static host does.
@@ -28,7 +44,7 @@ def serving(folder: Path) -> Iterator[str]:
     Yields:
         Its address, with a slash at the end.
     """
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}/"
@@ -54,7 +70,7 @@ class Tab:
     """
 
     def __init__(self, page: Any, address: str, thread: ThreadPoolExecutor):
-        self.version = f"Chromium {page.context.browser.version}"
+        self.version: str = page.context.browser.version
         self.said: list[str] = []
         self.asked: list[str] = []
         self._page, self._address, self._thread = page, address, thread

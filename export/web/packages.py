@@ -94,7 +94,7 @@ def provide(packages: Sequence[Package], given: Path | None, step: Callable[[str
         missing = [package for package in packages if package.found(given) != package.version]
         if missing:
             step(f"fetching {', '.join(f'{package.name} {package.version}' for package in missing)} by npm")
-            _fetch(missing, given)
+            fetch(missing, given)
     for package in packages:
         if package.found(given) is None:
             raise ExportError(
@@ -123,8 +123,12 @@ def _specifications(packages: Sequence[Package]) -> str:
     return " ".join(f"{package.name}@{package.version}" for package in packages)
 
 
-def _fetch(packages: Sequence[Package], cache: Path) -> None:
-    """Let npm fetch archives, and unpack what the page takes of them into the cache."""
+def fetch(packages: Sequence[Package], cache: Path) -> None:
+    """Let npm fetch archives, and unpack what the page takes of them into a folder.
+
+    Raises:
+        ExportError: There is no npm, or it cannot fetch them.
+    """
     wanted = _specifications(packages)
     instead = (
         f"Where there is a network, run `npm install --ignore-scripts {wanted}`, and give its node_modules folder as "

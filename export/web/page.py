@@ -39,8 +39,6 @@ def check_suits(job: Job) -> None:
             f"--web makes a page that classifies photos, and {job.name} is not for that: it would have to take one "
             "image of 1 or 3 channels and to give one score a class. Leave --web out."
         )
-    if None in model.inputs[0].shape[1:]:
-        raise RequestError(f"{job.name} takes images of any size, and a page needs one. Give it as --input-size.")
     if job.reading is None:
         raise RequestError(
             f"How photos are prepared for {job.name} is not known, so the page could not do it. Name it with "

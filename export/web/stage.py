@@ -32,9 +32,10 @@ def add_page(context: Context, manifest: dict[str, Any]) -> dict[str, Any]:
     if isinstance(asked, Path):
         runtimes = asked
     elif not asked and earlier is not None and earlier.manifest.get("web"):
-        # What lay in the page before makes the new one, without npm.
-        asked, runtimes = True, earlier.folder / FOLDER / RUNTIMES
+        # The runtimes of the page that is there make the new one, without npm.
+        runtimes = earlier.folder / FOLDER / RUNTIMES
         formats = tuple(name for name, packages in PACKAGES.items() if all(one.found(runtimes) for one in packages))
+        asked = bool(formats)
     if not asked:
         return {**manifest, "web": None}
     context.step("writing the page for browsers")
@@ -44,7 +45,7 @@ def add_page(context: Context, manifest: dict[str, Any]) -> dict[str, Any]:
         proof = check_page(context.folder / FOLDER, reading(job), job.loaded.labels)
         if proof.status == "wrong":
             shutil.rmtree(context.folder / FOLDER)
-            raise ExportError(f"It is wrong in {proof.version}. {proof.reason}")
+            raise ExportError(f"It is wrong in Chromium {proof.version}. {proof.reason}")
     except ExportError as error:
         failure = asdict(Failure(FOLDER, "page", str(error)))
         return {**manifest, "web": None, "rejected": [*manifest["rejected"], failure]}
