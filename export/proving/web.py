@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from export.manifest import Artifact
     from export.web.browser import Tab
 
+IMAGES = 32  # one thread takes a tenth of a second for a SqueezeNet, and each image is answered twice
 RUNS = 20  # some files were right in LiteRT.js only the first time
 
 
@@ -100,6 +101,7 @@ def _proof(
         own = load(tab, folder, f"artifact{path.suffix}", path.read_bytes(), artifact)
     except Error as error:
         return _refused(proof, f"{' and '.join(versions)} cannot load it: {first_line(error)}")
+    evidence = _some(evidence)
     runtime = runtime_of(tab, folder, path, artifact, own)
     demands = Demands(evidence.precision, runtime.input, runtime.output, evidence.real_images)
     parity, prediction = verify(lambda: runtime, evidence.reference, evidence.images, demands)
@@ -120,6 +122,22 @@ def _proof(
         median_ms=statistics.median(run.milliseconds for run in runs),
         reason=" ".join(failures),
         details={**proof.details, "equal_runs": RUNS - other},
+    )
+
+
+def _some(evidence: Evidence) -> Evidence:
+    """Take evenly spaced images: photos of one class follow one another."""
+    import numpy as np
+
+    count = len(evidence.images)
+    if count <= IMAGES:
+        return evidence
+    chosen, reference = np.linspace(0, count - 1, IMAGES).astype(int), evidence.reference
+    return replace(
+        evidence,
+        images=evidence.images[chosen],
+        reference=replace(reference, output=reference.output[chosen], logits=reference.logits[chosen]),
+        own=evidence.own[chosen],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import shutil
@@ -13,8 +14,20 @@ from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    import numpy as np
+
+# Numbers and files go both ways as texts in base64: playwright takes seconds for as many numbers in JSON.
+_HELPERS = """
+    const toBytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const toText = (numbers) => {
+        const bytes = new Uint8Array(Float32Array.from(numbers).buffer), parts = [];
+        for (let k = 0; k < bytes.length; k += 8192) parts.push(String.fromCharCode(...bytes.subarray(k, k + 8192)));
+        return btoa(parts.join(""));
+    };
+"""
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -60,6 +73,18 @@ class _Quiet(SimpleHTTPRequestHandler):
         pass
 
 
+def to_text(content: bytes) -> str:
+    """Make the argument for a function in the page that calls `toBytes`."""
+    return base64.b64encode(content).decode()
+
+
+def to_numbers(text: str) -> np.ndarray:
+    """Return the float32 numbers of what a function in the page made with `toText`."""
+    import numpy as np
+
+    return np.frombuffer(base64.b64decode(text), np.float32)
+
+
 class Tab:
     """A page in a browser.
 
@@ -80,7 +105,13 @@ class Tab:
         page.goto(f"{address}index.html")
 
     def evaluate(self, script: str, argument: Any = None) -> Any:
-        """Run a JavaScript function in the page, and return what it gives; any error of it is raised here."""
+        """Run a JavaScript function in the page, and return what it gives; any error of it is raised here.
+
+        Args:
+            script: The function. `toBytes(text)` and `toText(numbers)` are at its hand, for `to_text` and `to_numbers`.
+            argument: What it is called with.
+        """
+        script = f"(argument) => {{ {_HELPERS} return ({script})(argument); }}"
         return self._thread.submit(self._page.evaluate, script, argument).result()
 
     def _note(self, request: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export.proving.proof import Proof
-from export.web.browser import Tab, opened
+from export.web.browser import Tab, opened, to_numbers, to_text
 
 if TYPE_CHECKING:
     from kerascnn.photos.preprocessing import Preprocessing
@@ -19,9 +18,8 @@ if TYPE_CHECKING:
 LEVEL = 1.0  # of 255, by which a prepared pixel may differ
 _CLASSIFY = """async ([text, artifact]) => {
     const { classify } = await import('./page.js');
-    const photo = new Blob([Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))]);
-    const { guesses, probabilities, input, answered } = await classify(photo, artifact);
-    return [guesses, Array.from(probabilities), Array.from(input), answered];
+    const { guesses, probabilities, input, answered } = await classify(new Blob([toBytes(text)]), artifact);
+    return [guesses, toText(probabilities), toText(input), answered];
 }"""
 
 
@@ -57,9 +55,9 @@ def _checked(tab: Tab, page: Path, reading: Preprocessing, labels: tuple[str, ..
             failures.append(f"{artifact['title']} cannot be run: {str(error).splitlines()[0]}")
             continue
         times.append(milliseconds)
-        difference = np.abs(np.reshape(np.float32(prepared), expected.shape) - expected) * np.asarray(reading.std)
+        difference = np.abs(to_numbers(prepared).reshape(expected.shape) - expected) * np.asarray(reading.std)
         farthest = max(farthest, float(difference.max()))
-        failures += _misnamed(artifact["title"], guesses, probabilities, labels)
+        failures += _misnamed(artifact["title"], guesses, to_numbers(probabilities), labels)
     if not farthest <= LEVEL:  # nor where it is not a number
         failures.append(f"A photo is prepared otherwise than in Python: values differ by {farthest:.3g} of 255.")
     failures += [f"The page says: {text}" for text in tab.said]
@@ -84,12 +82,12 @@ def _photo(reading: Preprocessing) -> tuple[str, np.ndarray]:
     pixels = synthetic_images((293, 389, 3), 1, low=0, high=255)[0]
     image, file = Image.fromarray(pixels.round().astype(np.uint8)), io.BytesIO()
     image.save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode(), reading.load(image)
+    return to_text(file.getvalue()), reading.load(image)
 
 
-def _misnamed(title: str, guesses: Any, probabilities: Any, labels: tuple[str, ...] | None) -> list[str]:
+def _misnamed(title: str, guesses: Any, probabilities: np.ndarray, labels: tuple[str, ...] | None) -> list[str]:
     """Say what is wrong with the classes that an artifact's answer shows."""
-    order = np.argsort(-np.asarray(probabilities), kind="stable")[: len(guesses)]
+    order = np.argsort(-probabilities, kind="stable")[: len(guesses)]
     wanted = [labels[number] if labels else f"class {number}" for number in order]
     given = [guess["name"] for guess in guesses]
     if given == wanted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from export.checking.runtimes import Runtime, Tap, TensorSpec
-from export.web.browser import Tab
+from export.web.browser import Tab, to_numbers, to_text
 
 if TYPE_CHECKING:
     from export.manifest import Artifact
@@ -19,19 +18,12 @@ _LOAD = """async (artifact) => {
     const { open } = await import('./runtimes.js');
     (globalThis.loaded ??= {})[artifact.path] = await open(artifact);
 }"""
-# Both ways as texts: playwright takes a second for so many numbers.
 _RUN = """async ([path, text]) => {
-    const input = new Float32Array(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
+    const input = new Float32Array(toBytes(text).buffer);
     const started = performance.now();
     const outputs = await globalThis.loaded[path].run(input);
     const milliseconds = performance.now() - started;
-    const texts = outputs.map((output) => {
-        const bytes = new Uint8Array(Float32Array.from(output).buffer);
-        const parts = Array.from({ length: Math.ceil(bytes.length / 8192) }, (_, k) =>
-            String.fromCharCode(...bytes.subarray(k * 8192, (k + 1) * 8192)));
-        return btoa(parts.join(''));
-    });
-    return [milliseconds, texts];
+    return [milliseconds, outputs.map(toText)];
 }"""
 
 
@@ -66,9 +58,9 @@ def load(tab: Tab, folder: Path, name: str, content: bytes, artifact: Artifact) 
     tab.evaluate(_LOAD, {"path": name, "format": artifact.format, "shape": shape})
 
     def run(image: np.ndarray) -> Answer:
-        text = base64.b64encode(np.ascontiguousarray(image, np.float32).tobytes()).decode()
+        text = to_text(np.ascontiguousarray(image, np.float32).tobytes())
         milliseconds, texts = tab.evaluate(_RUN, [name, text])
-        return Answer([np.frombuffer(base64.b64decode(text), np.float32) for text in texts], milliseconds)
+        return Answer([to_numbers(text) for text in texts], milliseconds)
 
     return run
 

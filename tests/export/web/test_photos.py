@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from export.web import page
 from export.web.browser import serving
@@ -156,3 +156,16 @@ def test_sample_photos(tab, data):
     """Within one level of 255, JPEG decoding included."""
     source = files.find_photos(data / "imagenet_sample_250.zip")
     assert max(levels(tab, source.open(name), SQUEEZENET) for name in files.spread(source.names, 25)) <= 1
+
+
+def test_other_kinds_of_files(tab):
+    """16 bits, inks, an orientation in a PNG file, AVIF and BMP."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    sixteen = Image.fromarray(np.random.default_rng(0).integers(0, 65536, (70, 90), np.uint16))
+    assert levels(tab, saved(sixteen), WHOLE) <= EXACT
+    assert levels(tab, saved(photo(90, 70, "CMYK"), "JPEG", quality=95), WHOLE) <= 1
+    assert levels(tab, saved(photo(90, 70), exif=exif), WHOLE) <= EXACT
+    assert levels(tab, saved(photo(90, 70), "BMP"), WHOLE) <= EXACT
+    if features.check("avif"):
+        assert levels(tab, saved(photo(90, 70), "AVIF"), WHOLE) <= 1
