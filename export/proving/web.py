@@ -6,7 +6,7 @@ import shutil
 import statistics
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +17,16 @@ from export.proving.prover import Evidence, Prover
 
 if TYPE_CHECKING:
     from export.manifest import Artifact
-    from export.web.browser import Tab
+    from export.web.running import InPage
 
 IMAGES = 32  # one thread takes a tenth of a second for a SqueezeNet, and each image is answered twice
+_SOFTWARE = ("swiftshader",)  # WebGPU on the processor is no GPU, and takes seconds for an image
 RUNS = 20  # some files were right in LiteRT.js only the first time
 
 
 @dataclass(frozen=True)
 class Web(Prover):
-    """Chromium, where artifacts run on the WASM back ends of their runtimes.
+    """Chromium, where artifacts run on the WASM back ends of their runtimes; .tflite files also on a GPU by WebGPU.
 
     Attributes:
         runtimes: The folder with the JavaScript runtimes; None: they are fetched, or taken from the cache.
@@ -57,6 +58,7 @@ class Web(Prover):
     def prove(self, path: Path, artifact: Artifact, evidence: Evidence) -> Proof:
         """Answer the images with output and logits, and the first one twenty times in a row."""
         from export.web.browser import opened
+        from export.web.running import InPage
 
         if self.failures:
             return self.not_run(self.failures[0])
@@ -65,7 +67,13 @@ class Web(Prover):
             try:
                 versions = self._lay_out(folder, artifact.format)
                 with opened(folder) as tab:
-                    return _proof(tab, folder, path, artifact, evidence, versions)
+                    proof = Proof(self.name, tab.version, "not run", details={"runtimes": versions})
+                    place, content, some = InPage(tab, folder, artifact), path.read_bytes(), _some(evidence)
+                    proof = _judged(place, content, some, proof)
+                    gpu = None
+                    if proof.status == "proven" and artifact.format == "tflite":
+                        gpu = _on_gpu(replace(place, back_end="webgpu"), content, some)
+                    return replace(proof, details={**proof.details, "webgpu": gpu})
             except (ExportError, OSError) as error:
                 self.failures.append(str(error))
                 return self.not_run(str(error))
@@ -86,23 +94,18 @@ class Web(Prover):
         return copy(packages, source, folder / RUNTIMES)
 
 
-def _proof(
-    tab: Tab, folder: Path, path: Path, artifact: Artifact, evidence: Evidence, versions: Mapping[str, str]
-) -> Proof:
+def _judged(place: InPage, content: bytes, evidence: Evidence, proof: Proof) -> Proof:
     """Run an artifact in the page, and judge what it answers."""
     import numpy as np
     from playwright.sync_api import Error
 
     from export.checking.parity import Demands, verify
-    from export.web.running import load, runtime_of
 
-    proof = Proof(Web.name, tab.version, "not run", details={"runtimes": versions, "back_end": "wasm"})
     try:
-        own = load(tab, folder, f"artifact{path.suffix}", path.read_bytes(), artifact)
+        own = place.load("artifact", content)
     except Error as error:
-        return _refused(proof, f"{' and '.join(versions)} cannot load it: {first_line(error)}")
-    evidence = _some(evidence)
-    runtime = runtime_of(tab, folder, path, artifact, own)
+        return _refused(proof, f"It cannot be loaded: {first_line(error)}")
+    runtime = place.runtime(content, own)
     demands = Demands(evidence.precision, runtime.input, runtime.output, evidence.real_images)
     parity, prediction = verify(lambda: runtime, evidence.reference, evidence.images, demands)
     if prediction is None:
@@ -123,6 +126,17 @@ def _proof(
         reason=" ".join(failures),
         details={**proof.details, "equal_runs": RUNS - other},
     )
+
+
+def _on_gpu(place: InPage, content: bytes, evidence: Evidence) -> dict[str, Any] | None:
+    """Do the same on the GPU, which decides nothing but whether the page offers it; None where there is none."""
+    found = place.tab.evaluate("async () => (await import('./runtimes.js')).findGpu().then((gpu) => gpu?.architecture)")
+    if found is None or found in _SOFTWARE:
+        return None
+    proof = asdict(_judged(place, content, evidence, Proof(Web.name, "", "not run", details={"gpu": found})))
+    return {name: proof[name] for name in ("status", "sqnr_db", "relative_error", "median_ms", "reason")} | proof[
+        "details"
+    ]
 
 
 def _some(evidence: Evidence) -> Evidence:

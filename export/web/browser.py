@@ -28,6 +28,7 @@ _HELPERS = """
         return btoa(parts.join(""));
     };
 """
+ARGUMENTS: tuple[str, ...] = ("--enable-unsafe-webgpu", "--enable-features=Vulkan")  # for WebGPU on Linux
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -134,7 +135,8 @@ def opened(folder: Path) -> Iterator[Tab]:
             from playwright.sync_api import Error, sync_playwright
 
             # Containers run as root, for whom Chromium has no sandbox.
-            arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+            root = hasattr(os, "geteuid") and os.geteuid() == 0
+            arguments = [*ARGUMENTS, "--no-sandbox"] if root else list(ARGUMENTS)
             playwright = stack.enter_context(sync_playwright())
             try:
                 browser = playwright.chromium.launch(executable_path=program(), args=arguments)

@@ -101,6 +101,12 @@ def _runs(artifact: Mapping[str, Any]) -> bool:
     return not refused and declines(artifact["format"], artifact["input"]["dtype"]) is None
 
 
+def _back_ends(artifact: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return where an artifact runs in the page: on a GPU only where that is proven."""
+    found = (proof["details"].get("webgpu") for proof in artifact.get("proofs", ()) if proof["runtime"] == "web")
+    return ("wasm", "webgpu") if any(gpu and gpu["status"] == "proven" for gpu in found) else ("wasm",)
+
+
 def describe(rows: list[Mapping[str, Any]], job: Job, versions: Mapping[str, str]) -> dict[str, Any]:
     """Say what the page has to know of a network and its artifacts."""
     height, width, channels = job.loaded.model.inputs[0].shape[1:]
@@ -114,11 +120,13 @@ def describe(rows: list[Mapping[str, Any]], job: Job, versions: Mapping[str, str
             {
                 "path": f"models/{row['path']}",
                 "format": row["format"],
-                "title": f"{_TITLES[row['format']]} {row['precision']}",
+                "back_end": back_end,
+                "title": f"{_TITLES[row['format']]} {row['precision']}" + (", GPU" if back_end == "webgpu" else ""),
                 "bytes": row["bytes"],
                 "shape": (1, height, width, channels),
             }
             for row in rows
+            for back_end in _back_ends(row)
         ],
         "runtimes": versions,
         "made_by": kerascnn.__version__,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,63 +38,77 @@ class Answer(NamedTuple):
 Run = Callable[[np.ndarray], Answer]
 
 
-def load(tab: Tab, folder: Path, name: str, content: bytes, artifact: Artifact) -> Run:
-    """Load a file in the page.
+@dataclass(frozen=True)
+class InPage:
+    """One artifact in an opened page, on one back end of its runtime.
 
-    Args:
+    Attributes:
         tab: The page.
         folder: What it is served from.
-        name: What the file is called there.
-        content: The file.
-        artifact: What is known of the artifact that it is, or that it is a copy of.
-
-    Returns:
-        How to answer one image [1, height, width, channels].
-
-    Raises:
-        playwright.sync_api.Error: The runtime does not take it.
+        artifact: What is known of the artifact.
+        back_end: "wasm" or "webgpu".
     """
-    (folder / name).write_bytes(content)
-    shape = (1, *artifact.input.shape[1:])
-    tab.evaluate(_LOAD, {"path": name, "format": artifact.format, "shape": shape})
 
-    def run(image: np.ndarray) -> Answer:
-        text = to_text(np.ascontiguousarray(image, np.float32).tobytes())
-        milliseconds, texts = tab.evaluate(_RUN, [name, text])
-        return Answer([to_numbers(text) for text in texts], milliseconds)
+    tab: Tab
+    folder: Path
+    artifact: Artifact
+    back_end: str = "wasm"
 
-    return run
+    def load(self, name: str, content: bytes) -> Run:
+        """Load the artifact, or a copy of it that gives something else.
 
+        Args:
+            name: What it is called.
+            content: The file.
 
-def runtime_of(tab: Tab, folder: Path, path: Path, artifact: Artifact, own: Run) -> Runtime:
-    """Return the runtime of a loaded artifact, for one image at a time."""
-    from export.formats.onnx_runtime import add_logits
-    from export.formats.tflite_runtime import give_logits
+        Returns:
+            How to answer one image [1, height, width, channels].
 
-    content, order, step = bytearray(path.read_bytes()), None, 0.0
-    if artifact.format == "tflite":
-        has_softmax, step = give_logits(content)
-    else:
-        tapped, logits, order = add_logits(bytes(content), artifact.output.name)
-        content, has_softmax = bytearray(tapped), logits is not None
-    shape = [1, *(size or 1 for size in artifact.output.shape[1:])]
+        Raises:
+            playwright.sync_api.Error: The runtime does not take it.
+        """
+        name = f"{name}_{self.back_end}.{self.artifact.format}"
+        (self.folder / name).write_bytes(content)
+        row = {"path": name, "format": self.artifact.format, "back_end": self.back_end}
+        self.tab.evaluate(_LOAD, {**row, "shape": (1, *self.artifact.input.shape[1:])})
 
-    def shaped(values: np.ndarray, order: list[int] | None = None) -> np.ndarray:
-        if order is None:
-            return values.reshape(shape)
-        inside = [shape[order.index(axis)] for axis in range(len(shape))]
-        return values.reshape(inside).transpose(order)
+        def run(image: np.ndarray) -> Answer:
+            text = to_text(np.ascontiguousarray(image, np.float32).tobytes())
+            milliseconds, texts = self.tab.evaluate(_RUN, [name, text])
+            return Answer([to_numbers(text) for text in texts], milliseconds)
 
-    def open_tap() -> Tap | None:
-        if not has_softmax:
-            return None
-        copy = load(tab, folder, f"logits{path.suffix}", bytes(content), artifact)
-        return lambda image: (shaped(own(image).outputs[0]), shaped(copy(image).outputs[-1], order))
+        return run
 
-    return Runtime(
-        TensorSpec(artifact.input.name, (1, *artifact.input.shape[1:]), artifact.input.dtype),
-        artifact.output,
-        lambda image: shaped(own(image).outputs[0]),
-        open_tap,
-        output_step=step,
-    )
+    def runtime(self, content: bytes, own: Run) -> Runtime:
+        """Return the runtime of the loaded artifact `own`, for one image at a time."""
+        from export.formats.onnx_runtime import add_logits
+        from export.formats.tflite_runtime import give_logits
+
+        source, target = self.artifact.input, self.artifact.output
+        order, step, copy = None, 0.0, bytearray(content)
+        if self.artifact.format == "tflite":
+            has_softmax, step = give_logits(copy)
+        else:
+            tapped, logits, order = add_logits(content, target.name)
+            copy, has_softmax = bytearray(tapped), logits is not None
+        shape = [1, *(size or 1 for size in target.shape[1:])]
+
+        def shaped(values: np.ndarray, order: list[int] | None = None) -> np.ndarray:
+            if order is None:
+                return values.reshape(shape)
+            inside = [shape[order.index(axis)] for axis in range(len(shape))]
+            return values.reshape(inside).transpose(order)
+
+        def open_tap() -> Tap | None:
+            if not has_softmax:
+                return None
+            tapped = self.load("logits", bytes(copy))
+            return lambda image: (shaped(own(image).outputs[0]), shaped(tapped(image).outputs[-1], order))
+
+        return Runtime(
+            TensorSpec(source.name, (1, *source.shape[1:]), source.dtype),
+            target,
+            lambda image: shaped(own(image).outputs[0]),
+            open_tap,
+            output_step=step,
+        )

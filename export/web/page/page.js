@@ -168,9 +168,10 @@ function describe() {
   document.title = element("name").textContent = model.name;
   const classes = `It tells ${model.classes.toLocaleString("en")} classes apart.`;
   element("about").textContent = `${classes} Photos stay on this device: the network runs in the browser.`;
-  element("artifact").replaceChildren(...model.artifacts.map(({ title, bytes }, number) => {
+  element("artifact").replaceChildren(...model.artifacts.flatMap(({ title, bytes, back_end }, number) => {
+    if (back_end === "webgpu" && !navigator.gpu) return [];
     const size = bytes < 1e6 ? `${(bytes / 1e3).toFixed(0)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
-    return new Option(`${title}, ${size}`, number);
+    return [new Option(`${title}, ${size}`, number)];
   }));
   element("footer").textContent = `Runtimes: ${Object.entries(model.runtimes).map((pair) => pair.join(" ")).join(", ")}. ` +
     `Made by kerascnn ${model.made_by}.`;

@@ -1,7 +1,8 @@
-// Runs artifacts in the browser: .tflite files in LiteRT.js, .onnx files in ONNX Runtime Web, both on the CPU (WASM).
+// Runs artifacts in the browser: .tflite files in LiteRT.js, .onnx files in ONNX Runtime Web. Both compute on the CPU
+// (WASM); LiteRT.js also on a GPU (WebGPU), where the artifact's `back_end` says so.
 
 const packages = new URL("runtimes/", import.meta.url);
-let liteRt, onnx;
+let liteRt, onnx, gpu;
 
 /** Load an artifact. `run` takes and gives a Float32Array; `close` gives its memory back. */
 export async function open(artifact) {
@@ -11,31 +12,47 @@ export async function open(artifact) {
   return artifact.format === "tflite" ? openTflite(content, artifact) : openOnnx(content, artifact);
 }
 
-async function openTflite(content, { shape }) {
+/** What is known of the GPU; null where the browser has none for pages. */
+export async function findGpu() {
+  return (await navigator.gpu?.requestAdapter())?.info ?? null;
+}
+
+async function openTflite(content, { shape, back_end: accelerator = "wasm" }) {
   liteRt ??= startLiteRt();
-  const { loadAndCompile, Tensor } = await liteRt;
-  const model = await loadAndCompile(content, { accelerator: "wasm" });
+  const { Environment, loadAndCompile, Tensor } = await liteRt;
+  let environment;
+  if (accelerator === "webgpu") {
+    if (!(await findGpu())) throw new Error("This device has no GPU that pages can use. Choose a line without GPU.");
+    environment = await (gpu ??= Environment.withGpu());
+  }
+  const model = await loadAndCompile(content, { accelerator, environment, gpuOptions: { precision: "fp32" } });
   return {
     close: () => model.delete(),
     run: async (input) => {
-      const tensor = new Tensor(input, shape);
+      let tensor = new Tensor(input, shape, environment);
+      if (environment) tensor = await tensor.moveTo("webgpu");
       const outputs = await model.run(tensor);
-      try {
-        return outputs.map((output) => output.toTypedArray().slice());
-      } finally {
-        for (const one of [tensor, ...outputs]) one.delete();
+      tensor.delete();
+      const results = [];
+      for (let output of outputs) {
+        if (environment) output = await output.moveTo("wasm");
+        results.push(output.toTypedArray().slice());
+        output.delete();
       }
+      return results;
     },
   };
 }
 
 async function startLiteRt() {
   const library = await import("./runtimes/@litertjs/core/dist/index.js");
-  // It tells of its own start on the console as if these were errors.
-  globalThis.Module = { printErr: (text) => /^(INFO|WARNING)/.test(text) || console.error(text) };
+  // It tells of its own start on the console, some of it as if these were errors.
+  const said = (text) => /^(INFO|WARNING|[IW]\d{4} )/.test(text) || console.error(text);
+  globalThis.Module = { print: said, printErr: said };
   // It would ask for a GPU at its start, and warn where there is none.
   const create = library.Environment.create.bind(library.Environment);
   library.Environment.create = (options) => create({ webGpuDevice: null, ...options });
+  library.Environment.withGpu = () => create();
   await library.loadLiteRt(new URL("@litertjs/core/wasm/", packages).href);
   return library;
 }

@@ -130,6 +130,27 @@ def test_the_camera_takes_a_photo(browser, exported):
     filming.close()
 
 
+@pytest.mark.slow
+def test_a_proven_gpu_is_offered(browser, exported, photo, tmp_path):
+    from export.web.browser import ARGUMENTS, program
+
+    folder = tmp_path / "web"
+    shutil.copytree(exported.page, folder)
+    model = json.loads((folder / "model.json").read_text())
+    model["artifacts"].append({**model["artifacts"][0], "back_end": "webgpu", "title": "LiteRT.js float32, GPU"})
+    (folder / "model.json").write_text(json.dumps(model))
+    flags = ["--no-sandbox", *ARGUMENTS, "--use-webgpu-adapter=swiftshader"]
+    with_gpu = browser.browser_type.launch(executable_path=program(), args=flags)
+    with shown(with_gpu, folder) as page:
+        page.set_input_files("#file", photo)
+        wait(page, "LiteRT.js float32 answered.")
+        before = answers(page)
+        page.select_option("#artifact", "2")
+        wait(page, "LiteRT.js float32, GPU answered.")
+        assert answers(page) == before
+    with_gpu.close()
+
+
 def test_a_refused_camera_is_said(browser, exported):
     with shown(browser, exported.page) as page:
         page.get_by_role("button", name="Use the camera").click()

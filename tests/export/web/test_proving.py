@@ -11,6 +11,7 @@ from export.checking.parity import synthetic_images
 from export.checking.runtimes import open_keras
 from export.errors import ExportError
 from export.formats.precision import PRECISIONS
+from export.proving import web
 from export.proving.proof import Proof
 from export.proving.prover import Evidence
 from export.proving.web import RUNS, Web
@@ -100,10 +101,21 @@ def test_a_file_that_is_right_on_the_first_runs_alone_is_caught(prove, monkeypat
     assert says in proof.reason
 
 
+@pytest.mark.slow
+def test_a_gpu_is_proven_too(prove, monkeypatch):
+    """The processor plays the GPU, by Chromium's own rasterizer."""
+    assert prove("small.tflite").details["webgpu"] is None
+    monkeypatch.setattr(browsers, "ARGUMENTS", (*browsers.ARGUMENTS, "--use-webgpu-adapter=swiftshader"))
+    monkeypatch.setattr(web, "_SOFTWARE", ())
+    found = prove("small.tflite").details["webgpu"]
+    assert (found["status"], found["gpu"], found["equal_runs"]) == ("proven", "swiftshader", RUNS)
+    assert found["relative_error"] <= 1e-4
+
+
 def test_a_file_that_the_runtime_does_not_load_is_not_run(prove, exported):
     proof = prove("small.tflite", lambda content: content[:2000])
     assert proof.status == "not run"
-    assert proof.reason.startswith("@litertjs/core and @litertjs/wasm-utils cannot load it: ")
+    assert proof.reason.startswith("It cannot be loaded: ")
     assert proof.details["refused"]
 
 
