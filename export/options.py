@@ -93,7 +93,7 @@ _ARTIFACTS: tuple[_Decorator, ...] = (
     click.option("--web", is_flag=True, help="Write a page that runs the TFLite and ONNX files in a browser."),
     click.option(
         "--web-runtimes",
-        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        type=click.Path(path_type=Path),
         metavar="DIR",
         help="With --web: a node_modules folder with the JavaScript runtimes, instead of npm.",
     ),

@@ -20,6 +20,7 @@ from export.formats.registry import FORMATS
 from export.images import ImageSource
 from export.proving import provers
 from export.proving.web import Web
+from export.web.packages import check_folder, packages_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,6 +118,8 @@ class Request:
                 raise RequestError(f"{name} is a list of names, such as [{getattr(self, name)!r}].")
         if self.web and not set(self.formats) & set(Web.formats):
             object.__setattr__(self, "formats", (*self.formats, *Web.formats))
+        if isinstance(self.web, Path):
+            check_folder(packages_for(self.formats), self.web)
         if self.compression is not None:
             _check_compression(self.compression)
         elif not self.formats:

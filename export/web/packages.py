@@ -11,11 +11,11 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.errors import ExportError
+from export.errors import ExportError, RequestError
 
 _SECONDS = 300
 
@@ -71,7 +71,7 @@ PACKAGES = {
 }
 
 
-def packages_for(formats: Sequence[str]) -> list[Package]:
+def packages_for(formats: Collection[str]) -> list[Package]:
     """Return what artifacts of these formats run in."""
     return [package for format, packages in PACKAGES.items() if format in formats for package in packages]
 
@@ -85,7 +85,8 @@ def provide(packages: Sequence[Package], given: Path | None, step: Callable[[str
         step: Told of a download.
 
     Raises:
-        ExportError: They cannot be had.
+        RequestError: The folder lacks something.
+        ExportError: They cannot be fetched.
     """
     if given is None:
         from kerascnn.weights import cache_folder
@@ -95,14 +96,23 @@ def provide(packages: Sequence[Package], given: Path | None, step: Callable[[str
         if missing:
             step(f"fetching {', '.join(f'{package.name} {package.version}' for package in missing)} by npm")
             fetch(missing, given)
+    check_folder(packages, given)
+    return given
+
+
+def check_folder(packages: Sequence[Package], folder: Path) -> None:
+    """Refuse a folder that lacks something.
+
+    Raises:
+        RequestError: It does.
+    """
     for package in packages:
-        if package.found(given) is None:
-            raise ExportError(
-                f"{given} does not hold {package.name} as npm installs it: {', '.join(package.files)} in "
-                f"{given / package.name}. Name the node_modules folder of `npm install --ignore-scripts "
+        if package.found(folder) is None:
+            raise RequestError(
+                f"{folder} does not hold {package.name} as npm installs it: {', '.join(package.files)} in "
+                f"{folder / package.name}. Name the node_modules folder of `npm install --ignore-scripts "
                 f"{_specifications(packages)}`."
             )
-    return given
 
 
 def copy(packages: Sequence[Package], source: Path, target: Path) -> dict[str, str]:

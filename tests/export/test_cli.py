@@ -98,7 +98,7 @@ def photos(tmp_path_factory):
         (["--model", "squeezenet", "--tflite", "--labels", "none.txt"], "cannot be read"),
         (["--model", "squeezenet", "--tflite", "--prune", "0.5"], "Add --compress"),
         (["--model", "squeezenet", "--tflite", "--web-runtimes", "."], "Add --web"),
-        (["--model", "squeezenet", "--web", "--web-runtimes", "none"], "does not exist"),
+        (["--model", "squeezenet", "--web", "--web-runtimes", "none"], "none does not hold @litertjs/core"),
         (["--model", "squeezenet", "--compress"], "--calibration-data"),
         (["--model", "squeezenet", "--compress", "--prune", "1"], "0 to less than 1"),
         (["--model", "squeezenet", "--compress", "--prune", "-0.1"], "0 to less than 1"),

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from export.errors import ExportError
+from export.errors import ExportError, RequestError
 from export.web import packages
 from export.web.packages import PACKAGES, Package, copy, packages_for, provide
 
@@ -93,7 +93,7 @@ def test_a_registry_that_does_not_answer_in_time(cache, monkeypatch):
 
 def test_a_folder_that_lacks_something_is_refused(tmp_path):
     with pytest.raises(
-        ExportError, match=r"does not hold @litertjs/core .*`npm install --ignore-scripts @litertjs/core@"
+        RequestError, match=r"does not hold @litertjs/core .*`npm install --ignore-scripts @litertjs/core@"
     ):
         provide(packages_for(["tflite"]), tmp_path, print)
 
