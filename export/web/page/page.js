@@ -132,9 +132,14 @@ async function toggleCamera() {
     return say(`There is no camera, or it was not allowed (${error.name}).`, true);
   }
   element("preview").hidden = element("hint").hidden = true;
-  video.hidden = element("shoot").hidden = false;
+  video.hidden = false;
   element("camera").textContent = "Stop the camera";
-  await video.play();
+  try {
+    await video.play(); // it has no size before
+  } catch {
+    return; // it was stopped meanwhile
+  }
+  element("shoot").hidden = false;
   element("shoot").focus();
 }
 
