@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from export.errors import RequestError
-from export.files import digest_of, files_of
+from export.files import digest_of, files_of, link
 from export.formats.registry import FORMATS
 from export.job import Job
 from export.manifest import LABELS
@@ -161,7 +159,7 @@ class Earlier:
         if self.manifest["compression"]:
             names.append(self.manifest["compression"]["path"])
         for file in (file for name in names for file in files_of(self.folder / name) if file.is_file()):
-            _link(file, folder / file.relative_to(self.folder))
+            link(file, folder / file.relative_to(self.folder))
 
     def _joined(self, manifest: dict[str, Any], kept: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         before, times = self.manifest, {artifact["created"] for artifact in kept}
@@ -204,12 +202,3 @@ def _place(artifact: Mapping[str, Any]) -> tuple[int, int, str]:
     names = list(FORMATS)
     precisions = [precision.name for precision in FORMATS[artifact["format"]].precisions]
     return names.index(artifact["format"]), precisions.index(artifact["precision"]), artifact["path"]
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give a file a second name, which costs no space; copy it where the file system cannot do that."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)

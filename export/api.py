@@ -24,6 +24,7 @@ from export.manifest import Failure
 from export.opening import LoadedModel, origin_of
 from export.report.progress import Progress, Silent
 from export.request import Compression, Request, read_labels
+from export.web.page import check_suits
 from kerascnn.keras_graph import all_layers
 from kerascnn.photos.choosing import PreprocessingChoice
 
@@ -48,6 +49,7 @@ def export(
     input_size: tuple[int, int] | None = None,
     opset: int = OPSET,
     compress: bool | Compression = False,
+    web: bool | str | Path = False,
     prove: Collection[str] = (),
     max_arena: int | None = None,
     replace: bool = False,
@@ -75,6 +77,8 @@ def export(
         compress: Make the network smaller first, and write a .kdc file beside the artifacts, and sparse .tflite files
             where they are smaller; the model itself is left as it was. Needs `calibration`. True, or
             `export.request.Compression` to say how.
+        web: Make a page that runs the .tflite and .onnx files in a browser, from any static host. Its JavaScript
+            runtimes come from npm, or from the folder that is named here instead of True.
         prove: Further runtimes to prove the artifacts in: any of `export.proving.provers.PROVERS`, or "all" of them. An
             artifact that answers wrongly in one of them is not published.
         max_arena: With "micro" in `prove`: how many bytes of memory an int8 or int8-io file may need in TFLite Micro.
@@ -98,6 +102,7 @@ def export(
         labels=_labels(labels),
         preprocessing=PreprocessingChoice(preprocessing) if isinstance(preprocessing, str) else preprocessing,
         include_preprocessing=include_preprocessing,
+        web=Path(web) if isinstance(web, str) else web,
         prove=prove,
         max_arena=max_arena,
     )
@@ -127,9 +132,13 @@ def fitted(request: Request, loaded: LoadedModel) -> Job:
         RequestError: They do not go together.
     """
     if is_general(loaded.model):
-        return fit(request, loaded)
-    refuse_recurrent(request, loaded)
-    return make_job(request, loaded)
+        job = fit(request, loaded)
+    else:
+        refuse_recurrent(request, loaded)
+        job = make_job(request, loaded)
+    if request.web:
+        check_suits(job)
+    return job
 
 
 class Rejected(ExportError):

@@ -85,6 +85,7 @@ def _check(options: Options) -> tuple[Request, list[_Job]]:
     request = Request(
         formats=options["formats"],
         precisions=_names(options["quantize"]),
+        web=_web(options),
         prove=_names(options["prove"]),
         max_arena=options["max_arena"],
         compression=_compression(options),
@@ -114,6 +115,12 @@ def _fitted(request: Request, name: str, options: Options) -> Request:
 def _names(text: str) -> list[str]:
     """Read a list by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _web(options: Options) -> bool | Path:
+    if options["web_runtimes"] is not None and not options["web"]:
+        raise RequestError("--web-runtimes says where the page's JavaScript comes from. Add --web.")
+    return options["web_runtimes"] or options["web"]
 
 
 def _compression(options: Options) -> Compression | None:

@@ -166,6 +166,8 @@ class Manifest:
     Attributes:
         earlier: The earlier exports from which artifacts are still there: their `created`, `versions`, `verification`,
             `calibration` and `evaluation`. An artifact's `created` names its export.
+        compression: What was done to make the network smaller.
+        web: The page for browsers, see `export.web`.
     """
 
     schema_version: int = field(default=SCHEMA_VERSION, init=False)
@@ -183,6 +185,7 @@ class Manifest:
     rejected: list[Failure]
     earlier: list[Mapping[str, Any]] = field(default_factory=list)
     compression: Mapping[str, Any] | None = None
+    web: Mapping[str, Any] | None = None
 
 
 def describe(job: Job, inputs: Inputs, source: Source, outcome: Outcome, scores: Scores | None) -> Manifest:

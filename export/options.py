@@ -28,6 +28,8 @@ class Options(TypedDict):
     prune: float | None
     bits: int | None
     target_bytes: int | None
+    web: bool
+    web_runtimes: Path | None
     prove: str
     max_arena: int | None
     weights: str
@@ -89,6 +91,13 @@ _ARTIFACTS: tuple[_Decorator, ...] = (
     ),
     click.option("--bits", type=int, metavar="N", help="With --compress: at most 2^N values a layer, N from 1 to 8."),
     click.option("--target-bytes", type=int, metavar="N", help="With --compress: how large the .kdc file may be."),
+    click.option("--web", is_flag=True, help="Write a page that runs the TFLite and ONNX files in a browser."),
+    click.option(
+        "--web-runtimes",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="With --web: a node_modules folder with the JavaScript runtimes, instead of npm.",
+    ),
     click.option(
         "--prove",
         metavar="LIST",

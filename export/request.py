@@ -20,6 +20,8 @@ from export.formats.registry import FORMATS
 from export.images import ImageSource
 from export.proving import provers
 from export.proving.micro import QUANTIZED, Micro
+from export.proving.web import Web
+from export.web.packages import check_folder, packages_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,6 +90,8 @@ class Request:
         labels: Class names in the order of the outputs; None: those that the model brings.
         preprocessing: How photos are prepared; None: as the model brings.
         include_preprocessing: Put channel order, mean and scale into the artifacts.
+        web: Make a page for browsers too; the path of a folder: with the JavaScript runtimes in it. It adds .tflite and
+            .onnx files where neither is among the formats, and is proven in Chromium where there is one.
         prove: Further runtimes to prove the artifacts in, see `export.proving.provers.chosen`.
         max_arena: The most bytes of memory that TFLite Micro may need for an int8 or int8-io file; None: any.
         halves: Make SavedModels that compute in half precision, where one was asked for; False for networks that do
@@ -106,6 +110,7 @@ class Request:
     labels: tuple[str, ...] | None = None
     preprocessing: Preprocessing | PreprocessingChoice | None = None
     include_preprocessing: bool = False
+    web: bool | Path = False
     prove: Collection[str] = ()
     max_arena: int | None = None
     halves: bool = True
@@ -114,6 +119,10 @@ class Request:
         for name in ("formats", "precisions", "prove"):
             if isinstance(getattr(self, name), str):
                 raise RequestError(f"{name} is a list of names, such as [{getattr(self, name)!r}].")
+        if self.web and not set(self.formats) & set(Web.formats):
+            object.__setattr__(self, "formats", (*self.formats, *Web.formats))
+        if isinstance(self.web, Path):
+            check_folder(packages_for(self.formats), self.web)
         if self.compression is not None:
             _check_compression(self.compression)
         elif not self.formats:
@@ -147,7 +156,11 @@ class Request:
     @cached_property
     def provers(self) -> tuple[Prover, ...]:
         """The further runtimes that artifacts are proven in."""
-        return provers.chosen(self.prove, self.formats)
+        found = provers.chosen(self.prove, self.formats)
+        others = tuple(prover for prover in found if prover.name != Web.name)
+        if not self.web and len(others) == len(found):
+            return found
+        return (*others, Web(self.web if isinstance(self.web, Path) else None))
 
     def _items(self) -> Iterator[Item]:
         wanted = ("float32", *self.precisions)

@@ -29,6 +29,7 @@ from export.proving.proving import prove
 from export.report.writing import write_reports
 from export.request import Item
 from export.scoring import keras_runtime, score, score_artifacts
+from export.web.stage import add_page
 
 if TYPE_CHECKING:
     import keras
@@ -86,6 +87,7 @@ def finish(context: Context, manifest: dict[str, Any]) -> dict[str, Any]:
     """
     if context.earlier is not None:
         manifest = context.earlier.add(manifest, context.folder, context.progress)
+    manifest = add_page(context, manifest)
     write_reports(context.job, manifest, context.folder, context.progress)
     manifests.write(manifest, context.folder)
     return manifest

@@ -22,17 +22,10 @@ def open_onnx(path: Path, threads: int = 2) -> Runtime:
     source, target = only(session.get_inputs(), "input"), only(session.get_outputs(), "output")
 
     def open_tap() -> Tap | None:
-        import onnx
-
-        content = path.read_bytes()
-        graph = onnx.load_from_string(content).graph
-        name, order = _logits(graph, target.name)
+        content, name, order = add_logits(path.read_bytes(), target.name)
         if name is None:
             return None
-        # Protocol buffers that follow one another are one: this adds an output without writing the weights again.
-        output = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-        addition = onnx.ModelProto(graph=onnx.GraphProto(output=[output])).SerializeToString()
-        tapped = runtimes.session(content + addition, threads)
+        tapped = runtimes.session(content, threads)
 
         def run_tapped(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             output, logits = tapped.run([target.name, name], {source.name: images})
@@ -47,6 +40,27 @@ def open_onnx(path: Path, threads: int = 2) -> Runtime:
         open_tap,
         threads,
     )
+
+
+def add_logits(content: bytes, output: str) -> tuple[bytes, str | None, list[int] | None]:
+    """Make what the final softmax receives a second output of an ONNX file.
+
+    Args:
+        content: The file.
+        output: The name of its output.
+
+    Returns:
+        The file with the second output, the name of that (None without a final softmax: the file is as it was), and the
+        order that its axes need.
+    """
+    import onnx
+
+    name, order = _logits(onnx.load_from_string(content).graph, output)
+    if name is None:
+        return content, None, None
+    # Protocol buffers that follow one another are one: this adds an output without writing the weights again.
+    info = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+    return content + onnx.ModelProto(graph=onnx.GraphProto(output=[info])).SerializeToString(), name, order
 
 
 def _logits(graph: onnx.GraphProto, output: str) -> tuple[str | None, list[int] | None]:

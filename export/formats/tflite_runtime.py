@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -74,13 +74,63 @@ def _specifications(interpreter: Any) -> tuple[TensorSpec, TensorSpec]:
     return first, second
 
 
+class _End(NamedTuple):
+    """The end of a flatbuffer's graph.
+
+    Attributes:
+        output: The tensor of its output.
+        step: The quantization step of the output: the scale of the tensor that the last computation writes, 0.0 when
+            that is float32.
+        softmax: The final softmax; None without one.
+        reader: What reads the output of the softmax: an operator that only changes shape or type; None where that is
+            the output.
+    """
+
+    output: int
+    step: float
+    softmax: Any
+    reader: Any
+
+
 def add_logits(content: bytearray) -> tuple[bool, float]:
     """Make the input of the final softmax a second output of the flatbuffer `content`, in place.
 
     Returns:
         Whether there is a final softmax (without one, `content` is unchanged), and the quantization step of the
-        output: the scale of the tensor that the last computation writes, 0.0 when that is float32.
+        output, 0.0 when that is float32.
     """
+    end = _end(content)
+    if end.softmax is not None:
+        set_outputs(content, [end.output, end.softmax.Inputs(0)])
+    return end.softmax is not None, end.step
+
+
+def give_logits(content: bytearray) -> tuple[bool, float]:
+    """Make a flatbuffer give the input of the final softmax instead of its output, in place.
+
+    Some runtimes take a file only where its signature names all outputs of the graph, and no integers as outputs.
+
+    Returns:
+        As `add_logits`.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    end = _end(content)
+    if end.softmax is None:
+        return False, end.step
+    logits = end.softmax.Inputs(0)
+    if end.reader is not None:  # it dequantizes the logits then
+        table = end.reader._tab
+        struct.pack_into("<i", content, table.Vector(table.Offset(6)), logits)  # the first of `inputs`
+        return True, end.step
+    set_outputs(content, [logits])
+    table = schema.Model.GetRootAs(content, 0).SignatureDefs(0).Outputs(0)._tab
+    struct.pack_into("<I", content, table.Pos + table.Offset(6), logits)  # `tensor_index` of the table TensorMap
+    return True, end.step
+
+
+def _end(content: bytearray) -> _End:
+    """Find the final softmax of a flatbuffer."""
     from tensorflow.lite.python import schema_py_generated as schema
 
     graph = schema.Model.GetRootAs(content, 0)
@@ -94,20 +144,18 @@ def add_logits(content: bytearray) -> tuple[bool, float]:
     operators = schema.BuiltinOperator
     passing = (operators.DEQUANTIZE, operators.QUANTIZE, operators.RESHAPE, operators.SQUEEZE, operators.CAST)
 
-    tensor, step, operator, kind = main.Outputs(0), 0.0, None, None
+    tensor, step, reader, operator = main.Outputs(0), 0.0, None, None
     for _ in range(main.OperatorsLength() + 1):  # no walk is longer, and a damaged file may lead in circles
         quantization = main.Tensors(tensor).Quantization()
         if quantization is not None and quantization.ScaleLength():
             step = max(step, float(quantization.Scale(0)))
         operator = producers.get(tensor)
-        kind = None if operator is None else kinds[operator.OpcodeIndex()]
-        if operator is None or kind not in passing:
+        if operator is None or kinds[operator.OpcodeIndex()] not in passing:
             break
-        tensor = operator.Inputs(0)
-    if operator is None or kind != operators.SOFTMAX:
-        return False, step
-    set_outputs(content, [main.Outputs(0), operator.Inputs(0)])
-    return True, step
+        reader, tensor = operator, operator.Inputs(0)
+    if operator is None or kinds[operator.OpcodeIndex()] != operators.SOFTMAX:
+        operator = reader = None
+    return _End(main.Outputs(0), step, operator, reader)
 
 
 def set_outputs(content: bytearray, tensors: Sequence[int]) -> None:

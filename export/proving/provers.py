@@ -10,9 +10,10 @@ from export.formats.registry import FORMATS
 from export.proving.micro import Micro
 from export.proving.openvino import OpenVino
 from export.proving.prover import Prover
+from export.proving.web import Web
 
 ALL = "all"
-_PROVERS: tuple[Prover, ...] = (OpenVino(), Micro())
+_PROVERS: tuple[Prover, ...] = (OpenVino(), Micro(), Web())
 PROVERS: Mapping[str, Prover] = {prover.name: prover for prover in _PROVERS}
 
 

@@ -87,6 +87,8 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
         if part and part["skipped"]:
             lines.append(f"{part['skipped']} files of the {name} photos could not be read and were skipped.")
     lines += exports.notes(manifest) + proofs.notes(manifest)
+    if manifest.get("web"):
+        lines.append(f"Page for browsers: {manifest['web']['path']}, from any static host: the folder is complete.")
     for failed in manifest["compression"]["left_out"] if manifest["compression"] else []:
         lines.append(f"Left out: {failed['format']} {failed['precision']}: {failed['reason']}")
     for failed in manifest["rejected"]:

@@ -21,6 +21,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from export.web.packages import PACKAGES, packages_for
 from kerascnn.build_info import BuildInfo, set_build_info
 from kerascnn.photos.preprocessing import Preprocessing
 from tests.docs.blocks import PAGES, ROOT, Block, WithoutFetching, blocks, check, commands, parse
@@ -76,6 +77,10 @@ def materials(tmp_path_factory) -> Path:
                     archive.write(path, f"{path.parent.name}/{i}{path.name}")
     digits = {"x": draw.integers(0, 256, (20, 28, 28), dtype=np.uint8), "y": np.arange(20) % 10}
     np.savez(folder / "mnist.npz", **{f"{name}_{part}": digits[name] for name in "xy" for part in ("train", "test")})
+    for package in packages_for(list(PACKAGES)):
+        for file in (folder / "node_modules" / package.name / name for name in package.files):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text('{"version": "1.0"}')
     (folder / "labels.txt").write_text("\n".join(f"class {i}" for i in range(10)))
     model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(10, "softmax")])
     known = BuildInfo(preprocessing=Preprocessing.named("unit", (32, 32, 3)), labels=tuple("0123456789"))

@@ -97,6 +97,8 @@ def photos(tmp_path_factory):
         (["--model", "broken.keras", "--tflite", "--classes", "3"], "brings its own"),
         (["--model", "squeezenet", "--tflite", "--labels", "none.txt"], "cannot be read"),
         (["--model", "squeezenet", "--tflite", "--prune", "0.5"], "Add --compress"),
+        (["--model", "squeezenet", "--tflite", "--web-runtimes", "."], "Add --web"),
+        (["--model", "squeezenet", "--web", "--web-runtimes", "none"], "none does not hold @litertjs/core"),
         (["--model", "squeezenet", "--compress"], "--calibration-data"),
         (["--model", "squeezenet", "--compress", "--prune", "1"], "0 to less than 1"),
         (["--model", "squeezenet", "--compress", "--prune", "-0.1"], "0 to less than 1"),
@@ -135,6 +137,9 @@ def test_list_and_dry_run(call, tmp_path):
     code, printed = call("--model", "squeezenet", "--all", "--quantize", "float16", "--dry-run")
     assert "to be fetched from https://" in printed.out
     assert "artifacts/squeezenet/squeezenet_float16.tflite" in printed.out
+    code, printed = call("--model", "lenet5", "--web", "--dry-run", "--json")
+    files = json.loads(printed.out)[0]["files"]
+    assert [file.rpartition("/")[2] for file in files] == ["lenet5.tflite", "lenet5.onnx", "index.html"]
     code, printed = call("--model", "vgg1*", "--onnx", "--dry-run", "--weights", "none")
     assert "vgg16_untrained.onnx" in printed.out
     code, printed = call("--model", "squeezenet", "--onnx", "--dry-run", "--prove", "all")

@@ -1,0 +1,1 @@
+"""A page that runs an export in the browser, from any static host, without a request to anybody else."""
