@@ -1,4 +1,7 @@
-/* See kdz.h for how to use it, and docs/decoder.md for the format. */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See kdz.h for how to use it, and docs/decoder.md for the format.
+ */
 #include "kdz.h"
 
 #include <float.h>

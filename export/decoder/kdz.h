@@ -1,4 +1,6 @@
-/* kdz: turns a packed file of kerascnn (NAME.tflite.kdz) into the .tflite file, bit for bit.
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * kdz: turns a packed file of kerascnn (NAME.tflite.kdz) into the .tflite file, bit for bit.
  *
  *     kdz_info info;
  *     if (kdz_inspect(packed, packed_size, &info) != KDZ_OK) ...
@@ -7,7 +9,7 @@
  *     code = kdz_unpack(packed, packed_size, output, info.output_size, workspace, info.workspace_size);
  *
  * C99 and nothing else: no library beside memcpy and memset, no allocation, no state between calls, no recursion, less
- * than 2 KB of stack. Any input is safe: what is cut, altered or made up gives an error code, reads nothing outside of
+ * than 4 KB of stack. Any input is safe: what is cut, altered or made up gives an error code, reads nothing outside of
  * the packed bytes and writes nothing outside of the two buffers. Several threads may unpack at a time, each with
  * buffers of its own.
  */

@@ -121,7 +121,9 @@ def _header(data: bytes) -> Header:
 
 def _decode(data: bytes, header: Header) -> bytes:
     body = data[_HEADER.size : _HEADER.size + header.coded]
-    plain = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_filters(header.properties, header.plain)).decompress(body, header.plain)
+    plain = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_filters(header.properties, header.plain)).decompress(
+        body, header.plain
+    )
     if len(plain) != header.plain:
         raise Damaged("the rest of the .tflite file ends too early")
     script = records.read(plain[: header.script])
@@ -139,7 +141,7 @@ def _decode(data: bytes, header: Header) -> bytes:
         raise Damaged("it has more products than numbers")
     for product in script.products:
         source = np.frombuffer(target.get(product.source, 4 * product.count), "<f4")
-        target.put(product.offset, records.products(source, np.float32(product.factor), half=False).tobytes())
+        target.put(product.offset, records.products(source, np.array(product.factor, np.float32), half=False).tobytes())
     if zlib.crc32(target.data) != header.checksum:
         raise Damaged("what it gives has another checksum")
     return bytes(target.data)

@@ -86,6 +86,8 @@ def _with_zeros(schema: Any, whole: np.ndarray, layout: tuple[Any, list[int]], k
     """Put the zeros back; None where they were left out in another way than `export.formats.sparsity` does."""
     sparsity, shape = layout
     order = [int(axis) for axis in sparsity.TraversalOrderAsNumpy()]
+    if sorted(order) == [0, 1]:  # of a dense layer, which has no height and no width
+        order = [0, 1, 2, 3] if order[-1] else [1, 2, 3, 0]
     along = order[-1]
     level = sparsity.DimMetadata(sparsity.DimMetadataLength() - 1)
     kinds = {getattr(schema.SparseIndexVector, name): getattr(schema, name) for name in _VECTORS}

@@ -13,8 +13,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (size_t i = 0; size >= 8 && i < 4; i++) {
         packed[4 + i] = (uint8_t)(size >> 8 * i); /* or nearly all inputs would end at their size */
     }
-    if (kdz_inspect(packed, size, &info) == KDZ_OK && info.output_size < 1u << 21 && info.weights < 1u << 18 &&
-        info.workspace_size < 1u << 23) {
+    if (kdz_inspect(packed, size, &info) == KDZ_OK && info.output_size < 1u << 18 && info.weights < 1u << 17 &&
+        info.workspace_size < 1u << 20) {
         output = malloc(info.output_size ? info.output_size : 1);
         workspace = malloc(info.workspace_size);
         (void)kdz_unpack(packed, size, output, info.output_size, workspace, info.workspace_size);

@@ -1,9 +1,10 @@
-"""Packed data of each kind that a decoder meets, without TensorFlow: bytes with kernels in them, and no .tflite file."""
+"""Packed data of each kind that a decoder meets: bytes with kernels in them, which are no .tflite file."""
 
 from __future__ import annotations
 
 import lzma
 import struct
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -16,15 +17,10 @@ HEADER = 52
 _WIDTHS = {Size.NIBBLE: 1, Size.BYTE: 1, Size.HALF: 2, Size.WORD: 4}
 
 
-def header_of(packed: bytes) -> list[int]:
-    """The header's numbers after the magic: 11 of four bytes (the checksum last), and lanes and properties."""
-    return [*struct.unpack_from("<10I", packed, 4), *packed[44:46], *struct.unpack_from("<I", packed, 48)]
-
-
 def uncoded(packed: bytes) -> bytes:
     """The same with its script and rest as they are, which a decoder built for fuzzing takes."""
-    plain, script, coded = struct.unpack_from("<3I", packed, 16)
     header = files._header(packed)
+    plain, coded = header.plain, header.coded
     filters = files._filters(header.properties, plain)
     rest = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters).decompress(packed[HEADER : HEADER + coded], plain)
     return packed[:24] + struct.pack("<I", plain) + packed[28:HEADER] + rest + packed[HEADER + coded :]
@@ -38,11 +34,19 @@ def places_of(shape: tuple[int, int, int, int], entries: int, seed: int) -> np.n
 
 
 def kernel(
-    kind: Kind, size: Size, shape: tuple[int, int, int, int], entries: int = 15, *, last: bool = False, along: int = -1
+    kind: Kind,
+    size: Size,
+    shape: tuple[int, int, int, int],
+    entries: int = 15,
+    *,
+    last: bool = False,
+    along: int = -1,
+    center: int = -1,
+    small: bool = False,
 ) -> Found:
     """A kernel whose values lie at the beginning of some data, with its vectors after them where it is sparse."""
     random = np.random.default_rng(entries)
-    center = entries // 2
+    center = entries // 2 if center < 0 else center
     book = np.linspace(-1, 1, entries) if entries > 1 else np.zeros(1)
     book[center] = 0
     gains = np.zeros(0, np.float32)
@@ -57,6 +61,8 @@ def kernel(
     else:
         book = book.astype(np.float32)
         gains = random.uniform(-2, 2, shape[3 if last else 0]).astype(np.float32)
+        if small:  # from what float16 has no number for to what is beyond it
+            gains = np.geomspace(1e-9, 9e4, len(gains)).astype(np.float32)
     sparse = Sparse(along, (0, 2), (0, 1)) if along >= 0 else None
     made = Kernel(kind, size, shape, 0, center, book, last, gains, sparse)
     places = places_of(shape, entries, sum(shape))
@@ -78,8 +84,6 @@ def kernel(
 
 def packed_of(*found: Found, scales: int = 0) -> tuple[bytes, bytes]:
     """Bytes with the kernels in them, one after another with something between, and the same packed."""
-    from dataclasses import replace
-
     data, moved = bytearray(b"some bytes that are no kernel " * 3), []
     for one in found:
         offsets = []
@@ -124,9 +128,12 @@ def pairs() -> dict[str, tuple[bytes, bytes]]:
         made[f"sparse-{along}"] = packed_of(found, scales=6)
     made["sparse-scaled"] = packed_of(kernel(Kind.SCALED, Size.BYTE, (12, 3, 3, 8), 33, along=3))
     made["sparse-gains"] = packed_of(kernel(Kind.GAINS, Size.HALF, (12, 3, 3, 8), 33, along=0))
+    made["gains-of-every-size"] = packed_of(kernel(Kind.GAINS, Size.HALF, (160, 1, 1, 40), 255, small=True))
+    made["no-value-below-zero"] = packed_of(kernel(Kind.TABLE, Size.BYTE, (9, 3, 3, 4), 15, center=0))
+    made["no-value-above-zero"] = packed_of(kernel(Kind.TABLE, Size.HALF, (9, 3, 3, 4), 15, center=14))
     made["no-kernel"] = packed_of(scales=5)
     made["all"] = packed_of(*(kernel(*settings) for settings in KERNELS.values()), scales=9)
-    made["large"] = packed_of(kernel(Kind.SCALED, Size.BYTE, (300, 3, 3, 70), 255), kernel(*KERNELS["int8"]))
+    made["large"] = packed_of(kernel(Kind.SCALED, Size.BYTE, (90, 3, 3, 30), 255), kernel(*KERNELS["int8"]))
     return made
 
 
