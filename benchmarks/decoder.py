@@ -3,9 +3,9 @@
     python benchmarks/decoder.py [NETWORK ...] [--photos PHOTOS.zip] [--keep FOLDER]
 
 Each network (lenet5, resnet20_cifar, squeezenet_cifar by default) gets its published weights and shares them at the
-price of `--price`, with sensitivities from 125 of the photos, or else from random images. Its .tflite files
-are packed and unpacked by the decoder, compiled with -O2: the time is that of the processor, the best of 15 runs. In the
-end come the bytes of the decoder's machine code, for each compiler that is there.
+price of `--price`, with sensitivities from 125 of the photos, or else from random images. Its .tflite files are packed
+and unpacked by the decoder, compiled with -O2: the time is that of the processor, the best of 15 runs. In the end come
+the bytes of the decoder's machine code, for each compiler that is there.
 """
 
 from __future__ import annotations
@@ -69,12 +69,11 @@ def main(options: argparse.Namespace) -> None:
 
 def exported(name: str, options: argparse.Namespace) -> tuple[list[np.ndarray], int, Iterator[tuple[str, bytes]]]:
     """The network's kernels, the bytes of its .kdc file, and its .tflite files."""
-    import kerascnn
     from export.compression import cluster, measure, state
+    from export.opening import build
     from export.tracing.graph import trace
-    from kerascnn import registry
 
-    model = kerascnn.create_model(name, weights=registry.variant(name).weights[0].name)
+    model = build(name, weights="auto", input_size=None, classes=None, warn=print).model
     photos = images(model, options.photos)
     cluster(model, 8, price=options.price, sensitivities=measure(model, photos))
     kernels = [weight for weight in map(np.asarray, model.weights) if weight.ndim in (2, 4)]

@@ -138,7 +138,7 @@ def test_python_blocks_are_python(page):
 @pytest.mark.usefixtures("folder")
 def test_commands_are_taken(page):
     for block in blocks(page):
-        assert block.language in ("python", "sh", "text"), f"{block}: {block.language}"
+        assert block.language in ("python", "sh", "text") or block.reason, f"{block}: {block.language}"
         if block.language == "sh":
             for words in commands(block.code):
                 assert check(words) or block.reason, f"{block} cannot be checked: {' '.join(words)}"

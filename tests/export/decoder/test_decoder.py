@@ -136,9 +136,7 @@ def test_compilers_have_nothing_to_say(tmp_path: Path, name: str, bits: str) -> 
 @pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="there is no arm-none-eabi-gcc")
 @pytest.mark.parametrize("machine", ["cortex-m0", "cortex-m4"])
 def test_microcontrollers(tmp_path: Path, machine: str) -> None:
-    native.compile(
-        "arm-none-eabi-gcc", tmp_path / "kdz.o", *native.STRICT, f"-mcpu={machine}", "-mthumb", "-Os", "-c"
-    )
+    native.compile("arm-none-eabi-gcc", tmp_path / "kdz.o", *native.STRICT, f"-mcpu={machine}", "-mthumb", "-Os", "-c")
 
 
 STRING_H = """#include <stddef.h>
