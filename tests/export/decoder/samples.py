@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import struct
+import zlib
 from dataclasses import replace
 from functools import cache
 
@@ -17,13 +18,39 @@ HEADER = 52
 _WIDTHS = {Size.NIBBLE: 1, Size.BYTE: 1, Size.HALF: 2, Size.WORD: 4}
 
 
+def plain_of(packed: bytes) -> tuple[bytes, bytes]:
+    """Script and rest."""
+    header = files._header(packed)
+    coder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=files._filters(header.properties, header.plain))
+    plain = coder.decompress(packed[HEADER : HEADER + header.coded], header.plain)
+    return plain[: header.script], plain[header.script :]
+
+
 def uncoded(packed: bytes) -> bytes:
     """The same with its script and rest as they are, which a decoder built for fuzzing takes."""
-    header = files._header(packed)
-    plain, coded = header.plain, header.coded
-    filters = files._filters(header.properties, plain)
-    rest = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters).decompress(packed[HEADER : HEADER + coded], plain)
-    return packed[:24] + struct.pack("<I", plain) + packed[28:HEADER] + rest + packed[HEADER + coded :]
+    plain = b"".join(plain_of(packed))
+    stream = packed[HEADER + files._header(packed).coded :]
+    return packed[:24] + struct.pack("<I", len(plain)) + packed[28:HEADER] + plain + stream
+
+
+def with_script(packed: bytes, script: bytes) -> bytes:
+    """The same with another script, and all that the header has to say of it."""
+    header, (_, rest) = files._header(packed), plain_of(packed)
+    properties, coded = files._coded(script + rest)
+    body = coded + packed[HEADER + header.coded :]
+    sizes = struct.pack("<3I", len(script) + len(rest), len(script), len(coded))
+    head = b"".join((packed[:4], struct.pack("<I", HEADER + len(body)), packed[8:16], sizes, packed[28:45]))
+    return sealed(head + bytes([properties, 0, 0]) + bytes(4) + body)
+
+
+def sealed(packed: bytes, **numbers: int) -> bytes:
+    """The file with other numbers in its header, and a checksum that fits them."""
+    names = ("packed", "size", "checksum", "plain", "script", "coded", "weights", "largest", "area", "channels")
+    changed = bytearray(packed)
+    for name, number in numbers.items():
+        struct.pack_into("<I", changed, 4 + 4 * names.index(name), number)
+    struct.pack_into("<I", changed, 48, zlib.crc32(changed[HEADER:], zlib.crc32(changed[:48])))
+    return bytes(changed)
 
 
 def places_of(shape: tuple[int, int, int, int], entries: int, seed: int) -> np.ndarray:
@@ -61,8 +88,10 @@ def kernel(
     else:
         book = book.astype(np.float32)
         gains = random.uniform(-2, 2, shape[3 if last else 0]).astype(np.float32)
-        if small:  # from what float16 has no number for to what is beyond it
+        if small:  # from what float16 has no number for to what is beyond it; and numbers halfway between two
             gains = np.geomspace(1e-9, 9e4, len(gains)).astype(np.float32)
+            gains[::2] = 2.0 ** np.rint(np.log2(gains[::2]))
+            book = (np.rint(2047 * np.linspace(-1, 1, entries)) / 1024).astype(np.float32)
     sparse = Sparse(along, (0, 2), (0, 1)) if along >= 0 else None
     made = Kernel(kind, size, shape, 0, center, book, last, gains, sparse)
     places = places_of(shape, entries, sum(shape))

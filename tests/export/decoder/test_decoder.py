@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import random
 import shutil
-import struct
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from export.packing import files, unpack
+from export.errors import RequestError
+from export.packing import files, records, unpack
+from export.packing.records import Script, Size
 from tests import ROOT
 from tests.export.decoder import native, samples, seeds
 
@@ -26,16 +30,6 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> native.Decoder:
     if native.compiler() is None:
         pytest.skip("there is no C compiler")
     return native.Decoder(tmp_path_factory.mktemp("decoder"))
-
-
-def sealed(packed: bytes, **numbers: int) -> bytes:
-    """The file with other numbers in its header, and a checksum that fits them."""
-    names = ("packed", "size", "checksum", "plain", "script", "coded", "weights", "largest", "area", "channels")
-    changed = bytearray(packed)
-    for name, number in numbers.items():
-        struct.pack_into("<I", changed, 4 + 4 * names.index(name), number)
-    struct.pack_into("<I", changed, 48, zlib.crc32(changed[samples.HEADER :], zlib.crc32(changed[:48])))
-    return bytes(changed)
 
 
 @pytest.mark.parametrize("name", samples.pairs())
@@ -91,7 +85,7 @@ def test_what_fits_its_checksum_and_is_made_up_is_refused(decoder: native.Decode
     """By the decoder itself, which cannot rely on checksums: everybody can compute them."""
     data, packed = samples.pairs()["all"]
     header = files._header(packed)
-    assert decoder.unpack(sealed(packed)) == ("ok", data)
+    assert decoder.unpack(samples.sealed(packed)) == ("ok", data)
     for change in (
         {"size": len(data) - 1},
         {"size": len(data) + 1},
@@ -109,13 +103,65 @@ def test_what_fits_its_checksum_and_is_made_up_is_refused(decoder: native.Decode
         {"area": header.area - 1},
         {"channels": header.channels - 1},
     ):
-        assert decoder.unpack(sealed(packed, **change))[0] == "damaged", change
+        assert decoder.unpack(samples.sealed(packed, **change))[0] == "damaged", change
     chance = random.Random(0)
     for _ in range(300):
         altered = bytearray(packed)
         for _ in range(chance.randrange(1, 4)):
             altered[chance.randrange(samples.HEADER, len(packed))] = chance.randrange(256)
-        assert decoder.unpack(sealed(bytes(altered)))[0] in ("damaged", "ok")
+        assert decoder.unpack(samples.sealed(bytes(altered)))[0] in ("damaged", "ok")
+
+
+def changed(script: Script, what: str, **values: Any) -> bytes:
+    """The script with other values in its first kernel, its kernel's vectors, its first gap or its product."""
+    if what == "gap":
+        gaps = [(values.get("before", script.gaps[0][0]), values.get("length", script.gaps[0][1])), *script.gaps[1:]]
+        return records.write(replace(script, gaps=gaps))
+    if what == "product":
+        return records.write(replace(script, products=[replace(script.products[0], **values)]))
+    kernel = script.kernels[0]
+    if what == "sparse":
+        assert kernel.sparse is not None
+        values = {"sparse": replace(kernel.sparse, **values)}
+    return records.write(replace(script, kernels=[replace(kernel, **values), *script.kernels[1:]]))
+
+
+SIZE = len(samples.pairs()["sparse-1"][0])
+
+
+@pytest.mark.parametrize(
+    ("what", "values"),
+    [
+        ("kernel", {"offset": SIZE - 3}),
+        ("kernel", {"offset": (1 << 31) - 1}),
+        ("kernel", {"shape": (6, 3, 2, 6)}),
+        ("kernel", {"shape": (1 << 16, 1 << 16, 1, 1)}),
+        ("kernel", {"shape": (0, 3, 2, 5)}),
+        ("kernel", {"shape": (180, 1, 1, 1)}),
+        ("kernel", {"center": 200}),
+        ("kernel", {"size": Size.NIBBLE}),
+        ("sparse", {"segments": (SIZE - 20, 2)}),
+        ("sparse", {"segments": (SIZE - 20, 3)}),
+        ("sparse", {"indices": (SIZE - 20, 1)}),
+        ("sparse", {"along": 4}),
+        ("gap", {"before": SIZE + 1}),
+        ("gap", {"length": SIZE + 1}),
+        ("gap", {"length": (1 << 31) - 1}),
+        ("product", {"offset": SIZE - 20}),
+        ("product", {"source": SIZE - 20}),
+        ("product", {"count": 1 << 30}),
+        ("product", {"factor": np.float32("inf")}),
+    ],
+)
+def test_scripts_that_lead_elsewhere_are_refused(decoder: native.Decoder, what: str, values: dict[str, Any]) -> None:
+    """With checksums that fit: nothing but the decoder's own checks is between them and memory."""
+    data, packed = samples.pairs()["sparse-1"]
+    script = records.read(samples.plain_of(packed)[0])
+    assert decoder.unpack(samples.with_script(packed, records.write(script))) == ("ok", data)
+    made_up = samples.with_script(packed, changed(script, what, **values))
+    assert decoder.unpack(made_up)[0] == "damaged"
+    with pytest.raises(RequestError):
+        unpack(made_up)
 
 
 @needs_compiler

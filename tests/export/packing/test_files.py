@@ -11,7 +11,7 @@ import pytest
 from export.errors import RequestError
 from export.packing import files, pack, records, unpack
 from tests.export.decoder import samples
-from tests.export.decoder.test_decoder import sealed
+from tests.export.decoder.samples import sealed
 
 PACKED = samples.samples()["all"]
 
