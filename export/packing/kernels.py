@@ -75,7 +75,7 @@ class _Models:
 
 
 def code_places(
-    coder: Coder, memory: Memory, shape: tuple[int, int, int, int], list_: tuple[int, int], places: np.ndarray | None
+    coder: Coder, memory: Memory, shape: tuple[int, int, int, int], listed: tuple[int, int], places: np.ndarray | None
 ) -> np.ndarray:
     """Code which value of its list each weight has.
 
@@ -83,14 +83,14 @@ def code_places(
         coder: An Encoder or a Decoder.
         memory: What earlier kernels taught.
         shape: (rows, height, width, columns), in the order of the file.
-        list_: How many values there are, and which of them is zero.
+        listed: How many values there are, and which of them is zero.
         places: uint8, in that shape, for an Encoder.
 
     Returns:
         The places, uint8, in that shape.
     """
     rows, height, width, columns = shape
-    entries, center = list_
+    entries, center = listed
     if entries == 1:
         return np.zeros(shape, np.uint8)
     taps, area = height * width, rows * columns

@@ -13,7 +13,6 @@ from export.packing.records import ENTRIES, Kernel, Kind, Size
 
 _HALF_STEPS = 1 << 15  # of the list of an int8 kernel
 _BYTES = {Size.NIBBLE: 1, Size.BYTE: 1, Size.HALF: 2, Size.WORD: 4}
-_CHANGE = 8  # bytes beside the rest that a channel's factor takes, more or less
 
 
 @dataclass(frozen=True)

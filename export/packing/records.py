@@ -76,7 +76,7 @@ class Kernel:
         shape: (rows, height, width, columns), in the order of the file.
         offset: Where its values begin in the .tflite file.
         center: The place of zero in the list.
-        book: The list, ascending but for unsigned whole numbers that stand for others: as many as there are places.
+        book: The list, in the order of its values: as unsigned whole numbers, int16 or float32, by kind.
         last: Whether its channels are the columns, and not the rows.
         gains: float32, one a channel, for `Kind.GAINS`.
         sparse: For a kernel without its zeros.
