@@ -111,7 +111,7 @@ def weighed(path: Path, images: np.ndarray) -> dict[str, Any]:
     latency = measure_latency(open_tflite(path, THREADS), images[0], runs=50)
     return {
         "bytes": path.stat().st_size,
-        "packed": sizes.pack(path.parent, path.name).bytes,
+        "packed": len(sizes.as_xz(path.read_bytes())),
         "memory": sizes.memory(path, THREADS),
         "latency_ms": round(latency.median_ms, 2),
     }

@@ -18,7 +18,7 @@ from export.errors import ExportError, RequestError
 from export.images import find_calibration, find_images
 from export.options import Options, export_options
 from export.request import Compression, Request, read_labels
-from kerascnn.console import SETTINGS, quiet_with_log, run_command
+from kerascnn.console import LazyGroup, quiet_with_log, run_command
 
 if TYPE_CHECKING:
     from export.opening import LoadedModel
@@ -27,19 +27,27 @@ if TYPE_CHECKING:
 _Job = tuple[str, Path]  # what --model says, and the folder that it is exported to
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(
+    cls=LazyGroup,
+    lazy={"unpack": ("export.packing.command:command", "Unpack the packed copy of a .tflite file.")},
+    invoke_without_command=True,
+)
 @export_options
-def command(**options: Unpack[Options]) -> None:
+@click.pass_context
+def command(ctx: click.Context, **options: Unpack[Options]) -> None:
     """Export Keras image models to SavedModel, TFLite and ONNX, each file verified against the model.
 
     \b
     python -m export --model squeezenet --tflite
     python -m export --model 'resnet*' --all --output artifacts
     python -m export --model squeezenet --compress --tflite --calibration-data photos.zip
+    python -m export unpack NAME.tflite.kdz
     python -m export --model mine.keras --tflite --labels labels.txt --resize whole --channels bgr --mean 104,117,124
 
     In a folder that has an export.py of its own, call kerascnn-export instead of python -m export.
     """
+    if ctx.invoked_subcommand:
+        return
     if options["listing"]:
         printing.print_models(options["models"], options["as_json"])
         return

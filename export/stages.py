@@ -30,6 +30,7 @@ from export.report.writing import write_reports
 from export.request import Item
 from export.scoring import keras_runtime, score, score_artifacts
 from export.web.stage import add_page
+from kerascnn.weights.container import arrays_of
 
 if TYPE_CHECKING:
     import keras
@@ -228,8 +229,10 @@ def _verified(context: Context, item: Item, source: Source, images: np.ndarray, 
             raise ExportError(" ".join(parity.failures))
         runtime = open_artifact()
         check(runtime)
-    compressed = context.job.request.compression is not None
-    sizes = item.format.sizes(context.folder, name, THREADS) if compressed else Sizes()
+    sizes = Sizes()
+    if context.job.request.compression is not None:
+        kernels = [array for array in arrays_of(context.job.loaded.model).values() if array.ndim in (2, 4)]
+        sizes = item.format.sizes(context.folder, name, THREADS, kernels)
     artifact = Artifact(
         path=name,
         format=item.format.name,

@@ -5,10 +5,16 @@ from __future__ import annotations
 import lzma
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from export import packing
 from export.files import digest_of
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _SECONDS = 120  # for a process that loads a file and answers once
 _SLOW = 1 << 25  # bytes, beyond which the last percent of packing takes minutes
@@ -36,18 +42,30 @@ class Sizes:
         return {name: size for name, size in sizes.items() if size is not None}
 
 
-def measure_sizes(folder: Path, path: str, threads: int) -> Sizes:
-    """Pack the .tflite file `folder / path` as `path`.xz beside it, and measure what it takes in memory."""
-    return Sizes(pack(folder, path), memory(folder / path, threads))
+def measure_sizes(folder: Path, path: str, threads: int, kernels: Sequence[np.ndarray] = ()) -> Sizes:
+    """Pack the .tflite file `folder / path` beside it, and measure what it takes in memory; see `pack`."""
+    return Sizes(pack(folder, path, kernels), memory(folder / path, threads))
 
 
-def pack(folder: Path, path: str) -> Packed:
-    """Write `path`.xz, which `xz -d`, and every operating system's own tools, unpack."""
+def pack(folder: Path, path: str, kernels: Sequence[np.ndarray] = ()) -> Packed:
+    """Write the smaller of two copies: `path`.kdz, see `export.packing`, or `path`.xz, which `xz -d` unpacks.
+
+    Args:
+        folder: Where the file is, and its copy goes.
+        path: Its name there.
+        kernels: Those of the network that it was made from.
+    """
     data = (folder / path).read_bytes()
-    preset = 9 | lzma.PRESET_EXTREME if len(data) <= _SLOW else 6
-    packed = folder / f"{path}.xz"
-    packed.write_bytes(lzma.compress(data, preset=preset))
-    return Packed(f"{path}.xz", packed.stat().st_size, digest_of(packed))
+    copies = {".xz": as_xz(data), packing.SUFFIX: packing.pack(data, kernels)}
+    suffix = min(copies, key=lambda suffix: len(copies[suffix]))
+    packed = folder / f"{path}{suffix}"
+    packed.write_bytes(copies[suffix])
+    return Packed(packed.relative_to(folder).as_posix(), packed.stat().st_size, digest_of(packed))
+
+
+def as_xz(data: bytes) -> bytes:
+    """Return what every operating system's own tools unpack."""
+    return lzma.compress(data, preset=9 | lzma.PRESET_EXTREME if len(data) <= _SLOW else 6)
 
 
 def memory(path: Path, threads: int) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -138,8 +138,15 @@ class Format(ABC):
         """
         yield lambda runtime: None
 
-    def sizes(self, folder: Path, path: str, threads: int) -> Sizes:
-        """Measure what the artifact `folder / path` of a compressed network weighs, beside its bytes on disk."""
+    def sizes(self, folder: Path, path: str, threads: int, kernels: Sequence[np.ndarray]) -> Sizes:
+        """Measure what the artifact `folder / path` of a compressed network weighs, beside its bytes on disk.
+
+        Args:
+            folder: Of the export.
+            path: The artifact's, there.
+            threads: With how many it answers.
+            kernels: The network's.
+        """
         from export.checking.sizes import Sizes
 
         return Sizes()

@@ -13,7 +13,7 @@ from export.formats.precision import PRECISIONS, Precision
 from export.proving.proof import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -49,11 +49,11 @@ class TFLite(Format):
         first, second = (replace(s, shape=(1, *s.shape[1:]), dtype=precision.interface) for s in (source, target))
         return first, second
 
-    def sizes(self, folder: Path, path: str, threads: int) -> Sizes:
+    def sizes(self, folder: Path, path: str, threads: int, kernels: Sequence[np.ndarray]) -> Sizes:
         """Pack the file for transport, and measure what it takes in memory."""
         from export.checking.sizes import measure_sizes
 
-        return measure_sizes(folder, path, threads)
+        return measure_sizes(folder, path, threads, kernels)
 
 
 def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: np.ndarray | None = None) -> None:

@@ -136,8 +136,9 @@ def _size_notes(manifest: Mapping[str, Any]) -> list[str]:
     if packed:
         smallest = min(packed, key=lambda artifact: artifact["bytes"])
         lines.append(
-            "Packed: the .xz beside a .tflite file, for transport; it has to be unpacked to run. Memory: what loading "
-            "the file in LiteRT and answering one image adds to a process. The smallest file that runs as it is: "
+            "Packed: the .kdz or .xz beside a .tflite file, for transport; python -m export unpack makes it the file "
+            "again, and on a device the decoder in export/decoder does. Memory: what loading the file in LiteRT and "
+            "answering one image adds to a process. The smallest file that runs as it is: "
             f"{smallest['path']}, {smallest['bytes']:,} bytes."
         )
     return lines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import lzma
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +26,7 @@ from export.compression import prune  # noqa: E402
 from export.formats.sparsity import encode_sparse_kernels  # noqa: E402
 from export.formats.tflite import write_tflite  # noqa: E402
 from export.formats.tflite_runtime import open_tflite  # noqa: E402
+from export.packing import unpack  # noqa: E402
 from export.request import Compression, Request  # noqa: E402
 from export.tracing.graph import trace  # noqa: E402
 from kerascnn import create_model  # noqa: E402
@@ -253,7 +253,10 @@ def test_the_manifest_keeps_four_sizes_apart(tmp_path: Path) -> None:
         assert (
             packed.stat().st_size == artifact["packed"]["bytes"] == artifact["sizes"]["transport"] < artifact["bytes"]
         )
-        assert lzma.decompress(packed.read_bytes()) == (folder / artifact["path"]).read_bytes()
+        data = (folder / artifact["path"]).read_bytes()
+        assert packed.name == f"{artifact['path']}.kdz"
+        assert unpack(packed.read_bytes()) == data
+        assert len(sizes.as_xz(data)) > packed.stat().st_size
         assert artifact["packed"]["path"] in json.loads((folder / "manifest.json").read_text())["files"]
     coded = (folder / manifest["compression"]["path"]).stat().st_size
     assert coded < min(artifact["packed"]["bytes"] for artifact in manifest["artifacts"])
