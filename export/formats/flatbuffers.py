@@ -1,20 +1,25 @@
-"""What is changed in a .tflite file after TensorFlow has written it: names, signature, softmax, zeros."""
+"""What is changed in a .tflite file after TensorFlow has written it: names, signature, metadata, softmax, zeros."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from export.errors import ExportError
+from export.formats.tflite_metadata import describe
 
 
-def finish(flatbuffer: bytes, input_name: str, output_name: str, float_softmax: bool) -> bytes:
-    """Name the two ends and add a signature, which the converter does only when it reads a SavedModel.
+def finish(
+    flatbuffer: bytes, input_name: str, output_name: str, float_softmax: bool, metadata: Mapping[str, str]
+) -> bytes:
+    """Name the two ends and add a signature, which the converter does only when it reads a SavedModel, and metadata.
 
     Args:
         flatbuffer: The file as the converter gives it.
         input_name: What the input is called afterwards.
         output_name: What the output is called afterwards.
         float_softmax: Let a quantized softmax at the end compute in float32.
+        metadata: As `tflite_metadata.describe` takes it.
     """
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
@@ -25,17 +30,19 @@ def finish(flatbuffer: bytes, input_name: str, output_name: str, float_softmax: 
         _dequantize_before_softmax(schema, content, graph)
     _shorten_names(graph)
     _sign(schema, content, [input_name], [output_name])
+    describe(content, metadata)
     finished: bytes = flatbuffer_utils.convert_object_to_bytearray(content)
     return finished
 
 
-def with_signature(flatbuffer: bytes, inputs: list[str], outputs: list[str]) -> bytes:
-    """Name all inputs and outputs of a file, in its own order, and add a signature of these names."""
+def with_signature(flatbuffer: bytes, inputs: list[str], outputs: list[str], metadata: Mapping[str, str]) -> bytes:
+    """Name all inputs and outputs of a file, in its own order, and add a signature of these names and metadata."""
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
 
     content: Any = flatbuffer_utils.convert_bytearray_to_object(flatbuffer)
     _sign(schema, content, inputs, outputs)
+    describe(content, metadata)
     finished: bytes = flatbuffer_utils.convert_object_to_bytearray(content)
     return finished
 

@@ -29,7 +29,7 @@ class Writing:
         network: The network.
         calibration: Inputs by name to take ranges from; None where the user gave none.
         opset: ONNX operator set.
-        metadata: What an ONNX file says of itself.
+        metadata: What an ONNX or TFLite file says of itself.
     """
 
     network: Network
@@ -95,6 +95,7 @@ def write_tflite(writing: Writing, path: Path, precision: Precision) -> None:
     from export.formats import flatbuffers
     from export.formats.onnx import without_logs
     from export.formats.tflite import explain, set_precision
+    from export.formats.tflite_metadata import with_files
     from export.formats.tflite_ranges import quick_calibration
 
     network = writing.network
@@ -118,7 +119,9 @@ def write_tflite(writing: Writing, path: Path, precision: Precision) -> None:
         raise ExportError(explain(error, network.model.name, precision.name)) from error
     inputs = [spec.name for spec in network.inputs]
     # TensorFlow orders what a function returns by name.
-    path.write_bytes(flatbuffers.with_signature(converted, inputs, sorted(spec.name for spec in network.outputs)))
+    outputs = sorted(spec.name for spec in network.outputs)
+    signed = flatbuffers.with_signature(converted, inputs, outputs, writing.metadata)
+    path.write_bytes(with_files(signed, writing.metadata))
 
 
 def _refuse_loops(function: Any, name: str, precision: Precision) -> None:
