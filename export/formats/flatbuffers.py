@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from export.errors import ExportError
+from export.formats import tensorflow_lite
 from export.formats.tflite_metadata import describe
 
 
@@ -21,29 +22,25 @@ def finish(
         float_softmax: Let a quantized softmax at the end compute in float32.
         metadata: As `tflite_metadata.describe` takes it.
     """
-    from tensorflow.lite.python import schema_py_generated as schema
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    content: Any = flatbuffer_utils.convert_bytearray_to_object(flatbuffer)
+    schema = tensorflow_lite.schema()
+    content: Any = tensorflow_lite.unpacked(flatbuffer)
     (graph,) = content.subgraphs
     if float_softmax:
         _dequantize_before_softmax(schema, content, graph)
     _shorten_names(graph)
     _sign(schema, content, [input_name], [output_name])
     describe(content, metadata)
-    finished: bytes = flatbuffer_utils.convert_object_to_bytearray(content)
+    finished: bytes = tensorflow_lite.packed(content)
     return finished
 
 
 def with_signature(flatbuffer: bytes, inputs: list[str], outputs: list[str], metadata: Mapping[str, str]) -> bytes:
     """Name all inputs and outputs of a file, in its own order, and add a signature of these names and metadata."""
-    from tensorflow.lite.python import schema_py_generated as schema
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    content: Any = flatbuffer_utils.convert_bytearray_to_object(flatbuffer)
+    schema = tensorflow_lite.schema()
+    content: Any = tensorflow_lite.unpacked(flatbuffer)
     _sign(schema, content, inputs, outputs)
     describe(content, metadata)
-    finished: bytes = flatbuffer_utils.convert_object_to_bytearray(content)
+    finished: bytes = tensorflow_lite.packed(content)
     return finished
 
 
@@ -110,13 +107,11 @@ def without_zeros(flatbuffer: bytes, precision: str) -> bytes:
     Raises:
         ExportError: The file would be no smaller.
     """
-    from tensorflow.lite.tools import flatbuffer_utils
-
     from export.formats.sparsity import encode_sparse_kernels
 
-    content: Any = flatbuffer_utils.convert_bytearray_to_object(flatbuffer)
+    content: Any = tensorflow_lite.unpacked(flatbuffer)
     encoded = encode_sparse_kernels(content)
-    sparse: bytes = flatbuffer_utils.convert_object_to_bytearray(content)
+    sparse: bytes = tensorflow_lite.packed(content)
     if not encoded or len(sparse) >= len(flatbuffer):
         raise ExportError(
             f"A sparse file would be no smaller than the dense {precision} one of {len(flatbuffer):,} bytes: too few "

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from export.errors import ExportError, RequestError
-from export.formats import int4
+from export.formats import int4, tensorflow_lite
 from export.formats.format import Format, Source
 from export.formats.precision import PRECISIONS, Precision
 from export.proving.proof import Place
@@ -132,30 +132,10 @@ def _converter(traced: TracedModel, frozen: FrozenGraph, precision: Precision, c
         inputs = graph.get_tensor_by_name(f"{traced.input_name}:0")
         outputs = graph.get_tensor_by_name(f"{traced.output_name}:0")
         inputs.set_shape((1, *traced.input_shape[1:]))
-    # The constructor of the v1 converter is the public entry that takes a frozen graph as it is: the v2 one freezes it
-    # a second time. Behind them is the same converter.
-    converter = tf.compat.v1.lite.TFLiteConverter(frozen.with_kernels(), [inputs], [outputs])
-    converter.exclude_conversion_metadata = True  # a hash over all weights in Python, read by nobody
+    converter = tensorflow_lite.graph_converter(frozen.with_kernels(), [inputs], [outputs], precision)
     if calibration is not None and precision.has_ranges:
         converter.representative_dataset = lambda: _one_by_one(calibration)
-    set_precision(converter, precision)
     return converter
-
-
-def set_precision(converter: Any, precision: Precision) -> None:
-    """Tell TensorFlow's converter how numbers are stored and computed."""
-    import tensorflow as tf
-
-    if precision.weights in ("float16", "int8"):  # int4 weights are made of the float32 file
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if precision.weights == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    if precision.activations == "int16":
-        sixteen = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-        # LocalResponseNormalization has no int16 kernel and stays in float, which the second entry allows.
-        converter.target_spec.supported_ops = [sixteen, tf.lite.OpsSet.TFLITE_BUILTINS]
-    if precision.interface == "int8":
-        converter.inference_input_type = converter.inference_output_type = tf.int8
 
 
 def _one_by_one(images: np.ndarray) -> Iterator[list[np.ndarray]]:

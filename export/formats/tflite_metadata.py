@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from export.formats import tensorflow_lite
 from kerascnn.photos.preprocessing import Preprocessing
 from kerascnn.photos.runtimes import ABOUT_FILE, LABELS_FILE
 
@@ -27,12 +28,11 @@ def describe(content: Any, metadata: Mapping[str, str]) -> None:
     """Put metadata into a model, whose inputs and outputs have their names.
 
     Args:
-        content: The model as `flatbuffer_utils.convert_bytearray_to_object` gives it.
+        content: The model as `tensorflow_lite.unpacked` gives it.
         metadata: Its name as `model`; `trained`, `labels` and `preprocessing` as JSON texts. Without any, the model
             stays as it is.
     """
-    from tensorflow.lite.python import schema_py_generated as schema
-
+    schema = tensorflow_lite.schema()
     if not metadata:
         return
     graph = content.subgraphs[0]

@@ -89,12 +89,12 @@ def write_tflite(writing: Writing, path: Path, precision: Precision) -> None:
     Raises:
         ExportError: The network has an operation that TFLite does not have.
     """
-    import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     from export.formats import flatbuffers
     from export.formats.onnx import without_logs
-    from export.formats.tflite import explain, set_precision
+    from export.formats.tensorflow_lite import function_converter
+    from export.formats.tflite import explain
     from export.formats.tflite_metadata import with_files
     from export.formats.tflite_ranges import quick_calibration
 
@@ -105,9 +105,7 @@ def write_tflite(writing: Writing, path: Path, precision: Precision) -> None:
     # Constants for variables: what the converter itself makes of them cannot be run.
     frozen = convert_variables_to_constants_v2(function)
     with without_logs():
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
-    converter.exclude_conversion_metadata = True
-    set_precision(converter, precision)
+        converter = function_converter(frozen, precision)
     if precision.has_ranges:
         converter.representative_dataset = lambda: _one_by_one(writing)
     try:
