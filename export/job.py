@@ -99,7 +99,7 @@ class Job:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What an ONNX file says of itself: model, labels and preprocessing, as JSON texts."""
+        """What an ONNX or TFLite file says of itself: model, labels and preprocessing, as JSON texts."""
         origin = self.loaded.origin
         values = {"model": origin.name}
         if origin.trained is not None:

@@ -99,6 +99,19 @@ def test_keras_private_names_are_in_one_module() -> None:
     assert found + places([item for item in internal if item.source != "kerascnn.keras_graph"]) == []
 
 
+def test_tf_lite_is_in_one_module() -> None:
+    """TensorFlow is going to part with it; in the packages, that is to be one change."""
+    packages = {name: module for name, module in MODULES.items() if within(name, "export", "kerascnn", "serving")}
+    named = {
+        name
+        for name, module in packages.items()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("tf.lite", "tf.compat.v1.lite")
+    }
+    imported = {item.source for item in IMPORTS if within(item.target, "tensorflow.lite")} & packages.keys()
+    assert named == imported == {"export.formats.tensorflow_lite"}
+
+
 SOURCES = {
     "toy/__init__.py": "",
     "toy/first.py": "def late():\n    from .second import thing",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from export.errors import RequestError
+from export.formats import tensorflow_lite
 from kerascnn.weights import container
 
 KERNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}  # operation: the axis of its output channels
@@ -63,10 +64,8 @@ def sparsity(kernels: list[Counted]) -> float:
 
 
 def _tflite(path: Path) -> list[Counted]:
-    from tensorflow.lite.python import schema_py_generated as schema
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    content: Any = flatbuffer_utils.convert_bytearray_to_object(bytearray(path.read_bytes()))
+    schema = tensorflow_lite.schema()
+    content: Any = tensorflow_lite.unpacked(bytearray(path.read_bytes()))
     names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
     codes = [names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in content.operatorCodes]
     types = {schema.TensorType.FLOAT32: "<f4", schema.TensorType.FLOAT16: "<f2", schema.TensorType.INT8: "i1"}

@@ -1,42 +1,46 @@
-"""What is changed in a .tflite file after TensorFlow has written it: names, signature, softmax, zeros."""
+"""What is changed in a .tflite file after TensorFlow has written it: names, signature, metadata, softmax, zeros."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from export.errors import ExportError
+from export.formats import tensorflow_lite
+from export.formats.tflite_metadata import describe
 
 
-def finish(flatbuffer: bytes, input_name: str, output_name: str, float_softmax: bool) -> bytes:
-    """Name the two ends and add a signature, which the converter does only when it reads a SavedModel.
+def finish(
+    flatbuffer: bytes, input_name: str, output_name: str, float_softmax: bool, metadata: Mapping[str, str]
+) -> bytes:
+    """Name the two ends and add a signature, which the converter does only when it reads a SavedModel, and metadata.
 
     Args:
         flatbuffer: The file as the converter gives it.
         input_name: What the input is called afterwards.
         output_name: What the output is called afterwards.
         float_softmax: Let a quantized softmax at the end compute in float32.
+        metadata: As `tflite_metadata.describe` takes it.
     """
-    from tensorflow.lite.python import schema_py_generated as schema
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    content: Any = flatbuffer_utils.convert_bytearray_to_object(flatbuffer)
+    schema = tensorflow_lite.schema()
+    content: Any = tensorflow_lite.unpacked(flatbuffer)
     (graph,) = content.subgraphs
     if float_softmax:
         _dequantize_before_softmax(schema, content, graph)
     _shorten_names(graph)
     _sign(schema, content, [input_name], [output_name])
-    finished: bytes = flatbuffer_utils.convert_object_to_bytearray(content)
+    describe(content, metadata)
+    finished: bytes = tensorflow_lite.packed(content)
     return finished
 
 
-def with_signature(flatbuffer: bytes, inputs: list[str], outputs: list[str]) -> bytes:
-    """Name all inputs and outputs of a file, in its own order, and add a signature of these names."""
-    from tensorflow.lite.python import schema_py_generated as schema
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    content: Any = flatbuffer_utils.convert_bytearray_to_object(flatbuffer)
+def with_signature(flatbuffer: bytes, inputs: list[str], outputs: list[str], metadata: Mapping[str, str]) -> bytes:
+    """Name all inputs and outputs of a file, in its own order, and add a signature of these names and metadata."""
+    schema = tensorflow_lite.schema()
+    content: Any = tensorflow_lite.unpacked(flatbuffer)
     _sign(schema, content, inputs, outputs)
-    finished: bytes = flatbuffer_utils.convert_object_to_bytearray(content)
+    describe(content, metadata)
+    finished: bytes = tensorflow_lite.packed(content)
     return finished
 
 
@@ -103,13 +107,11 @@ def without_zeros(flatbuffer: bytes, precision: str) -> bytes:
     Raises:
         ExportError: The file would be no smaller.
     """
-    from tensorflow.lite.tools import flatbuffer_utils
-
     from export.formats.sparsity import encode_sparse_kernels
 
-    content: Any = flatbuffer_utils.convert_bytearray_to_object(flatbuffer)
+    content: Any = tensorflow_lite.unpacked(flatbuffer)
     encoded = encode_sparse_kernels(content)
-    sparse: bytes = flatbuffer_utils.convert_object_to_bytearray(content)
+    sparse: bytes = tensorflow_lite.packed(content)
     if not encoded or len(sparse) >= len(flatbuffer):
         raise ExportError(
             f"A sparse file would be no smaller than the dense {precision} one of {len(flatbuffer):,} bytes: too few "

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from export.formats import tensorflow_lite
+
 _OVERHEAD = 400  # bytes of one more tensor and operation
 # A FULLY_CONNECTED is not among them: XNNPACK refuses to load one of int8 with a kernel that has to be unpacked.
 _LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D")
@@ -25,14 +27,13 @@ def encode_sparse_kernels(content: Any) -> int:
     """Encode the kernels of a TFLite model that become smaller by it, in place.
 
     Args:
-        content: the model as `flatbuffer_utils.convert_bytearray_to_object` gives it, with one subgraph. Kernels are
+        content: the model as `tensorflow_lite.unpacked` gives it, with one subgraph. Kernels are
             constants in float16, or in int8 without a zero point.
 
     Returns:
         How many kernels were encoded.
     """
-    from tensorflow.lite.python import schema_py_generated as schema
-
+    schema = tensorflow_lite.schema()
     (graph,) = content.subgraphs
     types = {schema.TensorType.FLOAT16: np.float16, schema.TensorType.INT8: np.int8}
     added: list[Any] = []

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from export.errors import ExportError, RequestError
-from export.formats import int4
+from export.formats import int4, tensorflow_lite
 from export.formats.format import Format, Source
 from export.formats.precision import PRECISIONS, Precision
 from export.proving.proof import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -33,8 +33,8 @@ class TFLite(Format):
     runtime = Place("litert", "LiteRT", "ai-edge-litert")
 
     def write(self, source: Source, path: Path, precision: Precision) -> None:
-        """Write a file."""
-        write_tflite(source.traced, path, precision.name, source.calibration)
+        """Write a file with labels and preprocessing inside."""
+        write_tflite(source.traced, path, precision.name, source.calibration, source.metadata)
 
     def open(self, path: Path, threads: int = 2) -> Runtime:
         """Load it in LiteRT, as an application does."""
@@ -56,7 +56,13 @@ class TFLite(Format):
         return measure_sizes(folder, path, threads, kernels)
 
 
-def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: np.ndarray | None = None) -> None:
+def write_tflite(
+    traced: TracedModel,
+    path: Path,
+    precision: str,
+    calibration: np.ndarray | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """Write a TFLite file for batch 1 with the signature `serving_default`.
 
     Args:
@@ -68,6 +74,7 @@ def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: n
             dynamic and int8 without the zeros of the kernels.
         calibration: float32 [n, height, width, channels], as the network takes them. Precisions with fixed ranges and
             `int4` need them; `dynamic` rounds its weights by them where they are given.
+        metadata: What the file says of itself, as `tflite_metadata.describe` takes it.
 
     Raises:
         RequestError: The precision is unknown, or calibration images are missing or have another shape.
@@ -75,6 +82,7 @@ def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: n
             a simpler precision.
     """
     from export.formats import flatbuffers
+    from export.formats.tflite_metadata import with_files
     from export.formats.tflite_ranges import quick_calibration
     from export.quantization.calibration import check_calibration
 
@@ -89,14 +97,13 @@ def write_tflite(traced: TracedModel, path: Path, precision: str, calibration: n
     except Exception as error:
         raise ExportError(explain(error, traced.model.name, precision)) from error
     # TFLite's own int16 softmax is too coarse for many classes.
-    content = flatbuffers.finish(
-        converted, traced.input_name, traced.output_name, float_softmax=chosen.activations == "int16"
-    )
+    float_softmax, metadata = chosen.activations == "int16", metadata or {}
+    content = flatbuffers.finish(converted, traced.input_name, traced.output_name, float_softmax, metadata)
     if chosen.sparse:
         content = flatbuffers.without_zeros(content, chosen.dense)
     elif chosen.weights == "int4":
         content = int4.with_int4_weights(content, sum(kernel.size for kernel in frozen.kernels.values()))
-    path.write_bytes(content)
+    path.write_bytes(with_files(content, metadata))
 
 
 def _rounded(traced: TracedModel, precision: Precision, calibration: np.ndarray) -> FrozenGraph:
@@ -125,30 +132,10 @@ def _converter(traced: TracedModel, frozen: FrozenGraph, precision: Precision, c
         inputs = graph.get_tensor_by_name(f"{traced.input_name}:0")
         outputs = graph.get_tensor_by_name(f"{traced.output_name}:0")
         inputs.set_shape((1, *traced.input_shape[1:]))
-    # The constructor of the v1 converter is the public entry that takes a frozen graph as it is: the v2 one freezes it
-    # a second time. Behind them is the same converter.
-    converter = tf.compat.v1.lite.TFLiteConverter(frozen.with_kernels(), [inputs], [outputs])
-    converter.exclude_conversion_metadata = True  # a hash over all weights in Python, read by nobody
+    converter = tensorflow_lite.graph_converter(frozen.with_kernels(), [inputs], [outputs], precision)
     if calibration is not None and precision.has_ranges:
         converter.representative_dataset = lambda: _one_by_one(calibration)
-    set_precision(converter, precision)
     return converter
-
-
-def set_precision(converter: Any, precision: Precision) -> None:
-    """Tell TensorFlow's converter how numbers are stored and computed."""
-    import tensorflow as tf
-
-    if precision.weights in ("float16", "int8"):  # int4 weights are made of the float32 file
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if precision.weights == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    if precision.activations == "int16":
-        sixteen = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-        # LocalResponseNormalization has no int16 kernel and stays in float, which the second entry allows.
-        converter.target_spec.supported_ops = [sixteen, tf.lite.OpsSet.TFLITE_BUILTINS]
-    if precision.interface == "int8":
-        converter.inference_input_type = converter.inference_output_type = tf.int8
 
 
 def _one_by_one(images: np.ndarray) -> Iterator[list[np.ndarray]]:

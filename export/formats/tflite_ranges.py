@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from export.formats import tensorflow_lite
 from export.formats.tflite_runtime import set_outputs
 from kerascnn.photos import runtimes
 
@@ -24,9 +25,8 @@ def quick_calibration() -> Iterator[None]:
 
     The converter has no public way to be given ranges, so its calibrator is replaced while it works.
     """
-    from tensorflow.lite.python.optimize import calibrator
-
-    original = calibrator.Calibrator
+    module = tensorflow_lite.calibrator()
+    original = module.Calibrator
 
     class Calibrator(original):  # type: ignore[misc,valid-type]
         """TensorFlow's, but for the way in which it finds ranges."""
@@ -35,11 +35,11 @@ def quick_calibration() -> Iterator[None]:
             """Return the file that it was made for with the ranges of its activations."""
             return with_ranges(self._model_content, dataset_gen()) or super().calibrate(dataset_gen)
 
-    calibrator.Calibrator = Calibrator
+    module.Calibrator = Calibrator
     try:
         yield
     finally:
-        calibrator.Calibrator = original
+        module.Calibrator = original
 
 
 def with_ranges(flatbuffer: bytes, samples: Iterable[list[np.ndarray]]) -> bytes | None:
@@ -52,10 +52,8 @@ def with_ranges(flatbuffer: bytes, samples: Iterable[list[np.ndarray]]) -> bytes
     Returns:
         The file, or None where it has more graphs (bodies of loops) or a value is not finite.
     """
-    from tensorflow.lite.python import schema_py_generated as schema
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    content: Any = flatbuffer_utils.convert_bytearray_to_object(flatbuffer)
+    schema = tensorflow_lite.schema()
+    content: Any = tensorflow_lite.unpacked(flatbuffer)
     if len(content.subgraphs) > 1:
         return None
     graph, floats = content.subgraphs[0], schema.TensorType.FLOAT32
@@ -68,7 +66,7 @@ def with_ranges(flatbuffer: bytes, samples: Iterable[list[np.ndarray]]) -> bytes
         tensor = graph.tensors[index]
         tensor.quantization = tensor.quantization or schema.QuantizationParametersT()
         tensor.quantization.min, tensor.quantization.max = [low], [high]
-    result: bytes = flatbuffer_utils.convert_object_to_bytearray(content)
+    result: bytes = tensorflow_lite.packed(content)
     return result
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from export.checking.runtimes import Runtime, Tap, TensorSpec, only
 from export.errors import ExportError
+from export.formats import tensorflow_lite
 from kerascnn.photos import runtimes
 from serving.contract import DEFAULT_SIGNATURE
 
@@ -113,8 +114,7 @@ def give_logits(content: bytearray) -> tuple[bool, float]:
     Returns:
         As `add_logits`.
     """
-    from tensorflow.lite.python import schema_py_generated as schema
-
+    schema = tensorflow_lite.schema()
     end = _end(content)
     if end.softmax is None:
         return False, end.step
@@ -131,8 +131,7 @@ def give_logits(content: bytearray) -> tuple[bool, float]:
 
 def _end(content: bytearray) -> _End:
     """Find the final softmax of a flatbuffer."""
-    from tensorflow.lite.python import schema_py_generated as schema
-
+    schema = tensorflow_lite.schema()
     graph = schema.Model.GetRootAs(content, 0)
     main = graph.Subgraphs(0)
     codes = [graph.OperatorCodes(index) for index in range(graph.OperatorCodesLength())]
@@ -160,8 +159,7 @@ def _end(content: bytearray) -> _End:
 
 def set_outputs(content: bytearray, tensors: Sequence[int]) -> None:
     """Write a new list of outputs to the end of a flatbuffer, and let its first graph point there."""
-    from tensorflow.lite.python import schema_py_generated as schema
-
+    schema = tensorflow_lite.schema()
     table = schema.Model.GetRootAs(content, 0).Subgraphs(0)._tab
     field = table.Pos + table.Offset(8)  # of `outputs` in the table SubGraph
     content += bytes(-len(content) % 4)

@@ -29,7 +29,7 @@ class Writing:
         network: The network.
         calibration: Inputs by name to take ranges from; None where the user gave none.
         opset: ONNX operator set.
-        metadata: What an ONNX file says of itself.
+        metadata: What an ONNX or TFLite file says of itself.
     """
 
     network: Network
@@ -89,12 +89,13 @@ def write_tflite(writing: Writing, path: Path, precision: Precision) -> None:
     Raises:
         ExportError: The network has an operation that TFLite does not have.
     """
-    import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     from export.formats import flatbuffers
     from export.formats.onnx import without_logs
-    from export.formats.tflite import explain, set_precision
+    from export.formats.tensorflow_lite import function_converter
+    from export.formats.tflite import explain
+    from export.formats.tflite_metadata import with_files
     from export.formats.tflite_ranges import quick_calibration
 
     network = writing.network
@@ -104,9 +105,7 @@ def write_tflite(writing: Writing, path: Path, precision: Precision) -> None:
     # Constants for variables: what the converter itself makes of them cannot be run.
     frozen = convert_variables_to_constants_v2(function)
     with without_logs():
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
-    converter.exclude_conversion_metadata = True
-    set_precision(converter, precision)
+        converter = function_converter(frozen, precision)
     if precision.has_ranges:
         converter.representative_dataset = lambda: _one_by_one(writing)
     try:
@@ -118,7 +117,9 @@ def write_tflite(writing: Writing, path: Path, precision: Precision) -> None:
         raise ExportError(explain(error, network.model.name, precision.name)) from error
     inputs = [spec.name for spec in network.inputs]
     # TensorFlow orders what a function returns by name.
-    path.write_bytes(flatbuffers.with_signature(converted, inputs, sorted(spec.name for spec in network.outputs)))
+    outputs = sorted(spec.name for spec in network.outputs)
+    signed = flatbuffers.with_signature(converted, inputs, outputs, writing.metadata)
+    path.write_bytes(with_files(signed, writing.metadata))
 
 
 def _refuse_loops(function: Any, name: str, precision: Precision) -> None:

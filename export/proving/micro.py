@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from export.formats import tensorflow_lite
 from export.proving.micro_process import MicroProcess, opened
 from export.proving.proof import Proof
 from export.proving.prover import Evidence, Prover
@@ -96,8 +97,7 @@ def arena_failure(artifact: Artifact, proof: Proof, largest: int | None) -> str 
 
 def count_operators(content: bytes) -> dict[str, int]:
     """Count the operators of a .tflite file by their names, such as CONV_2D, in the order of the alphabet."""
-    from tensorflow.lite.python import schema_py_generated as schema
-
+    schema = tensorflow_lite.schema()
     names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
     model = schema.Model.GetRootAs(content, 0)
     codes = [model.OperatorCodes(index) for index in range(model.OperatorCodesLength())]

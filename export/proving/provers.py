@@ -7,13 +7,14 @@ from collections.abc import Collection, Mapping
 
 from export.errors import RequestError
 from export.formats.registry import FORMATS
+from export.proving.compiled import Compiled
 from export.proving.micro import Micro
 from export.proving.openvino import OpenVino
 from export.proving.prover import Prover
 from export.proving.web import Web
 
 ALL = "all"
-_PROVERS: tuple[Prover, ...] = (OpenVino(), Micro(), Web())
+_PROVERS: tuple[Prover, ...] = (Compiled(), OpenVino(), Micro(), Web())
 PROVERS: Mapping[str, Prover] = {prover.name: prover for prover in _PROVERS}
 
 

@@ -191,7 +191,7 @@ def _beside(path: Path) -> _Known | None:
 
 
 def _inside(metadata: Mapping[str, str]) -> _Known:
-    """Read what an ONNX file of an export says of itself."""
+    """Read what an ONNX or TFLite file of an export says of itself."""
     try:
         labels = json.loads(metadata.get("labels", "null"))
         return _Known(_preprocessing(json.loads(metadata.get("preprocessing", "null"))), tuple(labels or ()) or None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any
 import numpy as np
 
 THREADS = 2
+# What an export puts into a .tflite file: class names, one a line, and what else is known of it.
+LABELS_FILE, ABOUT_FILE = "labels.txt", "kerascnn.json"
 _MISSING = "{} run in {}, which is not installed: pip install 'kerascnn[export]'"
 
 
@@ -117,7 +121,22 @@ def _open_tflite(path: Path) -> Artifact:
             answers.append(dequantized(started.get_tensor(target["index"]), target))
         return np.concatenate(answers)
 
-    return Artifact(tuple(int(size) for size in source["shape"][1:]), names[0] if names else target["name"], run)
+    shape = tuple(int(size) for size in source["shape"][1:])
+    return Artifact(shape, names[0] if names else target["name"], run, _associated(path))
+
+
+def _associated(path: Path) -> dict[str, str]:
+    """Read the files in the archive behind a .tflite file, as the JSON texts that an ONNX file has."""
+    if not zipfile.is_zipfile(path):
+        return {}
+    with zipfile.ZipFile(path) as archive:
+        texts = {
+            name: archive.read(name).decode(errors="replace")
+            for name in archive.namelist()
+            if name in (ABOUT_FILE, LABELS_FILE)
+        }
+    labels = {"labels": json.dumps(texts[LABELS_FILE].splitlines())} if LABELS_FILE in texts else {}
+    return {name: json.dumps(value) for name, value in json.loads(texts.get(ABOUT_FILE, "{}")).items()} | labels
 
 
 def _open_onnx(path: Path) -> Artifact:

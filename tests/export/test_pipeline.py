@@ -128,14 +128,16 @@ def test_onnx_carries_labels_and_preprocessing(exported):
 
 
 def test_every_artifact_answers_photos_by_name(exported, trained, photos, tmp_path):
-    """`kerascnn predict` finds preprocessing and class names beside an artifact, or in an ONNX file that lies alone."""
+    """`kerascnn predict` finds preprocessing and class names beside an artifact, or in a file that lies alone."""
     folder, manifest = exported
     some = [photos / name / "3.png" for name in CLASSES]
     expected = np.array([guesses(answer) for answer in kerascnn.predict(trained, some, preprocessing="tf")])
-    shutil.copy(folder / "tiny.onnx", tmp_path)
+    alone = [tmp_path / name for name in ("tiny.onnx", "tiny.tflite", "tiny_int8-io.tflite")]
+    for path in alone:
+        shutil.copy(folder / path.name, path)
     shutil.copytree(folder / "saved_model", tmp_path / "served")
     places = ["", "saved_model", *(artifact["path"] for artifact in manifest["artifacts"])]
-    for place in [*(folder / place for place in places), tmp_path / "tiny.onnx"]:
+    for place in [*(folder / place for place in places), *alone]:
         answers = kerascnn.predict(place, some)
         assert [answer.classes[0].name for answer in answers] == list(CLASSES), place
         coarse = any(word in f"{place.parent.name}/{place.name}" for word in ("_float16", "_dynamic", "_int"))
