@@ -33,7 +33,7 @@ def card(manifest: Record) -> str:
     sections = {
         "": _what(manifest),
         "Weights and license": _weights(manifest),
-        "Use": [f"- {line}" for line in text.use(manifest)],
+        "Use": [f"- {line}" for line in text.use(manifest) if not line.startswith("Weights:")],
         "Artifacts": _artifacts(manifest),
         proofs.HEADING: _proofs(manifest),
         "Limits": [f"- {line}" for line in _limits(manifest)],
@@ -133,6 +133,8 @@ def _what(manifest: Record) -> list[str]:
     made = (
         "Made by `python -m export` of kerascnn. The same network in several files, each compared with the Keras model."
     )
+    if manifest["compression"]:
+        made += " It was made smaller first; what that did to it is in `report.md`."
     if variant is None:
         return [f"A Keras model that was not built by kerascnn. {made}"]
     what = f"{variant.title}, after: {variant.paper} ({variant.year})."
@@ -155,28 +157,35 @@ def _weights(manifest: Record) -> list[str]:
         lines.append(f"- License: {'Apache-2.0, as kerascnn' if stated == _AS_KERASCNN else stated}")
     if _dataset(record):
         lines.append(f"- Classes: those of {_dataset(record)}. What else the weights were trained on is not on record.")
-    if record and record.errors:
+    if record and record.errors and not manifest["compression"]:
         lines.append(f"- Published top-1 error: {record.errors.top1} % ({record.errors.source}); not measured here.")
     return lines
 
 
+def _accuracy(manifest: Record, scored: Record | None, evaluation: Record | None) -> tuple[str, str, str]:
+    if not scored or not evaluation:
+        return "not measured", "", ""
+    return (
+        f"{100 * scored['top1']:.1f} % ({intervals.interval(scored)})",
+        f"{100 * scored['top5']:.1f} %" if exports.has_top5(manifest) else "",
+        f"{scored['images']} of {evaluation['source']}",
+    )
+
+
 def _artifacts(manifest: Record) -> list[str]:
     rows: list[Sequence[str]] = [_COLUMNS, ("---",) * len(_COLUMNS)]
+    last = exports.evaluation_of(manifest)
+    if last:
+        rows.append(("Keras model", "float32", "", "", *_accuracy(manifest, last["keras"], last)))
     for artifact in manifest["artifacts"]:
-        scored = artifact["accuracy"]
         evaluation = exports.export_of(manifest, artifact)["evaluation"]
-        accuracy: tuple[str, ...] = ("not measured", "", "")
-        if scored and evaluation:
-            accuracy = (
-                f"{100 * scored['top1']:.1f} % ({intervals.interval(scored)})",
-                f"{100 * scored['top5']:.1f} %" if exports.has_top5(manifest) else "",
-                f"{scored['images']} of {evaluation['source']}",
-            )
+        accuracy = _accuracy(manifest, artifact["accuracy"], evaluation)
         size = f"{artifact['bytes']:,}"
         rows.append((artifact["path"], artifact["precision"], size, text.parity(artifact), *accuracy))
     compressed = manifest["compression"]
     if compressed:
-        rows.append((compressed["path"], "coded", f"{compressed['bytes']:,}", "exact", "", "", ""))
+        measured = "as the Keras model" if last else "not measured"
+        rows.append((compressed["path"], "coded", f"{compressed['bytes']:,}", "exact", measured, "", ""))
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
@@ -189,6 +198,9 @@ def _proofs(manifest: Record) -> list[str]:
             if proof["status"] == "proven"
         ]
         lines.append(f"- {artifact['path']}: {', '.join(said) or 'not on record'}")
+    page = manifest.get("web")
+    if page and page["proof"]["status"] == "proven":
+        lines.append(f"- {page['path']}: Chromium {page['proof']['version']}")
     return lines
 
 

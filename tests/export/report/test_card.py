@@ -52,6 +52,8 @@ def test_the_front_matter_is_what_the_hub_reads(exported):
     for artifact in manifest["artifacts"]:
         assert values[f"top-1, {artifact['path']}"] == round(artifact["accuracy"]["top1"], 4)
         assert f"| {artifact['path']} | {artifact['precision']} | {artifact['bytes']:,} |" in body
+    assert "| Keras model | float32 |" in body
+    assert "LiteRT" in body.split("## Proven in")[1].split("##")[0]
     assert "README.md" in json.loads((folder / "manifest.json").read_text())["files"]
     assert "UNTRAINED" not in body
 
@@ -78,6 +80,17 @@ def test_what_is_not_known_is_said(exported):
     assert "The accuracy of these files is not known" in body
     manifest["weights"] = {"trained": True, "source": {"file": "a.keras", "sha256": "0" * 64, "licence": "not stated"}}
     assert "License: not known" in card(manifest)
+
+
+def test_what_became_of_the_network_and_of_the_page_is_said(exported):
+    manifest = copy.deepcopy(exported[1])
+    manifest["compression"] = {"path": "lenet5.kdc", "bytes": 1234}
+    manifest["web"] = {"path": "web/index.html", "proof": {"status": "proven", "version": "140.0"}}
+    text = card(manifest)
+    assert "It was made smaller first" in text
+    assert "| lenet5.kdc | coded | 1,234 | exact | as the Keras model |" in text
+    assert "- web/index.html: Chromium 140.0" in text
+    assert "Published top-1 error" not in text
 
 
 def test_an_untrained_network_says_so_first(exported):
