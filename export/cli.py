@@ -29,7 +29,10 @@ _Job = tuple[str, Path]  # what --model says, and the folder that it is exported
 
 @click.command(
     cls=LazyGroup,
-    lazy={"unpack": ("export.packing.command:command", "Unpack the packed copy of a .tflite file.")},
+    lazy={
+        "unpack": ("export.packing.command:command", "Unpack the packed copy of a .tflite file."),
+        "verify": ("export.verifying:command", "Compare the files of an export with its manifest."),
+    },
     invoke_without_command=True,
 )
 @export_options
@@ -42,6 +45,7 @@ def command(ctx: click.Context, **options: Unpack[Options]) -> None:
     python -m export --model 'resnet*' --all --output artifacts
     python -m export --model squeezenet --compress --tflite --calibration-data photos.zip
     python -m export unpack NAME.tflite.kdz
+    python -m export verify FOLDER
     python -m export --model mine.keras --tflite --labels labels.txt --resize whole --channels bgr --mean 104,117,124
 
     In a folder that has an export.py of its own, call kerascnn-export instead of python -m export.

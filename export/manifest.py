@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.files import files_of
+from export.files import digest_of, files_of, size_of
 from export.images import ImageSource
 from export.proving.proof import Place, Proof
 
@@ -237,12 +237,16 @@ def versions() -> dict[str, str]:
 
 
 def write(manifest: Mapping[str, Any], folder: Path) -> None:
-    """Write manifest.json, which also names every file of the folder so that a later export can replace it.
+    """Write manifest.json, which also names every file of the folder, with its size and SHA-256.
+
+    By the names a later export knows what it can replace, by the rest `python -m export verify` finds what changed.
 
     Args:
         manifest: The fields of a `Manifest`.
         folder: The folder of the export, complete but for this file.
     """
-    named = [file.relative_to(folder).as_posix() for file in files_of(folder)]
-    text = json.dumps({**manifest, "files": named}, indent=2, ensure_ascii=False, default=list, allow_nan=False)
+    files = {file.relative_to(folder).as_posix(): file for file in files_of(folder)}
+    sums = {name: {"bytes": size_of(file), "sha256": digest_of(file)} for name, file in files.items()}
+    whole = {**manifest, "files": list(files), "checksums": sums}
+    text = json.dumps(whole, indent=2, ensure_ascii=False, default=list, allow_nan=False)
     (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")

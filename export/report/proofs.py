@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, Any]
 HEADING = "Proven in"
-_TITLES = {format.runtime.name: format.runtime.title for format in FORMATS.values()}
-_TITLES |= {prover.name: prover.title for prover in PROVERS.values()}
+TITLES = {format.runtime.name: format.runtime.title for format in FORMATS.values()}
+TITLES |= {prover.name: prover.title for prover in PROVERS.values()}
 
 
 def columns(manifest: Record) -> dict[str, str]:
@@ -25,7 +25,7 @@ def columns(manifest: Record) -> dict[str, str]:
         versions.setdefault(proof["runtime"], {})[proof["version"]] = None
     if not set(versions) & set(PROVERS):
         return {}
-    return {name: f"{_TITLES[name]} {', '.join(versions[name])}".rstrip() for name in _TITLES if name in versions}
+    return {name: f"{TITLES[name]} {', '.join(versions[name])}".rstrip() for name in TITLES if name in versions}
 
 
 def rows(manifest: Record) -> list[dict[str, str]]:
@@ -59,7 +59,7 @@ def notes(manifest: Record) -> list[str]:
         for proof in artifact["proofs"]:
             if proof["status"] == "not run":
                 reasons.setdefault((proof["runtime"], proof["reason"]), []).append(artifact["path"])
-    return [f"Not run in {_TITLES[name]}: {', '.join(paths)}: {why}" for (name, why), paths in reasons.items()]
+    return [f"Not run in {TITLES[name]}: {', '.join(paths)}: {why}" for (name, why), paths in reasons.items()]
 
 
 def terminal_table(manifest: Record) -> Table | None:

@@ -34,7 +34,7 @@ def rows(manifest: Mapping[str, Any]) -> list[tuple[str, ...]]:
                 _size(artifact["bytes"]),
                 *(_size(artifact["sizes"].get(name)) for name in ("transport", "memory")),
                 f"{artifact['latency']['median_ms']:.1f} ms",
-                _parity(artifact),
+                parity(artifact),
                 *_accuracy(exports.accuracy_of(manifest, artifact)),
             )
         )
@@ -45,13 +45,14 @@ def _size(size: int | None) -> str:
     return "" if size is None else f"{size / 1e6:.2f} MB"
 
 
-def _parity(artifact: Mapping[str, Any]) -> str:
-    parity = artifact["parity"]
-    if parity["relative_error"] == 0:
+def parity(artifact: Mapping[str, Any]) -> str:
+    """Say how close an artifact is to the Keras model."""
+    measured = artifact["parity"]
+    if measured["relative_error"] == 0:
         return "identical"
     if artifact["precision"] == "float32":
-        return f"{parity['relative_error']:.0e}"
-    return f"{parity['sqnr_db']:.1f} dB"
+        return f"{measured['relative_error']:.0e}"
+    return f"{measured['sqnr_db']:.1f} dB"
 
 
 def _accuracy(accuracy: Mapping[str, Any] | None) -> tuple[str, str]:
