@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,6 +77,7 @@ def _runner(content: bytes, closing: ExitStack) -> Callable[[np.ndarray], np.nda
 
     from kerascnn.photos.runtimes import dequantized, interpreter, quantized
 
+    _end_in_silence()
     reader = interpreter(model_content=content)
     (source,), (target,) = reader.get_input_details(), reader.get_output_details()
     with _without_reports():
@@ -103,6 +106,17 @@ def _runner(content: bytes, closing: ExitStack) -> Callable[[np.ndarray], np.nda
     with _without_reports():  # the first run looks for accelerators again
         run(np.zeros(source["shape"], np.float32))
     return run
+
+
+@cache
+def _end_in_silence() -> None:
+    """Keep from the terminal what LiteRT says when the process ends, after all that Python has to say."""
+
+    def silence() -> None:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+
+    atexit.register(silence)
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def toys(monkeypatch):
         monkeypatch.delitem(provers.PROVERS, name)
     for toy in (*made, elsewhere):
         monkeypatch.setitem(provers.PROVERS, toy.name, toy)
-        monkeypatch.setitem(matrix._TITLES, toy.name, toy.title)
+        monkeypatch.setitem(matrix.TITLES, toy.name, toy.title)
     return made
 
 
