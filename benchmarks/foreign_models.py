@@ -270,7 +270,9 @@ def outcome(model: keras.Model, name: str, folder: Path) -> tuple[dict[str, str]
 
 def read_rows(page: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Read the rows and the reasons of models that a page has already."""
-    text = page.read_text(encoding="utf-8").split("<!-- table -->\n")[1].split("<!-- end of the table -->")[0]
+    from pages import figures  # beside this file, which tests import from elsewhere
+
+    text = figures(page, "table")
     rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("| ")}
     rows.pop("model", None)
     reasons: dict[str, list[str]] = {}
@@ -282,13 +284,12 @@ def read_rows(page: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
 
 def write_rows(page: Path, rows: dict[str, str], reasons: dict[str, list[str]]) -> None:
     """Write the rows and reasons of all models into a page."""
+    from pages import replace_figures
+
     head = ["| model | " + " | ".join(COLUMNS.values()) + " |", "|---|" + "---:|" * len(COLUMNS)]
     known = [name for name in MODELS if name in rows]
     lines = [*head, *(rows[name] for name in known), "", *(line for name in known for line in reasons.get(name, []))]
-    text = page.read_text(encoding="utf-8")
-    before, rest = text.split("<!-- table -->\n")[0], text.split("<!-- end of the table -->\n")[1]
-    table = "\n".join(lines).rstrip()
-    page.write_text(f"{before}<!-- table -->\n{table}\n<!-- end of the table -->\n{rest}", encoding="utf-8")
+    replace_figures(page, "table", "\n".join(lines))
 
 
 def main() -> None:

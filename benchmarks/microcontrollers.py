@@ -20,6 +20,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import keras
 import numpy as np
+from pages import replace_figures
 
 import export
 import kerascnn
@@ -29,7 +30,6 @@ DATA = Path(os.environ.get("KERASCNN_DATA", "../shared/data"))
 NETWORKS = {"lenet5": "mnist", "resnet20_cifar": "cifar10", "squeezenet_cifar": "cifar10"}
 PRECISIONS = ("int8", "int8-io")
 IMAGES = 100
-_BEGIN, _END = "<!-- figures -->\n", "<!-- end of the figures -->\n"
 _HEADINGS = (
     "network",
     "precision",
@@ -113,8 +113,7 @@ def main() -> None:
     text = "\n".join([*(f"| {' | '.join(cells)} |" for cells in lines), "", *(f"- {note}" for note in notes), ""])
     print(text)
     if arguments.write:
-        before, rest = arguments.write.read_text(encoding="utf-8").split(_BEGIN)
-        arguments.write.write_text(f"{before}{_BEGIN}{text}{_END}{rest.split(_END)[1]}", encoding="utf-8")
+        replace_figures(arguments.write, "figures", text)
 
 
 if __name__ == "__main__":

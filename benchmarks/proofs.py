@@ -23,6 +23,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import foreign_models  # beside this file
 import keras
 import numpy as np
+from pages import figures, replace_figures
 
 import export
 import kerascnn
@@ -33,7 +34,6 @@ DATA = Path(os.environ.get("KERASCNN_DATA", "../shared/data"))
 PRECISIONS = ("float16", "dynamic", "int8", "int8-io")
 CIFAR = DATA / "cifar10_train.zip"
 Made = tuple[keras.Model, Any]  # a model, and what its files are calibrated with
-_BEGIN, _END = "<!-- matrices -->\n", "<!-- end of the matrices -->\n"
 
 
 def digits() -> Made:
@@ -82,12 +82,11 @@ def section(name: str, folder: Path) -> list[str]:
 
 def write(page: Path, sections: dict[str, list[str]]) -> None:
     """Replace the sections of networks in a page, and keep those of others."""
-    before, rest = page.read_text(encoding="utf-8").split(_BEGIN)
-    old, after = rest.split(_END)
+    old = figures(page, "matrices")
     known = {part.split("\n", 1)[0]: part.split("\n", 1)[1].strip("\n") for part in old.split("### ")[1:]}
     known |= {name: "\n".join(lines).strip("\n") for name, lines in sections.items()}
     text = "\n\n".join(f"### {name}\n\n{known[name]}" for name in NETWORKS if name in known)
-    page.write_text(f"{before}{_BEGIN}{text}\n\n{_END}{after}", encoding="utf-8")
+    replace_figures(page, "matrices", text)
 
 
 def main() -> None:

@@ -103,15 +103,10 @@ def call(monkeypatch, capsys, tmp_path):
     """`kerascnn` in this process: its exit code, and what it printed."""
 
     from kerascnn import cli
+    from tests.processes import in_process
 
     def invoke(*arguments):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["kerascnn", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as error:
-            code = error.code or 0
-        return code, capsys.readouterr()
+        return in_process(cli.main, "kerascnn", *arguments), capsys.readouterr()
 
     return invoke

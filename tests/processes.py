@@ -1,13 +1,25 @@
-"""Python in a process of its own, for tests whose subject is a start, a backend or a death."""
+"""Commands of the package: in this process, or in one of its own where the subject is a start, a backend or a death."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 from tests import ROOT
+
+
+def in_process(main: Callable[[], object], *arguments: object) -> int | str:
+    """Run a command line here, as if it had been called with `arguments`, its name first; return its exit code."""
+    with mock.patch.object(sys, "argv", [str(argument) for argument in arguments]):
+        try:
+            main()
+        except SystemExit as error:
+            return error.code or 0
+    return 0
 
 
 def environment(**variables: str) -> dict[str, str]:

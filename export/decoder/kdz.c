@@ -892,6 +892,19 @@ typedef struct lzma {
     int cut;
 } lzma;
 
+/* Keeps at least 24 bits in the range. */
+static void lzma_refill(lzma *l) {
+    if (l->range < (uint32_t)1 << 24) {
+        l->range <<= 8;
+        l->code <<= 8;
+        if (l->next == l->end) {
+            l->cut = 1;
+        } else {
+            l->code |= *l->next++;
+        }
+    }
+}
+
 static uint32_t lzma_bit(lzma *l, uint16_t *p) {
     uint32_t bound = (l->range >> 11) * *p, bit;
     if (l->code < bound) {
@@ -904,15 +917,7 @@ static uint32_t lzma_bit(lzma *l, uint16_t *p) {
         *p = (uint16_t)(*p - (*p >> 5));
         bit = 1;
     }
-    if (l->range < (uint32_t)1 << 24) {
-        l->range <<= 8;
-        l->code <<= 8;
-        if (l->next == l->end) {
-            l->cut = 1;
-        } else {
-            l->code |= *l->next++;
-        }
-    }
+    lzma_refill(l);
     return bit;
 }
 
@@ -943,15 +948,7 @@ static uint32_t lzma_direct(lzma *l, uint32_t bits) {
         bit = l->code >= l->range;
         l->code -= bit ? l->range : 0;
         value = value << 1 | bit;
-        if (l->range < (uint32_t)1 << 24) {
-            l->range <<= 8;
-            l->code <<= 8;
-            if (l->next == l->end) {
-                l->cut = 1;
-            } else {
-                l->code |= *l->next++;
-            }
-        }
+        lzma_refill(l);
     }
     return value;
 }

@@ -10,6 +10,7 @@ from export.checking.runtimes import Runtime, Tap, TensorSpec, only
 from kerascnn.photos import runtimes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import onnx
@@ -55,15 +56,20 @@ def add_logits(content: bytes, output: str) -> tuple[bytes, str | None, list[int
     """
     import onnx
 
-    name, order = _logits(onnx.load_from_string(content).graph, output)
-    if name is None:
-        return content, None, None
-    # Protocol buffers that follow one another are one: this adds an output without writing the weights again.
-    info = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-    return content + onnx.ModelProto(graph=onnx.GraphProto(output=[info])).SerializeToString(), name, order
+    name, order = logits_of(onnx.load_from_string(content).graph, output)
+    return (content, None, None) if name is None else (with_outputs(content, [name]), name, order)
 
 
-def _logits(graph: onnx.GraphProto, output: str) -> tuple[str | None, list[int] | None]:
+def with_outputs(content: bytes, names: Sequence[str]) -> bytes:
+    """Make tensors of an ONNX file outputs, after those that it has."""
+    import onnx
+
+    more = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names]
+    # Protocol buffers that follow one another are one: this adds outputs without writing the weights again.
+    return content + onnx.ModelProto(graph=onnx.GraphProto(output=more)).SerializeToString()
+
+
+def logits_of(graph: onnx.GraphProto, output: str) -> tuple[str | None, list[int] | None]:
     """Find what the final softmax receives: its name, None without a softmax, and the order that its axes need."""
     import onnx
 

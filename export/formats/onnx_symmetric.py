@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export.formats.onnx_int8 import Samples, by_name, from_softmax, prepared, with_steps
+from export.formats.onnx_runtime import logits_of, with_outputs
 from kerascnn.photos import runtimes
 
 if TYPE_CHECKING:
@@ -121,22 +122,14 @@ def _quantized(
 
 def _answers(model: onnx.ModelProto, samples: Sequence[Sample]) -> list[np.ndarray]:
     """Answer each sample with what a final softmax receives, or with the outputs where there is none."""
-    producers = {name: node for node in model.graph.node for name in node.output}
-    outputs = [producers.get(value.name) for value in model.graph.output]
-    names = [
-        node.input[0] if node is not None and node.op_type == "Softmax" else value.name
-        for node, value in zip(outputs, model.graph.output, strict=True)
-    ]
-    run = _runner(model, names)
+    outputs = [value.name for value in model.graph.output]
+    run = _runner(model, [logits_of(model.graph, name)[0] or name for name in outputs])
     return [np.concatenate([value.ravel() for value in run(sample)]) for sample in samples]
 
 
 def _runner(model: onnx.ModelProto, names: Sequence[str]) -> Callable[[Sample], list[np.ndarray]]:
     """Return a function from a sample to the tensors `names`."""
-    import onnx
-
     present = {value.name for value in model.graph.output}
-    more = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names]
-    addition = onnx.ModelProto(graph=onnx.GraphProto(output=[value for value in more if value.name not in present]))
-    session = runtimes.session(model.SerializeToString() + addition.SerializeToString(), 2)
+    content = with_outputs(model.SerializeToString(), [name for name in names if name not in present])
+    session = runtimes.session(content, 2)
     return lambda sample: session.run(list(names), sample)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import lzma
-import os
-import tempfile
 from pathlib import Path
 
 import click
@@ -12,6 +10,7 @@ import click
 from export.errors import RequestError
 from export.packing import SUFFIX, unpack
 from kerascnn.console import SETTINGS
+from kerascnn.files import replacing
 
 _SUFFIXES = (SUFFIX, ".xz")
 
@@ -33,7 +32,13 @@ def command(file: Path, output: Path | None) -> None:
     content = _from_xz(data, file.name) if data[:1] == b"\xfd" else unpack(data, file.name)
     if target.exists() and (not target.is_file() or target.read_bytes() != content):
         raise RequestError(f"{target} is there already, and is something else. Move it away, or give another --output.")
-    _write(target, content)
+    try:
+        with replacing(target) as partial:
+            partial.write_bytes(content)
+    except OSError as error:
+        raise RequestError(
+            f"Nothing can be written to {target.parent}: {error.strerror}. Give another --output."
+        ) from None
     click.echo(f"{target}: {len(content):,} bytes from {len(data):,}")
 
 
@@ -42,21 +47,3 @@ def _from_xz(data: bytes, name: str) -> bytes:
         return lzma.decompress(data)
     except (lzma.LZMAError, EOFError) as error:
         raise RequestError(f"{name} is damaged: {error}. Fetch it again.") from None
-
-
-def _write(target: Path, content: bytes) -> None:
-    """Write a file under its name only when all of it is there."""
-    try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-    except OSError as error:
-        raise RequestError(
-            f"Nothing can be written to {target.parent}: {error.strerror}. Give another --output."
-        ) from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from export.formats import tensorflow_lite
 from export.packing.matching import Found, as_original, as_table, originals_like
 from export.packing.records import FEWEST, Kernel, Kind, Product, Size, Sparse
 
@@ -43,8 +44,7 @@ def find(data: bytes, originals: Sequence[np.ndarray]) -> tuple[list[Found], lis
         data: The file.
         originals: The kernels of the network that it was made from, as Keras has them.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
+    schema = tensorflow_lite.schema()
     model = schema.Model.GetRootAs(data, 0)
     whole = np.frombuffer(data, np.uint8)
     sizes = {getattr(schema.TensorType, name): size for name, size in _SIZES.items()}

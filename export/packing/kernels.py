@@ -13,16 +13,23 @@ The order is that of a .tflite file, one position of all kernels after another. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
 
-from kerascnn.weights.container.entropy import UNIT, BitModel, Decoder, Encoder, SymbolModel
+from kerascnn.weights.container.entropy import UNIT, BitModel, SymbolModel
+from kerascnn.weights.container.planes import (
+    FIRST,
+    KERNEL_ZEROS,
+    SIGN_CONTEXTS,
+    Coder,
+    Models,
+    code_part,
+    neighborhood,
+    prior,
+    without_neighbors,
+)
 
-Coder = Encoder | Decoder
-
-FIRST = 32  # symbols coded before a new kernel's frequencies are learned for the first time
 FADE = 20  # observations that a context keeps from one kernel to the next
 CORRECTIONS = 5  # -2 to 2
 _PATIENCE = 1 << 14  # symbols after which the frequencies of sizes follow every 1,024
@@ -30,10 +37,7 @@ _REFRESH = 1024  # symbols, at least, between two looks at the channels
 _LEVELS = np.array([6, 8, 10, 12, 14, 16, 19, 22, 26, 32])  # bounds, in sixteenths of an average channel
 _NEUTRAL = 5
 _CHANNELS = 7  # contexts: three sums of two levels are one
-_DENSITIES = (0, 3, 5, 8, 11, 14)  # bounds, in twentieths of the kernel so far
-_ZERO_CONTEXTS = _CHANNELS * (1 + 4 * (len(_DENSITIES) + 1))
-_SIGN_CONTEXTS = 27
-_NO_SIGNS = 13  # the context of a weight whose neighbors are zero
+_ZERO_CONTEXTS = _CHANNELS * (1 + 4 * (len(KERNEL_ZEROS) + 1))
 
 
 class Memory:
@@ -41,7 +45,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.zeros = {spatial: BitModel(_ZERO_CONTEXTS) for spatial in (False, True)}
-        self.signs = BitModel(_SIGN_CONTEXTS)
+        self.signs = BitModel(SIGN_CONTEXTS)
         self.flips = BitModel(1)
         self.corrections = SymbolModel([CORRECTIONS])
         self.sizes: list[np.ndarray] | None = None
@@ -62,16 +66,6 @@ class _Sizes(SymbolModel):
             self._seen += self._pending
             self._pending = 0
             self._update()
-
-
-@dataclass(frozen=True)
-class _Models:
-    """The models of one kernel; `sides` counts the values below zero and above it."""
-
-    zeros: BitModel
-    signs: BitModel
-    sizes: _Sizes
-    sides: tuple[int, int]
 
 
 def code_places(
@@ -102,7 +96,7 @@ def code_places(
     zeros.fade(FADE)
     memory.signs.fade(FADE)
     sides = (center, entries - 1 - center)
-    models = _Models(zeros, memory.signs, _Sizes(sides, _prior(memory.sizes, sides)), sides)
+    models = Models(zeros, memory.signs, _Sizes(sides, prior(memory.sizes, sides)), sides)
     channels = _Channels(rows, columns)
     kept = np.zeros(area, np.int32)  # weights other than zero so far, of each kernel
     lengths = (min(FIRST << i, coder.lanes) for i in count())
@@ -114,7 +108,7 @@ def code_places(
             stop = min(start + next(lengths), area)
             zero_rows = neighbors[start:stop] + channels.contexts(start, stop)
             part = None if wanted is None else wanted[tap, start:stop].astype(np.int64)
-            plane[start:stop] = _code_part(coder, models, (zero_rows, sign_rows[start:stop]), part)
+            plane[start:stop] = code_part(coder, models, (zero_rows, sign_rows[start:stop]), part)
             channels.learn(start, plane[start:stop] != 0)
             start = stop
         kept += plane != 0
@@ -172,48 +166,9 @@ class _Channels:
         self._coded += len(kept)
 
 
-def _code_part(
-    coder: Coder, models: _Models, contexts: tuple[np.ndarray, np.ndarray], wanted: np.ndarray | None
-) -> np.ndarray:
-    """Code a part of a plane as distances from zero; `contexts` are those of its zeros and of its signs."""
-    zero_rows, sign_rows = contexts
-    part = np.zeros(len(zero_rows), np.int16)
-    kept = coder.code(models.zeros, zero_rows, None if wanted is None else (wanted != 0).astype(np.int64))
-    (places,) = kept.nonzero()
-    values = None if wanted is None else wanted[places]
-    if models.sides[0] and models.sides[1]:
-        signed = sign_rows[places]
-        positive = coder.code(models.signs, signed, None if values is None else (values > 0).astype(np.int64))
-    else:
-        positive = np.full(len(places), int(models.sides[1] > 0), np.int64)
-    distance = coder.code(models.sizes, positive, None if values is None else np.abs(values) - 1)
-    part[places] = np.where(positive, distance + 1, -distance - 1)
-    return part
-
-
 def _contexts(planes: np.ndarray, kept: np.ndarray, tap: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the context of each zero, but for its channels, and of each sign, of one position in all kernels."""
-    area = len(kept)
     if not tap:
-        return np.broadcast_to(np.int64(0), area), np.broadcast_to(np.int64(_NO_SIGNS), area)
-    y, x = divmod(tap, width)
-    none = np.zeros(1, np.int16)
-    left = planes[tap - 1] if x else none
-    above = planes[tap - width] if y else none
-    corner = planes[tap - width - 1] if x and y else none
-    density = np.searchsorted(np.multiply(_DENSITIES, tap), np.arange(0, 20 * tap + 1, 20))[kept]
-    neighbors = 2 * (left != 0) + (above != 0)
-    sign_rows = 9 * (np.sign(corner) + 1) + 3 * (np.sign(left) + 1) + np.sign(above) + 1
-    return _CHANNELS * (1 + 4 * density + neighbors), np.broadcast_to(sign_rows.astype(np.int64), area)
-
-
-def _prior(before: list[np.ndarray] | None, sides: tuple[int, int]) -> list[np.ndarray]:
-    """Stretch the last kernel's frequencies of sizes to this one's number of them, as one observation each."""
-    priors = []
-    for i, size in enumerate(sides):
-        prior = np.full(size, UNIT // 5, np.int64)
-        if size and before is not None and len(before[i]):
-            stretched = before[i][np.arange(size) * len(before[i]) // size]
-            prior += UNIT * size * stretched // max(int(stretched.sum()), 1)
-        priors.append(prior)
-    return priors
+        return without_neighbors(len(kept))
+    around, sign_rows = neighborhood(planes, kept, tap, width)
+    return _CHANNELS * (1 + around), sign_rows

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from export.packing.kernels import Coder, Memory, code_corrections, code_flip, code_places
+from export.packing.kernels import Memory, code_corrections, code_flip, code_places
 from export.packing.records import Kernel, Kind, Size, products, scaled
+from kerascnn.weights.container.planes import Coder
 
 
 def code_kernel(

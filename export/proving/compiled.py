@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from export.manifest import THREADS
 from export.proving.proof import Proof
 from export.proving.prover import Evidence, Prover
+from kerascnn.console import quiet
 from serving.contract import DEFAULT_SIGNATURE
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _runner(content: bytes, closing: ExitStack) -> Callable[[np.ndarray], np.nda
     _end_in_silence()
     reader = interpreter(model_content=content)
     (source,), (target,) = reader.get_input_details(), reader.get_output_details()
-    with _without_reports():
+    with quiet():  # LiteRT reports each accelerator that it looks for, and has no setting against it
         options = Options(hardware_accelerators=HardwareAccelerator.CPU, cpu_options=CpuOptions(num_threads=THREADS))
         model = CompiledModel.from_buffer(content, options=options)
     (first,), (last,) = (model.get_signature_list()[DEFAULT_SIGNATURE][end] for end in ("inputs", "outputs"))
@@ -88,7 +89,7 @@ def _runner(content: bytes, closing: ExitStack) -> Callable[[np.ndarray], np.nda
     answer = model.create_output_buffer_by_name(DEFAULT_SIGNATURE, last)
 
     def close() -> None:
-        with _without_reports():
+        with quiet():
             for opened in (given, answer):
                 opened.destroy()
             model.close()
@@ -103,7 +104,7 @@ def _runner(content: bytes, closing: ExitStack) -> Callable[[np.ndarray], np.nda
         values = answer.read(int(np.prod(target["shape"])), target["dtype"])
         return dequantized(np.asarray(values).reshape(target["shape"]), target)
 
-    with _without_reports():  # the first run looks for accelerators again
+    with quiet():  # the first run looks for accelerators again
         run(np.zeros(source["shape"], np.float32))
     return run
 
@@ -117,16 +118,3 @@ def _end_in_silence() -> None:
             os.dup2(nothing.fileno(), 2)
 
     atexit.register(silence)
-
-
-@contextmanager
-def _without_reports() -> Iterator[None]:
-    """Keep from the terminal which accelerators LiteRT looks for and does not find; it has no setting for that."""
-    stderr = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nothing:
-            os.dup2(nothing.fileno(), 2)
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from export import cli
+from tests.processes import in_process
 
 
 def run(*arguments, cwd=None, **environment):
@@ -30,13 +31,7 @@ def call(monkeypatch, capsys, tmp_path):
 
     def invoke(*arguments):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["export", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as error:
-            code = error.code
-        return code, capsys.readouterr()
+        return in_process(cli.main, "export", *arguments), capsys.readouterr()
 
     return invoke
 

@@ -2,13 +2,13 @@
 
 import json
 import shutil
-import sys
 
 import keras
 import pytest
 
 import export
 from export import cli
+from tests.processes import in_process
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +31,7 @@ def folder(whole, tmp_path):
 @pytest.fixture
 def call(monkeypatch, capsys):
     def invoke(*arguments):
-        monkeypatch.setattr(sys, "argv", ["export", "verify", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as error:
-            code = error.code
-        return code, capsys.readouterr()
+        return in_process(cli.main, "export", "verify", *arguments), capsys.readouterr()
 
     return invoke
 

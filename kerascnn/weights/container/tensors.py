@@ -14,23 +14,27 @@ On SqueezeNet's pruned weights with 64 shared ones a layer this takes 2 % less t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
 
-from kerascnn.weights.container.entropy import UNIFORM, UNIT, BitModel, Damaged, Decoder, Encoder, SymbolModel
-
-Coder = Encoder | Decoder
+from kerascnn.weights.container.entropy import UNIFORM, BitModel, Damaged, SymbolModel
+from kerascnn.weights.container.planes import (
+    FIRST,
+    KERNEL_ZEROS,
+    SIGN_CONTEXTS,
+    Coder,
+    Models,
+    code_part,
+    neighborhood,
+    prior,
+    without_neighbors,
+)
 
 ENTRIES = 256  # shared weights of one array, at most
-FIRST = 32  # symbols coded before a new array's frequencies are learned for the first time
 DIGIT = 12  # bits of a number that are coded at once
-_KERNEL_ZEROS = (0, 3, 5, 8, 11, 14)  # bounds, in twentieths of the kernel so far
 _CHANNEL_ZEROS = (12, 16, 19, 22, 27)  # bounds, in twentieths of the average
-_ZERO_CONTEXTS = 1 + (len(_KERNEL_ZEROS) + 1) * 4 * (len(_CHANNEL_ZEROS) + 1)
-_SIGN_CONTEXTS = 27
-_NO_SIGNS = 13  # the context of a weight whose neighbors are zero
+_ZERO_CONTEXTS = 1 + (len(KERNEL_ZEROS) + 1) * 4 * (len(_CHANNEL_ZEROS) + 1)
 
 
 class Memory:
@@ -38,7 +42,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.zeros = {spatial: BitModel(_ZERO_CONTEXTS) for spatial in (False, True)}
-        self.signs = BitModel(_SIGN_CONTEXTS)
+        self.signs = BitModel(SIGN_CONTEXTS)
         self.sizes: list[np.ndarray] | None = None
         self.lengths = SymbolModel([33])
         self.leading: dict[tuple[str, int], SymbolModel] = {}
@@ -105,7 +109,7 @@ def code_indices(
     zeros.fade(20)
     memory.signs.fade(30)
     sides = (center, entries - 1 - center)
-    models = _Models(zeros, memory.signs, SymbolModel(sides, _prior(memory.sizes, sides)), sides)
+    models = Models(zeros, memory.signs, SymbolModel(sides, prior(memory.sizes, sides)), sides)
     kept = np.zeros(area, np.int32)  # weights other than zero so far, of each kernel
     lengths = (min(FIRST << i, coder.lanes) for i in count())
     for tap in range(height * width):
@@ -116,7 +120,7 @@ def code_indices(
             stop = min(start + next(lengths), area)
             part = None if wanted is None else wanted[tap, start:stop].astype(np.int64)
             here = (contexts[0][start:stop], contexts[1][start:stop])
-            plane[start:stop] = _code_part(coder, models, here, part)
+            plane[start:stop] = code_part(coder, models, here, part)
             start = stop
         kept += plane != 0
     memory.sizes = models.sizes.rows
@@ -124,64 +128,14 @@ def code_indices(
     return planes.ravel()
 
 
-@dataclass(frozen=True)
-class _Models:
-    """The models of one array; `sides` counts the shared weights below zero and above it."""
-
-    zeros: BitModel
-    signs: BitModel
-    sizes: SymbolModel
-    sides: tuple[int, int]
-
-
-def _code_part(
-    coder: Coder, models: _Models, contexts: tuple[np.ndarray, np.ndarray], wanted: np.ndarray | None
-) -> np.ndarray:
-    """Code a part of a plane as distances from zero; `contexts` are those of its zeros and of its signs."""
-    zero_rows, sign_rows = contexts
-    part = np.zeros(len(zero_rows), np.int16)
-    kept = coder.code(models.zeros, zero_rows, None if wanted is None else (wanted != 0).astype(np.int64))
-    (places,) = kept.nonzero()
-    values = None if wanted is None else wanted[places]
-    if models.sides[0] and models.sides[1]:
-        signed = sign_rows[places]
-        positive = coder.code(models.signs, signed, None if values is None else (values > 0).astype(np.int64))
-    else:
-        positive = np.full(len(places), int(models.sides[1] > 0), np.int64)
-    distance = coder.code(models.sizes, positive, None if values is None else np.abs(values) - 1)
-    part[places] = np.where(positive, distance + 1, -distance - 1)
-    return part
-
-
 def _contexts(planes: np.ndarray, kept: np.ndarray, tap: int, width: int, inputs: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the context of each zero and of each sign of a plane, which is one position in all kernels."""
     area = len(kept)
     if not tap:
-        return np.broadcast_to(np.int64(0), area), np.broadcast_to(np.int64(_NO_SIGNS), area)
-    y, x = divmod(tap, width)
-    none = np.zeros(1, np.int16)
-    left = planes[tap - 1] if x else none
-    above = planes[tap - width] if y else none
-    corner = planes[tap - width - 1] if x and y else none
-    # Counts of bounds below a number, as np.searchsorted gives them; the comparisons stay whole numbers.
-    density = np.searchsorted(np.multiply(_KERNEL_ZEROS, tap), np.arange(0, 20 * tap + 1, 20))[kept]
+        return without_neighbors(area)
+    around, sign_rows = neighborhood(planes, kept, tap, width)
     by_channel = kept.reshape(inputs, -1).astype(np.int64)
     product = np.multiply.outer(by_channel.sum(axis=1), by_channel.sum(axis=0)).ravel()
     square = int(kept.sum()) ** 2
     channels = np.searchsorted(np.multiply(_CHANNEL_ZEROS, square), 20 * area * product)
-    neighbors = 2 * (left != 0) + (above != 0)
-    zero_rows = 1 + (4 * density + neighbors) * (len(_CHANNEL_ZEROS) + 1) + channels
-    sign_rows = 9 * (np.sign(corner) + 1) + 3 * (np.sign(left) + 1) + np.sign(above) + 1
-    return zero_rows, np.broadcast_to(sign_rows.astype(np.int64), area)
-
-
-def _prior(before: list[np.ndarray] | None, sides: tuple[int, int]) -> list[np.ndarray]:
-    """Stretch the last array's frequencies of sizes to this one's number of them, as one observation each."""
-    priors = []
-    for i, size in enumerate(sides):
-        prior = np.full(size, UNIT // 5, np.int64)
-        if size and before is not None and len(before[i]):
-            stretched = before[i][np.arange(size) * len(before[i]) // size]
-            prior += UNIT * size * stretched // max(int(stretched.sum()), 1)
-        priors.append(prior)
-    return priors
+    return 1 + around * (len(_CHANNEL_ZEROS) + 1) + channels, sign_rows

@@ -11,6 +11,7 @@ from keras import layers
 
 from export import cli
 from kerascnn.training.finetuning import replace_head
+from tests.processes import in_process
 
 LAYER = """
 import keras
@@ -58,13 +59,7 @@ def models(tmp_path_factory):
 def call(models, monkeypatch, capsys, tmp_path):
     def invoke(*arguments):
         monkeypatch.chdir(models)
-        monkeypatch.setattr(sys, "argv", ["export", *map(str, arguments), "--output", str(tmp_path / "out")])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as error:
-            code = error.code
-        return code, capsys.readouterr()
+        return in_process(cli.main, "export", *arguments, "--output", tmp_path / "out"), capsys.readouterr()
 
     yield invoke
     sys.modules.pop("layers_of_mine", None)
