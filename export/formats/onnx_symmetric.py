@@ -1,4 +1,4 @@
-"""Symmetric int8 for ONNX: what TensorRT, OpenVINO and many NPUs demand of QuantizeLinear and DequantizeLinear.
+"""Symmetric int8 for ONNX: what TensorRT and many NPUs demand of QuantizeLinear and DequantizeLinear.
 
 All zero points are 0, activations are signed, kernels have a step for each output channel, and biases stay in float.
 Only what a convolution or a dense layer reads is quantized: what follows it up to the next one is fused by such
@@ -31,8 +31,8 @@ _KEPT = 20_000  # values of a tensor and an image that its range is chosen by
 def quantize(model: onnx.ModelProto, calibration: np.ndarray | Mapping[str, np.ndarray]) -> onnx.ModelProto:
     """Return a float32 model with symmetric int8 inside; input, output, and the softmax with what follows stay float32.
 
-    A range ends at the largest value, or where the squared error is least. Of these two, the one is taken that leaves
-    less noise in the outputs for every fourth sample, which neither saw.
+    Ranges end at the largest values, or where the squared error is least. Every fourth sample is held back from both:
+    the ranges that leave less noise on these are taken.
 
     Args:
         model: A model of at least opset 13.
@@ -88,7 +88,7 @@ def _ranges(
 
 
 def _least_error(values: np.ndarray, largest: float) -> float:
-    """Return the step, of those between LEAST_SHARE of `largest` and `largest`, at which values lose least."""
+    """Return the step at which values lose least, from LEAST_SHARE times `largest` to `largest`."""
     steps = largest * np.linspace(LEAST_SHARE, 1, 16)
     losses = [float(np.square(np.minimum(np.round(values / step), LEVELS) * step - values).sum()) for step in steps]
     return float(steps[int(np.argmin(losses))])

@@ -24,7 +24,7 @@ ASKED_TWICE = 32  # images
 def judge(
     prover: Prover, runtime: Runtime, artifact: Artifact, evidence: Evidence, details: Mapping[str, Any] | None = None
 ) -> Proof:
-    """Hold an opened artifact to the gate that it passed in the runtime in which it was verified, and time it.
+    """Hold an opened artifact to its gate, the same as in its own runtime, and time it.
 
     Args:
         prover: Whose runtime it is.
@@ -66,7 +66,7 @@ def difference_of(first: np.ndarray, again: np.ndarray) -> float:
 
 
 def _with_own_output(runtime: Runtime) -> Tap | None:
-    """Give the logits of the copy that has them beside the output of the file itself, for every image."""
+    """Give the output of the file itself, and the logits of the copy that has them, for every image."""
     tap = runtime.open_tap()
     if tap is None:
         return None

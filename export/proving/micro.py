@@ -43,7 +43,7 @@ class Micro(Prover):
     formats = ("tflite",)
 
     def declines(self, artifact: Artifact) -> str | None:
-        """Say why it does not take a file of other precisions, or a large one."""
+        """Say that a file is too large, or has a precision that is not proven here."""
         if artifact.precision not in _PRECISIONS:
             return f"In TFLite Micro, files of {', '.join(_PRECISIONS)} are proven."
         if artifact.bytes > LARGEST_FILE:
@@ -121,7 +121,7 @@ def _method(operator: str) -> str:
 
 
 def _other_steps(process: MicroProcess, artifact: Artifact) -> str | None:
-    """Say where an input or output of the file has not the scale and zero point that the manifest has for it."""
+    """Name the input or output whose scale and zero point are not those of the manifest."""
     for spec, details in ((artifact.input, process.input), (artifact.output, process.outputs[0])):
         steps = tuple(artifact.steps.get(spec.name, (0.0, 0)))
         if details["quantization"] != steps:

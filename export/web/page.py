@@ -47,7 +47,7 @@ def check_suits(job: Job) -> None:
 
 
 def declines(format: str, dtype: str) -> str | None:
-    """Say why an artifact of a format, with an input of a type, does not run in a browser; None where it does."""
+    """Say why browsers do not run artifacts of this format and input type; None where they do."""
     if format not in PACKAGES:
         return "Browsers run .tflite and .onnx files."
     return None if dtype == "float32" else f"LiteRT.js takes no {dtype} input."
