@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+import numpy as np
 
-    import numpy as np
+from export.formats.onnx_runtime import float_tensors, runner, samples_of
+
+if TYPE_CHECKING:
     import onnx
+
+Range = tuple[float, float]
 
 LEAST_OPSET = 13  # the first whose DequantizeLinear takes a step for each channel
 
@@ -30,28 +34,37 @@ def quantize(model: onnx.ModelProto, calibration: np.ndarray | Mapping[str, np.n
             such arrays by the names of the inputs.
     """
     ready = prepared(model)
-    return with_steps(
-        ready, Samples(by_name(model, calibration)), activation="QUInt8", nodes_to_exclude=from_softmax(ready.graph)
-    )
+    excluded = from_softmax(ready.graph)
+    ranges = _ranges(ready, by_name(model, calibration), excluded)
+    return with_steps(ready, ranges, activation="QUInt8", nodes_to_exclude=excluded)
 
 
-def with_steps(model: onnx.ModelProto, samples: Samples, *, activation: str, **options: Any) -> onnx.ModelProto:
+def with_steps(
+    model: onnx.ModelProto, ranges: Mapping[str, Range], *, activation: str, **options: Any
+) -> onnx.ModelProto:
     """Put QuantizeLinear and DequantizeLinear into a prepared model, which is changed.
+
+    ONNX Runtime has a calibrator of its own, which runs the graph without any optimization, in batches of one shape and
+    with a minimum and a maximum beside every operation. It is given the ranges instead.
 
     Args:
         model: The model.
-        samples: Inputs that ranges come from.
+        ranges: The smallest and the largest value of every float32 input, output and activation.
         activation: ONNX Runtime's name for the type of activations.
         **options: Of ONNX Runtime's `quantize_static`.
     """
     import onnx
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.calibrate import TensorsData, save_tensors_data
 
+    bounds = {name: tuple(np.array([value], np.float32) for value in pair) for name, pair in ranges.items()}
     with tempfile.TemporaryDirectory(prefix="kerascnn-") as folder:
+        save_tensors_data(TensorsData(CalibrationMethod.MinMax, bounds), Path(folder) / "ranges.json")
         quantize_static(
             model,
             Path(folder) / "quantized",
-            samples,
+            None,
+            calibration_cache_path=Path(folder) / "ranges.json",
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType[activation],
@@ -112,18 +125,29 @@ def keep_transformers_importable() -> None:
         sys.path.append(folder)
 
 
-class Samples:
-    """ONNX Runtime's CalibrationDataReader: one sample after another, then None."""
+def _ranges(model: onnx.ModelProto, calibration: Mapping[str, np.ndarray], excluded: Sequence[str]) -> dict[str, Range]:
+    """Return the smallest and the largest value of each float32 tensor that the quantizer may ask for."""
+    rectified = _rectified(model.graph, excluded)
+    names = [name for name in float_tensors(model.graph) if name not in rectified]
+    ranges = dict.fromkeys(names, (np.inf, -np.inf))
+    run = runner(model, [name for name in names if name not in calibration])
+    for sample in samples_of(calibration):
+        for name, values in (run(sample) | sample).items():
+            if name in ranges:
+                low, high = ranges[name]
+                ranges[name] = min(low, float(values.min())), max(high, float(values.max()))
+    return ranges | {name: ranges[output] for name, output in rectified.items()}
 
-    def __init__(self, arrays: Mapping[str, np.ndarray]):
-        count = len(next(iter(arrays.values())))
-        self._next: Iterator[dict[str, np.ndarray]] = (
-            {name: values[i : i + 1] for name, values in arrays.items()} for i in range(count)
-        )
 
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        """Return the next sample by the names of the inputs."""
-        return next(self._next, None)
+def _rectified(graph: onnx.GraphProto, excluded: Sequence[str]) -> dict[str, str]:
+    """Name what a rectifier makes of each tensor that only it reads: the quantizer takes that one's range for both.
+
+    ONNX Runtime computes such a rectifier within the operation before it, as long as nobody asks for what it reads.
+    """
+    reads = Counter(name for node in graph.node for name in node.input)
+    reads.update(value.name for value in graph.output)
+    rectifiers = (node for node in graph.node if node.op_type == "Relu" and node.name not in excluded)
+    return {node.input[0]: node.output[0] for node in rectifiers if reads[node.input[0]] == 1}
 
 
 def from_softmax(graph: onnx.GraphProto) -> list[str]:

@@ -10,11 +10,13 @@ from export.checking.runtimes import Runtime, Tap, TensorSpec, only
 from kerascnn.photos import runtimes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import onnx
     import onnxruntime
+
+Sample = dict[str, np.ndarray]
 
 
 def open_onnx(path: Path, threads: int = 2) -> Runtime:
@@ -40,6 +42,7 @@ def open_onnx(path: Path, threads: int = 2) -> Runtime:
         lambda images: session.run([target.name], {source.name: images})[0],
         open_tap,
         threads,
+        batch=2,  # with more, the activations leave the cache
     )
 
 
@@ -81,6 +84,30 @@ def logits_of(graph: onnx.GraphProto, output: str) -> tuple[str | None, list[int
     while node is not None and node.op_type in ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast"):
         node = producers.get(node.input[0])
     return (node.input[0], order) if node is not None and node.op_type == "Softmax" else (None, None)
+
+
+def float_tensors(graph: onnx.GraphProto) -> list[str]:
+    """Name the float32 inputs, activations and outputs of a graph whose shapes are known."""
+    import onnx
+
+    constants = {tensor.name for tensor in graph.initializer}
+    values = (*graph.input, *graph.value_info, *graph.output)
+    floats = (value.name for value in values if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT)
+    return list(dict.fromkeys(name for name in floats if name not in constants))
+
+
+def samples_of(arrays: Mapping[str, np.ndarray]) -> Iterator[Sample]:
+    """Yield one sample after another from arrays by the names of the inputs."""
+    for i in range(len(next(iter(arrays.values())))):
+        yield {name: values[i : i + 1] for name, values in arrays.items()}
+
+
+def runner(model: onnx.ModelProto, names: Sequence[str]) -> Callable[[Sample], Sample]:
+    """Return a function from a sample to the tensors `names`, by name."""
+    present = {value.name for value in model.graph.output}
+    content = with_outputs(model.SerializeToString(), [name for name in names if name not in present])
+    session = runtimes.session(content, 2)
+    return lambda sample: dict(zip(names, session.run(list(names), sample), strict=True))
 
 
 def specification(tensor: onnxruntime.NodeArg) -> TensorSpec:

@@ -8,19 +8,16 @@ bits are left of the 8.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export.formats.onnx_int8 import Samples, by_name, from_softmax, prepared, with_steps
-from export.formats.onnx_runtime import logits_of, with_outputs
-from kerascnn.photos import runtimes
+from export.formats.onnx_int8 import by_name, from_softmax, prepared, with_steps
+from export.formats.onnx_runtime import Sample, float_tensors, logits_of, runner, samples_of
 
 if TYPE_CHECKING:
     import onnx
-
-    Sample = dict[str, np.ndarray]
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 LEVELS = 127
@@ -39,9 +36,7 @@ def quantize(model: onnx.ModelProto, calibration: np.ndarray | Mapping[str, np.n
         calibration: float32 [n, height, width, channels]; or arrays by the names of the inputs.
     """
     ready = prepared(model)
-    arrays = by_name(model, calibration)
-    count = len(next(iter(arrays.values())))
-    samples = [{name: values[i : i + 1] for name, values in arrays.items()} for i in range(count)]
+    samples = list(samples_of(by_name(model, calibration)))
     held_back = samples[3::4] or samples
     seen = [sample for index, sample in enumerate(samples) if index % 4 != 3]
     excluded = from_softmax(ready.graph)
@@ -52,7 +47,7 @@ def quantize(model: onnx.ModelProto, calibration: np.ndarray | Mapping[str, np.n
         return sum(float(np.square(answer - wanted).sum(dtype=np.float64)) for answer, wanted in pairs)
 
     ranges = _ranges(ready, _quantized_tensors(ready.graph, excluded), seen)
-    return min((_quantized(ready, steps, samples[0], excluded) for steps in ranges), key=noise)
+    return min((_quantized(ready, steps, excluded) for steps in ranges), key=noise)
 
 
 def _quantized_tensors(graph: onnx.GraphProto, excluded: Sequence[str]) -> list[str]:
@@ -74,11 +69,11 @@ def _ranges(
     """Return the step of each tensor by its largest value, and by the least squared error."""
     inputs = {value.name for value in model.graph.input}
     computed = [name for name in tensors if name not in inputs]
-    run = _runner(model, computed)
+    run = runner(model, computed)
     top = dict.fromkeys(tensors, 0.0)
     kept: dict[str, list[np.ndarray]] = {name: [] for name in tensors}
     for sample in samples:
-        values = sample | dict(zip(computed, run(sample), strict=True))
+        values = sample | run(sample)
         for name in tensors:
             sizes = np.abs(values[name]).ravel()
             top[name] = max(top[name], float(sizes.max()))
@@ -94,9 +89,7 @@ def _least_error(values: np.ndarray, largest: float) -> float:
     return float(steps[int(np.argmin(losses))])
 
 
-def _quantized(
-    model: onnx.ModelProto, steps: Mapping[str, float], sample: Sample, excluded: Sequence[str]
-) -> onnx.ModelProto:
+def _quantized(model: onnx.ModelProto, steps: Mapping[str, float], excluded: Sequence[str]) -> onnx.ModelProto:
     """Put QuantizeLinear and DequantizeLinear with these steps before the layers with weights."""
     zero = np.array(0, np.int8)
     copy = type(model)()
@@ -112,7 +105,7 @@ def _quantized(
     }
     return with_steps(
         copy,
-        Samples(sample),  # the steps are given, so that one sample is enough
+        dict.fromkeys(float_tensors(model.graph), (0.0, 1.0)),  # not used: the steps are given
         activation="QInt8",
         op_types_to_quantize=list(WEIGHTED),
         nodes_to_exclude=list(excluded),
@@ -123,13 +116,5 @@ def _quantized(
 def _answers(model: onnx.ModelProto, samples: Sequence[Sample]) -> list[np.ndarray]:
     """Answer each sample with what a final softmax receives, or with the outputs where there is none."""
     outputs = [value.name for value in model.graph.output]
-    run = _runner(model, [logits_of(model.graph, name)[0] or name for name in outputs])
-    return [np.concatenate([value.ravel() for value in run(sample)]) for sample in samples]
-
-
-def _runner(model: onnx.ModelProto, names: Sequence[str]) -> Callable[[Sample], list[np.ndarray]]:
-    """Return a function from a sample to the tensors `names`."""
-    present = {value.name for value in model.graph.output}
-    content = with_outputs(model.SerializeToString(), [name for name in names if name not in present])
-    session = runtimes.session(content, 2)
-    return lambda sample: session.run(list(names), sample)
+    run = runner(model, [logits_of(model.graph, name)[0] or name for name in outputs])
+    return [np.concatenate([value.ravel() for value in run(sample).values()]) for sample in samples]

@@ -161,11 +161,10 @@ def exif_orientation(data: tf.Tensor) -> tf.Tensor:
 
     def number(position: tf.Tensor, size: int, little: tf.Tensor | bool = False) -> tf.Tensor:
         """The unsigned numbers of `size` bytes at the positions."""
-        octets = [tf.gather(content, tf.clip_by_value(position + i, 0, last)) for i in range(size)]
-        little_endian, big_endian = (
-            tf.add_n([octet * 256**i for i, octet in enumerate(ordered)]) for ordered in (octets, octets[::-1])
-        )
-        return tf.where(little, little_endian, big_endian)
+        places = tf.clip_by_value(position[..., None] + tf.range(size, dtype=tf.int64), 0, last)
+        values = tf.constant([256**i for i in range(size)], tf.int64)
+        values = tf.where(little, values, values[::-1])
+        return tf.reduce_sum(tf.gather(content, places) * values, axis=-1)
 
     def is_exif(segment: tf.Tensor) -> tf.Tensor:
         return tf.logical_and(number(segment, 2) == 0xFFE1, number(segment + 4, 4) == int.from_bytes(b"Exif"))

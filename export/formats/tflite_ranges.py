@@ -77,6 +77,7 @@ def _measured(
     content = bytearray(flatbuffer)
     set_outputs(content, activations)  # of what a delegate computes, only outputs can be read
     interpreter = runtimes.interpreter(model_content=bytes(content))
+    views = {index: interpreter.tensor(index) for index in activations}
     ranges: dict[int, tuple[float, float]] = {}
     for sample in samples:
         values = dict(zip(inputs, sample, strict=True))
@@ -85,7 +86,12 @@ def _measured(
         interpreter.invoke()
         values = {index: value for index, value in values.items() if value.dtype == np.float32}
         for index in (*values, *activations):
-            seen = values[index] if index in values else interpreter.get_tensor(index)
+            # A view must not live on into the next call of `invoke`.
+            lowest, highest = _bounds(values[index] if index in values else views[index]())
             low, high = ranges.get(index, (np.inf, -np.inf))
-            ranges[index] = min(low, float(seen.min())), max(high, float(seen.max()))
+            ranges[index] = min(low, lowest), max(high, highest)
     return ranges
+
+
+def _bounds(values: np.ndarray) -> tuple[float, float]:
+    return float(values.min()), float(values.max())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export.quantization.optq import Window
-from export.tracing.activations import batches, runner, transposes
+from export.tracing.activations import batches, largest_of, runner, transposes
 
 if TYPE_CHECKING:
     from tensorflow.compat.v1 import NodeDef as Node
@@ -64,7 +64,7 @@ def observe(frozen: FrozenGraph, input_name: str, calibration: np.ndarray, nodes
         nodes: names of nodes whose largest values are wanted.
     """
     layers = _layers(frozen)
-    run = runner(frozen, input_name, sorted({*nodes, *(node.input[0] for node in layers.values())}))
+    run = runner(frozen, input_name, sorted({node.input[0] for node in layers.values()}), nodes)
     random = np.random.default_rng(0)
     places = -(-SAMPLES // len(calibration))
     moments: dict[str, Any] = dict.fromkeys(layers, 0.0)
@@ -87,8 +87,8 @@ def observe(frozen: FrozenGraph, input_name: str, calibration: np.ndarray, nodes
                     parts = _parts(rows)
                     moments[name] += np.matmul(parts.transpose(0, 2, 1), parts)
         for name in nodes:
-            tops = values[name].max(axis=tuple(range(1, values[name].ndim - 1)))  # of each image and channel
-            is_odd = _numbers(values[name], first, len(batch)) % 2
+            tops = values[largest_of(name)]
+            is_odd = _numbers(tops, first, len(batch)) % 2
             for half in (0, 1):
                 largest[name][half] = np.maximum(largest[name][half], tops[is_odd == half].max(axis=0, initial=0))
         first += len(batch)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import platform
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +86,25 @@ def session(model: str | bytes, threads: int = THREADS) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    # On x86 without VNNI the default int8 kernels add in 16 bits, which overflow; these add in 32 (docs/export.md).
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if int8_overflows():
+        options.add_session_config_entry("session.x64quantprecision", "1")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+@cache
+def int8_overflows() -> bool:
+    """Say whether ONNX Runtime's default int8 kernels may overflow here: on x86 without VNNI they add in 16 bits.
+
+    With `session.x64quantprecision` they add in 32 bits and take twice the time. A processor that cannot be asked is
+    taken to be one of these.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:  # not Linux
+        return True
+    return not any(f"{flag} " in flags for flag in ("avx512_vnni", "avx_vnni"))
 
 
 def quantized(values: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
