@@ -17,8 +17,9 @@ def plot(evaluation: Evaluation) -> Any:
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    drawn = figure(9, 5)
+    drawn = figure(8, 5 + 0.25 * len(evaluation.reached))
     axes = drawn.subplots()
+    sizes = [one.bytes for one in evaluation.reached]
     for i, one in enumerate(evaluation.reached):
         middle, low, high = (100 * value for value in (one.top1.share, one.top1.low, one.top1.high))
         axes.errorbar(
@@ -33,12 +34,13 @@ def plot(evaluation: Evaluation) -> Any:
     for top1, source in {(one.published.top1, one.published.source) for one in evaluation.reached if one.published}:
         axes.axhline(100 * top1, color=QUIET, linestyle="--", label=f"published: {100 * top1:.1f} % ({source})")
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_locator(LogLocator(subs=range(1, 10) if max(sizes) < 8 * min(sizes) else (1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("MB")
     axes.set_ylabel("top-1, %, with 95 % interval")
     axes.set_title(f"{evaluation.reached[0].photos:,} photos of {evaluation.data}")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    axes.margins(0.08, 0.15)
+    drawn.legend(fontsize="small", loc="outside lower center")
     return drawn

@@ -10,14 +10,13 @@ from kerascnn.statistics import BINS
 def show(evaluation: Evaluation) -> None:
     """Print a line for each model, how the others differ from the first, and the notes."""
     screen = console()
-    accuracies = table("model|bytes|top-1|95 % interval|top-5|95 % interval|calibration", 6)
+    accuracies = table("model|bytes|top-1|95 %|top-5|95 %|ECE", 6)
     for one in evaluation.reached:
         error = f"{100 * one.calibration_error:.2f}"
         accuracies.add_row(one.name, f"{one.bytes:,}", *_share(one.top1), *_share(one.top5), error)
     screen.print(accuracies)
-    first, *others = evaluation.reached
-    if others:
-        differences = table(f"top-1 against {first.name}|difference|95 % interval|better|worse|p", 5)
+    if others := evaluation.reached[1:]:
+        differences = table("model|difference|95 %|better|worse|p", 5)
         for one in others:
             differences.add_row(one.name, *_difference(one))
         screen.print(differences)
@@ -30,7 +29,7 @@ def notes(evaluation: Evaluation) -> list[str]:
     first = evaluation.reached[0]
     lines = [
         f"{first.photos:,} photos of {evaluation.shown:,} classes in {evaluation.data}; in percent, with 95 % "
-        f"intervals (Wilson). Calibration: the expected calibration error, in {BINS} ranges of confidence."
+        f"intervals (Wilson). ECE: the expected calibration error, in {BINS} ranges of confidence."
     ]
     if evaluation.shown < evaluation.classes:
         lines.append(
@@ -40,8 +39,8 @@ def notes(evaluation: Evaluation) -> list[str]:
         lines.append(f"{len(evaluation.left_out):,} photos cannot be read, and count neither as right nor as wrong.")
     if len(evaluation.reached) > 1:
         lines.append(
-            "Better and worse: photos that it gets and the first one does not, or the other way round; p: McNemar's exact "
-            "test of these."
+            f"Difference: of top-1 to {first.name}, on the same photos. Better and worse: photos that the model gets "
+            "and the first one does not, or the other way round; p: McNemar's exact test of these."
         )
     lines += [
         f"{one.name}: {one.not_finite:,} answers are not finite numbers, and count as wrong."
@@ -69,7 +68,7 @@ def _of_published(one: Reached, published: Published) -> str:
 
 
 def _share(share: Share) -> tuple[str, str]:
-    return f"{100 * share.share:.2f}", f"{100 * share.low:.2f} to {100 * share.high:.2f}"
+    return f"{100 * share.share:.2f}", f"{100 * share.low:.2f}-{100 * share.high:.2f}"
 
 
 def _difference(one: Reached) -> tuple[str, ...]:

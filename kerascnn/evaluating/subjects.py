@@ -11,6 +11,7 @@ from pathlib import Path
 from kerascnn.photos.classifying import Classifier
 from kerascnn.photos.opening import MANIFEST, artifacts_in, check_name, open_classifier
 from kerascnn.photos.preparing import Given
+from kerascnn.registry import variants
 from kerascnn.weights.sources import sha256
 
 
@@ -50,16 +51,18 @@ def find_subjects(models: Sequence[str], weights: str = "auto") -> list[Named]:
     """Find the models that names and paths stand for; nothing is opened.
 
     Raises:
-        ValueError: There is no such model, or a file has no classes.
+        ValueError: There is no such model, or there are weights for none of them.
         FileNotFoundError: There are no such weights.
     """
     found = list(dict.fromkeys(one for model in models for one in _found(model, weights)))
+    if weights != "auto" and all(one.files for one in found):
+        raise ValueError(f"Weights are given for a network by its name; {', '.join(models)} brings its own.")
     names = [one.name for one in found]
     return [Named(one.source, one.source, one.files) if names.count(one.name) > 1 else one for one in found]
 
 
 def _found(model: str, weights: str) -> Iterator[Named]:
-    path = check_name(model, weights)
+    path = check_name(model, weights if model in variants() else "auto")
     if path is None:
         yield Named(model, model, None)
     elif (folder := Path(model)).is_dir() and (folder / MANIFEST).is_file():
