@@ -23,7 +23,8 @@ from kerascnn.training.runs import RUN_FILES, find_finished
 FORMATS = {"tflite": "ai_edge_litert", "onnx": "onnxruntime", "saved_model": "tensorflow"}
 MANIFEST = "manifest.json"
 _SAVED_MODEL = "saved_model.pb"
-_SUFFIXES = (".keras", ".h5", ".kdc", ".tflite", ".onnx")
+_KERAS_SUFFIXES = (".keras", ".h5", ".kdc")
+_SUFFIXES = (*_KERAS_SUFFIXES, ".tflite", ".onnx")
 _FIELDS = Preprocessing.__dataclass_fields__
 
 
@@ -51,12 +52,12 @@ def open_classifier(
         OSError: The weights cannot be fetched.
         ModuleNotFoundError: What runs the file is not installed.
     """
-    from kerascnn.saving import SUFFIXES, load_model, own_class
-
     path = check_name(name, weights)
     if path is None:
         return classifier(_build(name, weights), preprocessing, labels)
-    if path.suffix in SUFFIXES:
+    if path.suffix in _KERAS_SUFFIXES:
+        from kerascnn.saving import load_model, own_class  # which imports Keras; no artifact needs it
+
         try:
             model = load_model(path, **({} if path.suffix == ".kdc" else {"compile": False}))
         except (TypeError, ValueError) as error:
