@@ -44,7 +44,7 @@ class Answers:
         self._known = np.zeros(count, bool)
         self._checksums = np.zeros(count, np.uint32)
         self._above, self._tied = np.zeros(count, np.int32), np.full(count, -1, np.int32)
-        self.confidence = np.zeros(count, np.float32)
+        self.confidence = np.zeros(count)
         if path.exists():
             self._load(dict(about))
         else:

@@ -36,7 +36,8 @@ def notes(evaluation: Evaluation) -> list[str]:
             f"The models tell {evaluation.classes:,} classes apart, and the photos are of {evaluation.shown:,}."
         )
     if evaluation.left_out:
-        lines.append(f"{len(evaluation.left_out):,} photos cannot be read, and count neither as right nor as wrong.")
+        lost = len(evaluation.left_out)
+        lines.append(f"Left out, neither right nor wrong: {lost:,} photo{'s' * (lost > 1)} that cannot be read.")
     if len(evaluation.reached) > 1:
         lines.append(
             f"Difference: of top-1 to {first.name}, on the same photos. Better and worse: photos that the model gets "
