@@ -18,6 +18,12 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     return center - half, center + half
 
 
+def with_interval(share: float, count: int, digits: int = 1) -> str:
+    """Write a share of `count` independent trials with its 95 % interval, such as `71.6 % (65.7 to 76.8)`."""
+    low, high = (f"{100 * end:.{digits}f}" for end in wilson(share, count))
+    return f"{100 * share:.{digits}f} % ({low} to {high})"
+
+
 def ranks(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find where the right class stands among the scores of each of n photos.
 
