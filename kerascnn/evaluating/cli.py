@@ -27,7 +27,7 @@ class Options:
     style: Style
 
 
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command("evaluate", context_settings=SETTINGS)
@@ -73,6 +73,8 @@ def evaluate(models: tuple[str, ...], options: Options, pictures: Pictures, prep
     from kerascnn.photos.files import convert, find_photos
 
     photos = find_photos(options.data)
+    if options.truth is not None and not options.truth.is_file():
+        raise ValueError(f"There is no list of classes {options.truth}.")
     found = find_subjects(models, options.weights)
     labels = read_labels(options.labels) if options.labels else None
     given = preprocessing if preprocessing.given else None

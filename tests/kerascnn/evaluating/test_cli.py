@@ -117,7 +117,7 @@ def test_flat_photos_with_a_list(call, folder):
         (["export", "--data", "export"], "holds no images"),
         (["export", "--data", "flat"], "lie in no folders that are named after classes. Give a list of their classes"),
         (["export", "--data", "flat", "--truth", "export/labels.txt"], "has 3 lines for 30 photos"),
-        (["export", "--data", "flat", "--truth", "nowhere.txt"], "'nowhere.txt' does not exist"),
+        (["export", "--data", "flat", "--truth", "nowhere.txt"], "There is no list of classes nowhere.txt."),
         (["export", "--data", "other"], "Folder 'n01440764' is no class name, no WordNet id and no class index"),
         (["export", "--data", "photos", "--weights", "imagenet"], "Weights are given for a network by its name"),
         (["export", "--data", "photos", "--labels", "more.txt"], "There are 4 labels, but colors.onnx tells 3 classes"),
