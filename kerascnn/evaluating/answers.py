@@ -56,8 +56,9 @@ class Answers:
         first, *lines = content[:whole].splitlines() or [b""]
         try:
             _check(json.loads(first or b"{}"), about, self.path)
-            for line in lines:
-                self._note(json.loads(line))
+            for row in map(json.loads, lines):
+                if row["crc32"]:  # what could not even be opened is asked for again
+                    self._note(row)
         except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(
                 f"{self.path} is damaged: {error}. Delete it, and its photos are answered anew; or give another "

@@ -54,11 +54,19 @@ def label_photos(files: PhotoFiles, truth: Path | None, labels: Sequence[str] | 
     Raises:
         PhotosError: The class of a photo is not said, or is none of the network's.
     """
+    try:
+        return LabeledPhotos(files, tuple(_labels(files, truth, labels, classes)))
+    except PhotosError as error:
+        hint = "" if labels is not None else " The model does not remember its class names: give --labels."
+        raise PhotosError(f"{error}{hint}") from error
+
+
+def _labels(files: PhotoFiles, truth: Path | None, labels: Sequence[str] | None, classes: int) -> list[int]:
     if truth is not None:
-        return LabeledPhotos(files, tuple(read_truth(truth, files.names, labels, classes)))
+        return read_truth(truth, files.names, labels, classes)
     if not any("/" in name for name in files.names):
         raise PhotosError(
             f"The photos in {files.path} lie in no folders that are named after classes. Give a list of their classes "
             "with --truth, such as ImageNet's val.txt."
         )
-    return LabeledPhotos(files, tuple(labels_from_folders(files.names, labels, wordnet_ids(labels), classes)))
+    return labels_from_folders(files.names, labels, wordnet_ids(labels), classes)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +163,27 @@ def test_what_is_no_photo_is_counted_and_left_out(photos, tmp_path):
         assert found.left_out == {"red/00.png": "no image of a known kind"}
         assert (found.photos, found.reached[0].photos) == (90, 89)
         assert found.reached[0].top1.share == pytest.approx(80 / 89)
+
+
+def test_a_damaged_member_of_a_zip_is_left_out_each_time(photos, tmp_path):
+    path = Path(shutil.make_archive(str(tmp_path / "photos"), "zip", photos))
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo("red/00.png")
+    content[entry.header_offset + 30 + len(entry.filename) + 20] ^= 255
+    path.write_bytes(content)
+    for _ in range(2):
+        found = evaluate([subject()], find_photos(path), tmp_path / "out")
+        assert list(found.left_out) == ["red/00.png"]
+        assert found.reached[0].photos == 89
+
+
+def test_a_model_without_class_names_is_told_them(photos, tmp_path):
+    nameless = Subject("nameless", Classifier("nameless", PREPARATION, shares), 1, "3")
+    with pytest.raises(
+        ValueError, match="Folder 'blue' is no class name.* does not remember its class names: give --l"
+    ):
+        evaluate([nameless], find_photos(photos), tmp_path / "out")
 
 
 def test_none_of_the_photos_can_be_read(tmp_path):
