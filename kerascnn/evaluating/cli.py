@@ -70,7 +70,7 @@ def evaluate(models: tuple[str, ...], options: Options, pictures: Pictures, prep
     """
     from kerascnn.data import read_labels
     from kerascnn.evaluating.subjects import find_subjects, open_subjects
-    from kerascnn.photos.files import convert, find_photos
+    from kerascnn.photos.files import find_photos
 
     photos = find_photos(options.data)
     if options.truth is not None and not options.truth.is_file():
@@ -84,7 +84,7 @@ def evaluate(models: tuple[str, ...], options: Options, pictures: Pictures, prep
 
         subjects = open_subjects(found, options.weights, preprocessing=given, labels=labels)
         evaluation = evaluate(subjects, photos, output, options.truth, step)
-    for name, why in [*((name, convert(name)) for name in photos.others), *evaluation.left_out.items()]:
+    for name, why in evaluation.left_out.items():
         print(f"Left out: {name}: {why}", file=sys.stderr)
     if pictures.paths:
         from kerascnn.analysis.plots import save

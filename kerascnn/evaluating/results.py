@@ -12,6 +12,7 @@ import numpy as np
 from kerascnn.evaluating.answers import Answers
 from kerascnn.evaluating.photos import LabeledPhotos
 from kerascnn.evaluating.subjects import Subject
+from kerascnn.photos.files import convert
 from kerascnn.registry import PublishedError
 from kerascnn.statistics import BINS, Bin, Difference, calibration, paired, wilson
 
@@ -101,7 +102,7 @@ class Evaluation:
 
     Attributes:
         data: The name of the folder or zip.
-        photos: How many photos it has.
+        photos: How many photos it has, of kinds that are read.
         classes: How many classes the models tell apart.
         shown: How many of these the photos are of.
         left_out: The photos that could not be read, and why.
@@ -144,7 +145,8 @@ def summarize(
     if not read.any():
         raise ValueError(f"None of the {len(photos.names):,} photos in {photos.files.path} can be read.")
     hits = [{best: one.hits(best)[read] for best in (1, 5)} for one in answers]
-    left_out = {name: why for one in answers for name, why in one.errors.items()}
+    left_out = {name: convert(name) for name in photos.files.others}
+    left_out |= {name: why for one in answers for name, why in one.errors.items()}
     pairs = [
         Pair(subjects[i].name, subjects[j].name, *(paired(hits[i][best], hits[j][best]) for best in (1, 5)))
         for i, j in combinations(range(len(subjects)), 2)

@@ -15,7 +15,7 @@ from kerascnn.photos.gathering import Photo
 from kerascnn.photos.preparing import Given, Preparation
 from kerascnn.photos.preprocessing import known_preprocessing
 from kerascnn.photos.reading import read_ahead
-from kerascnn.registry import PublishedError, WeightsRecord
+from kerascnn.registry import PublishedError
 
 if TYPE_CHECKING:
     import keras
@@ -165,15 +165,24 @@ def classifier(model: keras.Model, preprocessing: Given = None, labels: Sequence
         outputs = np.asarray(keras.ops.convert_to_numpy(model(images, training=False)), np.float64)
         return softmax(outputs) if logits else outputs
 
-    published = published_error(info.variant, info.weights) if info is not None else None
+    weights = info.weights if info is not None else None
+    keys = (weights.full_name, weights.sha256) if weights is not None else ()
+    published = published_error(info.variant, *keys) if info is not None else None
     return Classifier(name, known, run, labels, published)
 
 
-def published_error(variant: str | None, weights: WeightsRecord | None) -> PublishedError | None:
-    """Find what the publisher of weights measured, else what was published of the network."""
-    if weights is not None and weights.errors is not None:
-        return weights.errors
-    errors = registry.variant(variant).errors if variant is not None else ()
+def published_error(variant: str | None, *keys: str | None) -> PublishedError | None:
+    """Find what the publisher of weights measured, else what was published of the network.
+
+    Args:
+        variant: The network.
+        *keys: The full name or the SHA-256 of the weights, where they are known.
+    """
+    row, known = registry.variants().get(variant or ""), set(keys) - {None, ""}
+    if row is None:
+        return None
+    record = next((one for one in row.weights if {one.full_name, one.sha256} & known), None)
+    errors = row.errors if record is None or record.errors is None else (record.errors,)
     return errors[0] if errors else None
 
 

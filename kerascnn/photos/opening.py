@@ -204,13 +204,8 @@ def _beside(path: Path) -> _Known | None:
 
 def _published(manifest: Mapping[str, Any]) -> PublishedError | None:
     """Find the errors that the network of an export, or its weights, were published with."""
-    name = (manifest.get("model") or {}).get("variant")
-    if not isinstance(name, str) or name not in registry.variants():
-        return None
     source = (manifest.get("weights") or {}).get("source") or {}
-    keys = {source.get("name"), source.get("sha256")} - {None, ""}
-    records = registry.variant(name).weights
-    return published_error(name, next((one for one in records if {one.full_name, one.sha256} & keys), None))
+    return published_error((manifest.get("model") or {}).get("variant"), source.get("name"), source.get("sha256"))
 
 
 def _inside(metadata: Mapping[str, str]) -> _Known:

@@ -158,9 +158,13 @@ def test_damaged_answers_are_refused(photos, tmp_path):
 
 def test_what_is_no_photo_is_counted_and_left_out(photos, tmp_path):
     (photos / "red" / "00.png").write_text("no photo")
+    (photos / "red" / "00.heic").write_text("not read")
     for _ in range(2):  # asked, and read again
         found = evaluate([subject()], find_photos(photos), tmp_path / "out")
-        assert found.left_out == {"red/00.png": "no image of a known kind"}
+        assert found.left_out == {
+            "red/00.heic": "HEIC is not read; save the photo as JPEG or PNG",
+            "red/00.png": "no image of a known kind",
+        }
         assert (found.photos, found.reached[0].photos) == (90, 89)
         assert found.reached[0].top1.share == pytest.approx(80 / 89)
 
