@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kerascnn.statistics import with_interval
+
 # As a reader's photo goes: decoded by the browser, prepared by the page, answered by the artifact that is chosen.
 CLASSIFY = """async ([text, artifact]) => {
     const { classify } = await import('./page.js');
@@ -64,7 +66,7 @@ def main(folder: Path, photos: Path) -> None:
         f"prepared pixels: differ by at most {levels.max():.3f} of 255, in {(levels > 0.5).sum()} photos at all; "
         f"{np.median(prepared):.1f} ms a photo (median)\n"
     )
-    print("| artifact | largest difference of a probability | same best class | top-1 % | top-5 % | ms |")
+    print("| artifact | largest difference of a probability | same best class | top-1 (95 % interval) | top-5 | ms |")
     print("|---|---:|---:|---:|---:|---:|")
     rows = [("Keras", reference, [])]
     rows += [
@@ -72,9 +74,10 @@ def main(folder: Path, photos: Path) -> None:
     ]
     for title, own, times in rows:
         order = np.argsort(-own, axis=1, kind="stable")
-        top1, top5 = (100 * np.mean((order[:, :k] == truth[:, None]).any(axis=1)) for k in (1, 5))
+        top1, top5 = (float(np.mean((order[:, :k] == truth[:, None]).any(axis=1))) for k in (1, 5))
         same = int((order[:, 0] == reference.argmax(axis=1)).sum())
-        cells = [title, f"{np.abs(own - reference).max():.1e}", f"{same} of {len(own)}", f"{top1:.1f}", f"{top5:.1f}"]
+        largest = f"{np.abs(own - reference).max():.1e}"
+        cells = [title, largest, f"{same} of {len(own)}", *(with_interval(top, len(own)) for top in (top1, top5))]
         print(f"| {' | '.join(cells)} | {f'{np.median(times):.1f}' if times else ''} |")
 
 

@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from kerascnn.statistics import with_interval
+
 BATCH = 128
 MARGIN = 4  # pixels that a training image is shifted by at most
 
@@ -144,7 +146,7 @@ def main() -> None:
     print("| | bytes | accuracy | zeros | values, at most | in a channel |\n|---|---:|---:|---:|---:|---:|")
     for row in rows:
         print(
-            f"| {row['name']} | {row['bytes']:,} | {row['accuracy']:.2%} | {row['sparsity']:.1%} "
+            f"| {row['name']} | {row['bytes']:,} | {with_interval(row['accuracy'], 5000, 2)} | {row['sparsity']:.1%} "
             f"| {row['values']:,} | {row.get('channel', '')} |"
         )
 

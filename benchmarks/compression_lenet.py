@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from kerascnn.statistics import with_interval
+
 BATCH = 128
 PARENT, PRUNING, SHARED = 5.0, 15.0, 4.0  # epochs
 
@@ -89,7 +91,8 @@ def main() -> None:
     ratio = rows[0]["bytes"] / size
     print("| step | bytes | zeros | values, at most | accuracy |\n|---|---:|---:|---:|---:|")
     for row in rows:
-        print(f"| {row['name']} | {row['bytes']:,} | {row['zeros']:.1%} | {row['values']} | {row['accuracy']:.2%} |")
+        accurate = with_interval(row["accuracy"], 10_000, 2)
+        print(f"| {row['name']} | {row['bytes']:,} | {row['zeros']:.1%} | {row['values']} | {accurate} |")
     print(f"{arguments.network}: {ratio:.1f} times smaller, {time.perf_counter() - start:.0f} s in all")
     print(json.dumps({"ratio": ratio, "before": rows[0]["accuracy"], "after": rows[-1]["accuracy"], "bytes": size}))
 

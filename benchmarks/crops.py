@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+from kerascnn.statistics import with_interval
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 SIDES = (256, 288, 320, 352)
@@ -35,7 +37,7 @@ def main(photos: Path, weights: str = "squeezenet/imagenet") -> None:
     labels = labels_from_folders(source.names, None, [wnid for wnid, _ in imagenet_classes()], 1000)
     opened = [Image.open(io.BytesIO(source.open(name))) for name in source.names]
     views = {"centre": 1, "ten": 10, "144": 144, "scales": 2 * len(SIDES)}
-    print("| views | views a photo | top-1 % | top-5 % | seconds a photo |\n|---|---:|---:|---:|---:|")
+    print("| views | views a photo | top-1 (95 % interval) | top-5 | seconds a photo |\n|---|---:|---:|---:|---:|")
     for evaluation in EVALUATIONS:
         start = time.perf_counter()
         if evaluation == "scales":
@@ -45,7 +47,8 @@ def main(photos: Path, weights: str = "squeezenet/imagenet") -> None:
         seconds = (time.perf_counter() - start) / len(opened)
         found = accuracy(np.asarray(scores), labels)
         row = (
-            f"| {evaluation} | {views[evaluation]} | {100 * found.top1:.1f} | {100 * found.top5:.1f} | {seconds:.2f} |"
+            f"| {evaluation} | {views[evaluation]} | {with_interval(found.top1, found.images)} | "
+            f"{with_interval(found.top5, found.images)} | {seconds:.2f} |"
         )
         print(row, flush=True)
 

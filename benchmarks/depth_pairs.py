@@ -20,10 +20,13 @@ from typing import Any
 import numpy as np
 from subsets import balanced, data, zip_subset
 
+from kerascnn.statistics import with_interval
+
 NETWORKS = ("plain20_cifar", "plain56_cifar", "resnet20_cifar", "resnet56_cifar")
 JUDGED = 5000  # images of the training set whose error is measured after each epoch
 COLUMNS = ("network", "epoch", "training_error", "test_error", "loss", "learning_rate", "seconds")
 LAST = 3  # epochs that a figure of the table is the mean of: an epoch alone goes up and down by a point
+TESTED = 5_000  # images of the test set
 
 Rows = list[dict[str, Any]]
 
@@ -152,7 +155,7 @@ def joined(network: str, folder: Path) -> Rows:
 
 def table(rows: Mapping[str, Rows]) -> list[str]:
     """Lines of a table with the last epochs' mean errors, and what depth did to each pair."""
-    lines = ["| network | epochs | training error | test error | minutes |\n|---|---:|---:|---:|---:|"]
+    lines = ["| network | epochs | training error | test error (95 % interval) | minutes |\n|---|---:|---:|---:|---:|"]
     means: dict[str, tuple[float, float]] = {}
     for network, found in rows.items():
         if not found:
@@ -161,7 +164,8 @@ def table(rows: Mapping[str, Rows]) -> list[str]:
         last = found[-LAST:]
         means[network] = tuple(float(np.mean([row[key] for row in last])) for key in ("training_error", "test_error"))
         first, second = means[network]
-        lines.append(f"| {network} | {len(found)} | {first:.1%} | {second:.1%} | {found[-1]['seconds'] / 60:.0f} |")
+        tested = with_interval(second, TESTED)
+        lines.append(f"| {network} | {len(found)} | {first:.1%} | {tested} | {found[-1]['seconds'] / 60:.0f} |")
     lines.append(f"\nErrors are means of the last {LAST} epochs at most.")
     for shallow, deep in (NETWORKS[:2], NETWORKS[2:]):
         if shallow in means and deep in means:

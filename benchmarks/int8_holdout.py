@@ -16,6 +16,8 @@ from unittest import mock
 
 import numpy as np
 
+from kerascnn.statistics import with_interval
+
 
 def main(photos: Path) -> None:
     import kerascnn
@@ -44,6 +46,7 @@ def main(photos: Path) -> None:
     print("| calibrated on, measured on | file | SQNR dB | agreement | top-1 % (float) | top-5 % (float) |")
     print("|---|---|---:|---:|---:|---:|")
     for split, (calibrated, measured) in splits.items():
+        shares: list[float] = []
         whole = accuracy(reference.output[measured], labels[measured])
         for precision in ("dynamic", "int8"):
             for prepared in (False, True):
@@ -59,7 +62,10 @@ def main(photos: Path) -> None:
                 top1 = f"{100 * score.top1:.1f} ({100 * whole.top1:.1f})"
                 top5 = f"{100 * score.top5:.1f} ({100 * whole.top5:.1f})"
                 file = f"{precision}, {'prepared' if prepared else 'plain'}"
+                shares += [score.top1, score.top5]
                 print(f"| {split} | {file} | {sqnr:.1f} | {agreement:.3f} | {top1} | {top5} |", flush=True)
+        ends = " … ".join(with_interval(end, len(measured)) for end in (min(shares), max(shares)))
+        print(f"| {split} | 95 % intervals | | | {ends} | |", flush=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from subsets import balanced, data
 
+from kerascnn.statistics import with_interval
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -80,12 +82,17 @@ def table(errors: list[float], together: dict[tuple[int, str], float], images: i
         together: of the ensembles, by how many of the first members they average and what; images: judged.
     """
     lines = ["| network | wrong | error | against the mean of its members |\n|---|---:|---:|---:|"]
-    lines += [f"| seed {seed} | {round(error * images)} | {error:.2%} | |" for seed, error in enumerate(errors)]
+    lines += [
+        f"| seed {seed} | {round(error * images)} | {with_interval(error, images, 2)} | |"
+        for seed, error in enumerate(errors)
+    ]
     lines.append(f"| mean of {len(errors)} members | {np.mean(errors) * images:.1f} | {np.mean(errors):.2%} | |")
     for (size, average), error in together.items():
         mean = float(np.mean(errors[:size]))
         share = f"{error / mean - 1:+.0%}" if mean else "-"
-        lines.append(f"| ensemble of {size}, {average} | {round(error * images)} | {error:.2%} | {share} |")
+        lines.append(
+            f"| ensemble of {size}, {average} | {round(error * images)} | {with_interval(error, images, 2)} | {share} |"
+        )
     return lines
 
 

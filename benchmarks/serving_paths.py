@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kerascnn.statistics import with_interval
 from serving.client import Client, messages
 from serving.contract import BYTES_SIGNATURE, UINT8_SIGNATURE
 
@@ -151,7 +152,8 @@ def main() -> None:
     (served,) = (model for model in find_models(arguments.models) if model.name == MODEL)
     photos = read_photos(arguments.photos, arguments.count)
     reference = offline(served.path(served.versions[-1]), photos)
-    print(f"offline: top-1 {100 * (reference == photos.classes).mean():.1f} % of {len(reference)} photos\n")
+    offline_top1 = with_interval((reference == photos.classes).mean(), len(reference))
+    print(f"offline: top-1 {offline_top1}, {len(reference)} photos\n")
     print("| path | photos | top-1 | same class as offline | KB a request | median ms | 90 % ms |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     with development_server(arguments.models) as (rest, grpc, _):
@@ -163,9 +165,10 @@ def main() -> None:
                 found, times, size = measure(url, form, photos, indices)
                 right, same = np.mean(found == photos.classes[indices]), int(np.sum(found == reference[indices]))
                 median, slow = statistics.median(times), float(np.percentile(times, 90))
-                name, percent = f"{'REST' if scheme == 'http' else 'gRPC'} {form}", 100 * right
+                name = f"{'REST' if scheme == 'http' else 'gRPC'} {form}"
                 row = (
-                    f"| {name} | {len(indices)} | {percent:.1f} % | {same} | {size:,.1f} | {median:.0f} | {slow:.0f} |"
+                    f"| {name} | {len(indices)} | {with_interval(right, len(indices))} | {same} | {size:,.1f} | "
+                    f"{median:.0f} | {slow:.0f} |"
                 )
                 print(row, flush=True)
 

@@ -31,7 +31,11 @@ ROOT = Path(__file__).parents[1]
 HOME = ROOT / "docs" / "architectures"
 sys.path.insert(0, str(ROOT))
 
+from kerascnn.analysis.comparing import data_set  # noqa: E402
 from kerascnn.registry import PublishedError, Variant, read_families, read_toml, variants  # noqa: E402
+from kerascnn.statistics import wilson  # noqa: E402
+
+TEST_IMAGES = {"ImageNet": 50_000, "CIFAR-10": 10_000, "MNIST": 10_000, "GTSRB": 12_630}
 
 NOTICE = "<!-- Written by `python docs/generate.py` from kerascnn/applications. -->"
 
@@ -193,14 +197,25 @@ def _python(value: Any) -> str:
 
 
 def _errors(rows: Sequence[Variant]) -> str:
-    lines = [(f"`{row.name}`", _percent(error), error.source) for row in rows for error in row.errors]
+    lines = [
+        (f"`{row.name}`", _percent(error), _interval(error, row), error.source) for row in rows for error in row.errors
+    ]
     if not lines:
         return "None is on record, because none could be read at its source."
-    ours = _table(("network", "-error", "who published it"), lines)
+    ours = _table(("network", "-error", "-95 %", "who published it"), lines)
     what = (
         "top-1, or top-1 / top-5, in percent" if any(e.top5 is not None for r in rows for e in r.errors) else "percent"
     )
-    return f"{ours}\n\nErrors in {what}, on the validation or test set of the network's own data."
+    images = " and ".join(f"{TEST_IMAGES[name]:,} of {name}" for name in dict.fromkeys(map(data_set, rows)))
+    return (
+        f"{ours}\n\nErrors in {what}, on the validation or test set of the network's own data; the interval is that of "
+        f"top-1 (Wilson) on its images, {images}."
+    )
+
+
+def _interval(error: PublishedError, row: Variant) -> str:
+    low, high = wilson(error.top1 / 100, TEST_IMAGES[data_set(row)])
+    return f"{100 * low:.2f} to {100 * high:.2f}"
 
 
 def _percent(error: PublishedError) -> str:

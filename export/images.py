@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from export.errors import RequestError
 from kerascnn.photos import files
 from kerascnn.photos.files import PhotoFiles as ImageSource
 from kerascnn.photos.files import spread
+from kerascnn.photos.reading import read_ahead
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,8 +111,7 @@ def load_images(source: ImageSource, names: Sequence[str], preprocessing: Prepro
             return files.reason(error)
         return np.asarray(preprocessing.load(upright), np.float32)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow leaves Python alone while it decodes and resizes
-        results = list(zip(names, pool.map(read, names), strict=True))
+    results = list(zip(names, read_ahead(read, names, len(names)), strict=True))
     loaded = [(name, result) for name, result in results if not isinstance(result, str)]
     skipped = [(name, result) for name, result in results if isinstance(result, str)]
     if not loaded:

@@ -18,6 +18,7 @@ from export.opening import LoadedModel
 from export.request import Request
 from kerascnn.keras_graph import all_layers
 from kerascnn.photos.choosing import PreprocessingChoice
+from kerascnn.photos.reading import read_ahead
 
 if TYPE_CHECKING:
     import keras
@@ -122,17 +123,21 @@ class Job:
         return loaded
 
     def labeled_photos(self) -> Iterator[LabeledPhotos]:
-        """Read the evaluation photos, a bounded number at a time."""
+        """Read the evaluation photos, a bounded number at a time; while some are answered, the next are read."""
         assert self.evaluation is not None
-        for start in range(0, len(self.evaluation.names), EVALUATION_CHUNK):
-            names = self.evaluation.names[start : start + EVALUATION_CHUNK]
-            try:
-                loaded = self._load(self.evaluation, names)
-            except RequestError:  # not one of these could be read; others may
-                yield LabeledPhotos(np.zeros((0, 1, 1, 1), np.float32), [], (), len(names))
-                continue
-            labels = [self.classes[name] for name in loaded.names]
-            yield LabeledPhotos(loaded.images, labels, loaded.names, len(loaded.skipped))
+        names = self.evaluation.names
+        chunks = [names[start : start + EVALUATION_CHUNK] for start in range(0, len(names), EVALUATION_CHUNK)]
+        return read_ahead(self._labeled, chunks, ahead=1, threads=1)
+
+    def _labeled(self, names: Sequence[str]) -> LabeledPhotos:
+        assert self.evaluation is not None
+        try:
+            loaded = self._load(self.evaluation, names)
+        except RequestError:  # not one of these could be read; others may
+            return LabeledPhotos(np.zeros((0, 1, 1, 1), np.float32), [], (), len(names))
+        return LabeledPhotos(
+            loaded.images, [self.classes[name] for name in loaded.names], loaded.names, len(loaded.skipped)
+        )
 
     def _load(self, source: ImageSource, names: Sequence[str]) -> LoadedImages:
         """Read photos that were not read before."""
@@ -219,13 +224,12 @@ def _checked_inputs(calibration: np.ndarray, loaded: LoadedModel) -> np.ndarray:
 
 
 def _classes_by_photo(photos: ImageSource | None, labels: tuple[str, ...] | None, classes: int) -> dict[str, int]:
-    from kerascnn.data import imagenet_classes
+    from kerascnn.data import wordnet_ids
 
     if photos is None:
         return {}
-    imagenet = imagenet_classes()
-    wnids = [wnid for wnid, _ in imagenet] if labels == tuple(name for _, name in imagenet) else None
-    return dict(zip(photos.names, labels_from_folders(photos.names, labels, wnids, classes), strict=True))
+    known = labels_from_folders(photos.names, labels, wordnet_ids(labels), classes)
+    return dict(zip(photos.names, known, strict=True))
 
 
 def _preprocessing(loaded: LoadedModel, given: Preprocessing | PreprocessingChoice | None) -> Preprocessing | None:

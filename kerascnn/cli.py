@@ -13,6 +13,7 @@ COMMANDS = {
     "receptive-field": ("kerascnn.analysis.cli:receptive_field", "Print or draw what each layer sees of the image."),
     "compare": ("kerascnn.analysis.cli:compare_networks", "Compare published accuracy with work and parameters."),
     "predict": ("kerascnn.photos.cli:predict", "Name what photos show."),
+    "evaluate": ("kerascnn.evaluating.cli:evaluate", "Measure accuracy on labeled photos, with its evidence."),
     "finetune": ("kerascnn.training.tuning.cli:finetune", "Teach a trained network classes of your own."),
     "weights": ("kerascnn.weights.cli:weights", "Ask whether published weights are still where they were."),
     "train": ("kerascnn.training.cli:train", "Train a network as its paper says."),
@@ -25,6 +26,7 @@ def command() -> None:
 
     \b
     python -m kerascnn predict squeezenet cat.jpg
+    python -m kerascnn evaluate artifacts/squeezenet --data photos/
     python -m kerascnn list 'resnet*'
     python -m kerascnn summary resnet50 --csv > resnet50.csv
     python -m kerascnn receptive-field vgg16 --png field.png

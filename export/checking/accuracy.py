@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export.checking.disagreements import disagreements, summary
+from kerascnn.statistics import hits, ranks
 
 if TYPE_CHECKING:
     from export.checking.runtimes import Runtime
@@ -60,7 +61,7 @@ def evaluate(
     Returns:
         None where no photo could be read.
     """
-    hits = {name: np.zeros(2) for name in runtimes}
+    totals = {name: np.zeros(2) for name in runtimes}
     count = skipped = 0
     differing: list[dict[str, Any]] = []
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -73,13 +74,13 @@ def evaluate(
                 answers = dict(zip(runtimes, scored, strict=True))
                 for name, scores in answers.items():
                     reached = accuracy(scores, chunk.labels)
-                    hits[name] += np.array([reached.top1, reached.top5]) * len(chunk.labels)
+                    totals[name] += np.array([reached.top1, reached.top5]) * len(chunk.labels)
                 differing += disagreements(chunk.names, chunk.labels, answers)
             count += len(chunk.labels)
     if not count:
         return None
     accuracies = {
-        name: Accuracy(float(top1 / count), float(top5 / count), count) for name, (top1, top5) in hits.items()
+        name: Accuracy(float(top1 / count), float(top5 / count), count) for name, (top1, top5) in totals.items()
     }
     return Scores(accuracies, skipped, summary(differing))
 
@@ -94,17 +95,7 @@ def _answer(photos: LabeledPhotos, runtime: Runtime, known: Mapping[str, np.ndar
 
 
 def accuracy(scores: np.ndarray, labels: Sequence[int]) -> Accuracy:
-    """Return top-1 and top-5 of scores [n, ..., classes]. Equal scores count as a coin toss would, on average.
-
-    An int8 softmax gives many classes the same score, and a NaN is never among the best: neither may look like a hit
-    because of the order in which a sort leaves ties.
-    """
-    scores = np.reshape(scores, (len(labels), -1))
-    own = scores[np.arange(len(labels)), np.asarray(labels)][:, None]
-    better = (scores > own).sum(axis=1)
-    equal = (scores == own).sum(axis=1)  # itself included; 0 when it is NaN
-
-    def share(k: int) -> float:
-        return float(np.mean(np.where(equal > 0, np.clip((k - better) / np.maximum(equal, 1), 0.0, 1.0), 0.0)))
-
-    return Accuracy(share(1), share(5), len(labels))
+    """Return top-1 and top-5 of scores [n, ..., classes]; see `kerascnn.statistics.hits` for equal scores and NaN."""
+    above, tied = ranks(np.reshape(scores, (len(labels), -1)), np.asarray(labels))
+    top1, top5 = (float(hits(above, tied, best).mean()) for best in (1, 5))
+    return Accuracy(top1, top5, len(labels))

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kerascnn.analysis.pages.vega import Z
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share of `count` independent trials (Wilson, 1927)."""
-    center = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
-    half = Z / (1 + Z**2 / count) * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
-    return center - half, center + half
+from kerascnn.statistics import wilson
 
 
 def interval(accuracy: Mapping[str, Any]) -> str:

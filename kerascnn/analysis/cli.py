@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 
 from kerascnn.analysis import printing
-from kerascnn.console import HTML, Command, check_file, input_size_option, options_as, quiet
+from kerascnn.analysis.options import (
+    FILE,
+    Pictures,
+    Style,
+    announce,
+    check_picture,
+    picture_options,
+    progress,
+    style_options,
+)
+from kerascnn.console import input_size_option, options_as, quiet
 
 if TYPE_CHECKING:
     import keras
-
-Style = Literal["json", "csv"] | None  # None: a table
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """The files that a picture is written to."""
-
-    png: Path | None
-    svg: Path | None
-
-    @property
-    def paths(self) -> list[Path]:
-        """Those that were asked for."""
-        return [path for path in (self.png, self.svg) if path is not None]
-
-
-def _check_file(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
-    """Refuse before any work a picture or page that cannot be written."""
-    if path is None:
-        return None
-    check_file(path, param.opts[0], HTML if param.name == "html" else (f".{param.name}",))
-    if param.name == "html":
-        from kerascnn.analysis.pages import rendering
-
-        rendering.check_installed()
-    else:
-        from kerascnn.analysis import plots
-
-        plots.figure(1, 1)  # which fails without matplotlib
-    return path
 
 
 def _check_model(ctx: click.Context, param: click.Parameter, model: str) -> str:
@@ -69,29 +44,14 @@ def _parse_batch_sizes(ctx: click.Context, param: click.Parameter, text: str) ->
     return check_batch_sizes([int(part) for part in parts])
 
 
-def _style_options(command: Command) -> Command:
-    for kind in ("csv", "json"):
-        text = f"Print {kind.upper()} instead of a table."
-        command = click.option(f"--{kind}", "style", flag_value=kind, default=None, help=text)(command)
-    return command
-
-
-def _picture_options(command: Command) -> Command:
-    for kind in ("svg", "png"):
-        text = f"Draw a {kind.upper()}."
-        command = click.option(f"--{kind}", type=_FILE, metavar="FILE", callback=_check_file, help=text)(command)
-    return command
-
-
-_FILE = click.Path(path_type=Path, dir_okay=False)
 _MODEL = click.argument("model", metavar="NAME|FILE.keras", callback=_check_model)
 _INPUT_SIZE = input_size_option("Input size in pixels; the network's own by default.")
-_HTML = click.option("--html", type=_FILE, metavar="FILE", callback=_check_file, help="Write a page with charts.")
+_HTML = click.option("--html", type=FILE, metavar="FILE", callback=check_picture, help="Write a page with charts.")
 
 
 @click.command("list")
 @click.argument("patterns", nargs=-1, metavar="[NAME|PATTERN]...")
-@_style_options
+@style_options
 def list_networks(patterns: tuple[str, ...], style: Style) -> None:
     """List the networks with their published errors and exact counts."""
     from kerascnn.analysis.comparing import compare, find_models
@@ -109,7 +69,7 @@ def list_networks(patterns: tuple[str, ...], style: Style) -> None:
 @_INPUT_SIZE
 @click.option("--dtype", default="float32", show_default=True, help="Of the numbers in memory.")
 @_HTML
-@_style_options
+@style_options
 def summary(model: str, input_size: tuple[int, int] | None, dtype: str, html: Path | None, style: Style) -> None:
     """Print every layer: output, parameters, multiply-accumulates, memory, receptive field; then the totals."""
     with quiet():
@@ -128,7 +88,7 @@ def summary(model: str, input_size: tuple[int, int] | None, dtype: str, html: Pa
         printing.data(costs.rows(), style)
     else:
         printing.profile(costs, totals)
-    _announce(html)
+    announce(html)
 
 
 @click.command("receptive-field")
@@ -136,8 +96,8 @@ def summary(model: str, input_size: tuple[int, int] | None, dtype: str, html: Pa
 @click.option("--layer", metavar="NAME", help="The layer to draw; the last feature map by default.")
 @_INPUT_SIZE
 @click.option("--images", type=click.IntRange(1), default=8, show_default=True, help="Random images for the picture.")
-@_picture_options
-@_style_options
+@picture_options
+@style_options
 @options_as(Pictures, "pictures")
 def receptive_field(
     model: str,
@@ -164,7 +124,7 @@ def receptive_field(
         printing.data(rows, style)
     else:
         printing.fields(rows)
-    _announce(*pictures.paths)
+    announce(*pictures.paths)
 
 
 @click.command("compare")
@@ -178,9 +138,9 @@ def receptive_field(
     callback=_parse_batch_sizes,
     help="For --measure.",
 )
-@_picture_options
+@picture_options
 @_HTML
-@_style_options
+@style_options
 @options_as(Pictures, "pictures")
 def compare_networks(
     patterns: tuple[str, ...],
@@ -198,7 +158,7 @@ def compare_networks(
 
     rows = compare(patterns)
     if measure:
-        with _progress("measuring") as step:
+        with progress("measuring") as step:
             rows = compare(patterns, measure=True, batch_sizes=batch_sizes, step=step)
     if pictures.paths:
         from kerascnn.analysis import plots
@@ -214,7 +174,7 @@ def compare_networks(
         printing.comparison(rows)
         if measure:
             printing.measured(rows)
-    _announce(*pictures.paths, html)
+    announce(*pictures.paths, html)
 
 
 def _open(model: str, size: tuple[int, int] | None) -> tuple[keras.Model, tuple[int, ...] | None]:
@@ -254,19 +214,3 @@ def _draw_field(network: keras.Model, layer: str | None, images: int, paths: lis
     effective = effective_receptive_field(network, call.name, images=images)
     title = f"{network.name}: effective receptive field of {call.name}"
     plots.save(plots.plot_receptive_field(effective, field, (height // 2, width // 2), title), *paths)
-
-
-@contextlib.contextmanager
-def _progress(what: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Show on standard error how many networks are done, where it is a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(what)
-        yield lambda name, done, total: bar.update(task, completed=done, total=total, description=f"{what} {name}")
-
-
-def _announce(*paths: Path | None) -> None:
-    for path in filter(None, paths):
-        print(f"Written: {path}", file=sys.stderr)

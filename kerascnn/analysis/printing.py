@@ -51,20 +51,21 @@ def _flat(value: object) -> object:
     return "x".join(f"{side:g}" for side in value) if isinstance(value, list) else value
 
 
-def _table(columns: str, numeric: int) -> Table:
+def table(columns: str, numeric: int) -> Table:
     """Make a table with these headings; the last `numeric` columns are aligned to the right."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    made = Table(box=SIMPLE_HEAD, pad_edge=False)
     names = columns.split("|")
     for i, name in enumerate(names):
         right = i >= len(names) - numeric
-        table.add_column(name, justify="right" if right else "left", no_wrap=True, overflow="ellipsis" if i else "fold")
-    return table
+        made.add_column(name, justify="right" if right else "left", no_wrap=True, overflow="ellipsis" if i else "fold")
+    return made
 
 
-def _console() -> Console:
+def console() -> Console:
+    """Open standard output, with room for a table where it is no terminal."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 132, highlight=False, markup=False)
@@ -72,10 +73,10 @@ def _console() -> Console:
 
 def profile(costs: Profile, totals: dict[str, Any]) -> None:
     """Print every layer, then the totals."""
-    table = _table("layer|kind|output|parameters|MACs|share|KiB|field|stride", 7)
+    shown = table("layer|kind|output|parameters|MACs|share|KiB|field|stride", 7)
     for row in costs.rows():
         macs = "unknown" if row["macs"] is None else f"{row['macs']:,}"
-        table.add_row(
+        shown.add_row(
             row["name"],
             row["kind"],
             _sides(row["output"]),
@@ -86,8 +87,8 @@ def profile(costs: Profile, totals: dict[str, Any]) -> None:
             "" if row["receptive_field"] is None else ("all" if row["sees_all"] else _sides(row["receptive_field"])),
             "" if row["stride"] is None or row["stride"] == [0, 0] else _sides(row["stride"]),
         )
-    console = _console()
-    console.print(table)
+    screen = console()
+    screen.print(shown)
     lines = {
         "parameters": f"{totals['parameters']:,}, and {totals['untrained']:,} that are not trained (+ above)",
         "multiply-accumulates": f"{totals['macs']:,}; {totals['flops_2x']:,} FLOPs; {totals['flops_lecture']:,} as "
@@ -99,27 +100,27 @@ def profile(costs: Profile, totals: dict[str, Any]) -> None:
         + ("in the order that needs least" if totals["peak_optimal"] else "branch by branch as built"),
     }
     for name, text in lines.items():
-        console.print(f"{name:>23}  {text}")
+        screen.print(f"{name:>23}  {text}")
     if totals["unknown"]:
-        console.print(f"{'NOT COUNTED':>23}  {', '.join(totals['unknown'])}: layers of kinds that are not known")
+        screen.print(f"{'NOT COUNTED':>23}  {', '.join(totals['unknown'])}: layers of kinds that are not known")
 
 
 def fields(rows: Sequence[dict[str, Any]]) -> None:
     """Print what each feature map sees of the image."""
-    table = _table("layer|kind|output|field|stride|first pixel|", 5)
+    shown = table("layer|kind|output|field|stride|first pixel|", 5)
     for row in rows:
         known = row["receptive_field"] is not None
         parts = [_sides(row[key]) if known else "unknown" for key in ("receptive_field", "stride", "start")]
-        table.add_row(row["name"], row["kind"], _sides(row["output"]), *parts, "+ all" if row["sees_all"] else "")
-    _console().print(table)
+        shown.add_row(row["name"], row["kind"], _sides(row["output"]), *parts, "+ all" if row["sees_all"] else "")
+    console().print(shown)
     print("field, stride and the first pixel that output 0 sees: in pixels of the image; + all: through global pooling")
 
 
 def comparison(rows: Sequence[Compared]) -> None:
     """Print a line for each network."""
-    table = _table("model|year|data|published by|input|M params|GMACs|top-1 error|top-5|% per M", 6)
+    shown = table("model|year|data|published by|input|M params|GMACs|top-1 error|top-5|% per M", 6)
     for row in rows:
-        table.add_row(
+        shown.add_row(
             row.name,
             str(row.year),
             row.data,
@@ -131,17 +132,17 @@ def comparison(rows: Sequence[Compared]) -> None:
             _decimals(row.error5),
             _decimals(row.accuracy_per_million),
         )
-    _console().print(table)
+    console().print(shown)
 
 
 def measured(rows: Sequence[Compared]) -> None:
     """Print a line for each batch size of each network."""
     from kerascnn.analysis.measuring import NO_METERS, energy_meters, machine, versions
 
-    table = _table("model|batch|ms|images/s|MiB|J", 5)
+    shown = table("model|batch|ms|images/s|MiB|J", 5)
     for row in rows:
         for i, figures in enumerate(row.measured):
-            table.add_row(
+            shown.add_row(
                 row.name if not i else "",
                 str(figures.batch),
                 f"{figures.milliseconds:,.1f}",
@@ -149,11 +150,11 @@ def measured(rows: Sequence[Compared]) -> None:
                 "-" if figures.memory_mib is None else f"{figures.memory_mib:,.1f}",
                 _decimals(figures.joules),
             )
-    console = _console()
-    console.print(table)
-    console.print(f"Measured on {machine()}, {versions()}. MiB: what the process had above its weights.")
+    screen = console()
+    screen.print(shown)
+    screen.print(f"Measured on {machine()}, {versions()}. MiB: what the process had above its weights.")
     if not energy_meters():
-        console.print(NO_METERS)
+        screen.print(NO_METERS)
 
 
 def _short(text: str, longest: int = 20) -> str:

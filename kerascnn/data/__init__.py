@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -19,6 +20,23 @@ def imagenet_classes() -> tuple[tuple[str, str], ...]:
     """(WordNet id, English name) of the 1,000 ILSVRC-2012 classes, in the order of the networks' outputs."""
     text = resources.files(__name__).joinpath("imagenet_classes.txt").read_text(encoding="utf-8")
     return tuple((line.split()[0], line.split()[1]) for line in text.splitlines())
+
+
+@cache
+def devkit_classes() -> tuple[int, ...]:
+    """The class of each of the numbers 1 to 1,000 that ILSVRC-2012's development kit gives the classes.
+
+    Its lists of labels have these numbers (ILSVRC2012_ID of its meta.mat), which are in another order than the WordNet
+    ids and the networks' outputs.
+    """
+    text = resources.files(__name__).joinpath("imagenet_devkit.txt").read_text(encoding="utf-8")
+    return tuple(map(int, text.split()))
+
+
+def wordnet_ids(labels: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the WordNet ids of class names where these are ImageNet's; None where they are others."""
+    wnids, names = zip(*imagenet_classes(), strict=True)
+    return wnids if labels is not None and tuple(labels) == names else None
 
 
 def class_names(labels: str | tuple[str, ...] | None) -> tuple[str, ...] | None:

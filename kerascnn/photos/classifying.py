@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from kerascnn import registry
 from kerascnn.build_info import build_info
 from kerascnn.photos.files import PhotosError
 from kerascnn.photos.gathering import Photo
 from kerascnn.photos.preparing import Given, Preparation
 from kerascnn.photos.preprocessing import known_preprocessing
+from kerascnn.photos.reading import read_ahead
+from kerascnn.registry import PublishedError
 
 if TYPE_CHECKING:
     import keras
@@ -59,12 +62,14 @@ class Classifier:
         preparation: How photos become its input.
         run: From prepared photos to probabilities, float [n, classes].
         labels: Class names in the order of its outputs; None where they are not known.
+        published: The errors that its network or its weights were published with; None where nothing is known of them.
     """
 
     name: str
     preparation: Preparation
     run: Callable[[np.ndarray], np.ndarray]
     labels: Sequence[str] | None = None
+    published: PublishedError | None = None
 
     def answers(
         self, photos: Sequence[Photo], top: int = 5, broken: Callable[[Photo, str], None] | None = None
@@ -83,13 +88,11 @@ class Classifier:
         if top < 1:
             raise ValueError(f"top is how many classes are named, at least 1; it is {top}.")
         batch: list[tuple[Photo, np.ndarray]] = []
-        for photo in photos:
-            try:
-                prepared = self.preparation.prepare(photo)
-            except (PhotosError, ValueError) as error:
+        for photo, prepared in zip(photos, read_ahead(self._prepared, photos, BATCH), strict=True):
+            if isinstance(prepared, ValueError):
                 if broken is None:
-                    raise PhotosError(f"{photo.name} cannot be read: {error}") from error
-                broken(photo, str(error))
+                    raise PhotosError(f"{photo.name} cannot be read: {prepared}") from prepared
+                broken(photo, str(prepared))
                 continue
             if len(batch) == BATCH or (batch and batch[0][1].shape != prepared.shape):
                 yield from self._answer(batch, top)
@@ -98,8 +101,19 @@ class Classifier:
         if batch:
             yield from self._answer(batch, top)
 
-    def _answer(self, batch: Sequence[tuple[Photo, np.ndarray]], top: int) -> Iterator[tuple[Photo, Answer]]:
-        probabilities = np.asarray(self.run(np.stack([prepared for _, prepared in batch])), np.float64)
+    def _prepared(self, photo: Photo) -> np.ndarray | ValueError:
+        try:
+            return self.preparation.prepare(photo)
+        except ValueError as error:  # a PhotosError is one
+            return error
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Return what it answers to prepared photos, float64 [n, classes].
+
+        Raises:
+            ValueError: It is no classifier.
+        """
+        probabilities = np.asarray(self.run(images), np.float64)
         if probabilities.ndim != 2:
             raise ValueError(
                 f"{self.name} answers a photo with {'x'.join(map(str, probabilities.shape[1:]))} numbers; a classifier "
@@ -107,6 +121,10 @@ class Classifier:
             )
         if probabilities.shape[1] == 1:  # one output tells two classes apart
             probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
+        return probabilities
+
+    def _answer(self, batch: Sequence[tuple[Photo, np.ndarray]], top: int) -> Iterator[tuple[Photo, Answer]]:
+        probabilities = self.probabilities(np.stack([prepared for _, prepared in batch]))
         names = self._names(probabilities.shape[1])
         for (photo, _), row in zip(batch, probabilities, strict=True):
             best = np.argsort(-row, kind="stable")[:top]
@@ -147,7 +165,25 @@ def classifier(model: keras.Model, preprocessing: Given = None, labels: Sequence
         outputs = np.asarray(keras.ops.convert_to_numpy(model(images, training=False)), np.float64)
         return softmax(outputs) if logits else outputs
 
-    return Classifier(name, known, run, labels)
+    weights = info.weights if info is not None else None
+    keys = (weights.full_name, weights.sha256) if weights is not None else ()
+    published = published_error(info.variant, *keys) if info is not None else None
+    return Classifier(name, known, run, labels, published)
+
+
+def published_error(variant: str | None, *keys: str | None) -> PublishedError | None:
+    """Find what the publisher of weights measured, else what was published of the network.
+
+    Args:
+        variant: The network.
+        *keys: The full name or the SHA-256 of the weights, where they are known.
+    """
+    row, known = registry.variants().get(variant or ""), set(keys) - {None, ""}
+    if row is None:
+        return None
+    record = next((one for one in row.weights if {one.full_name, one.sha256} & known), None)
+    errors = row.errors if record is None or record.errors is None else (record.errors,)
+    return errors[0] if errors else None
 
 
 def _ends_in_sigmoid(model: keras.Model) -> bool:

@@ -6,7 +6,7 @@ import difflib
 import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -38,6 +38,10 @@ class PhotoFiles:
     def open(self, name: str) -> bytes:
         """Return the bytes of a file; see `unreadable` for what a damaged archive raises."""
         return self.archive.read(name) if self.archive else (self.path / name).read_bytes()
+
+    def crc32(self, name: str) -> int:
+        """Return the checksum of a file's bytes, which a zip knows already."""
+        return self.archive.getinfo(name).CRC if self.archive else zlib.crc32(self.open(name))
 
 
 def find_photos(path: Path) -> PhotoFiles:
@@ -118,32 +122,51 @@ def labels_from_folders(
     Raises:
         PhotosError: A folder is none of these, or has a name that two classes share.
     """
+    known = known_classes(labels, wnids)
+    return [_class_of_folder(name, known, classes) for name in names]
+
+
+def _class_of_folder(name: str, known: Mapping[str, list[int]], classes: int) -> int:
+    folder, separator, _ = name.partition("/")
+    if not separator:
+        raise PhotosError(f"{name!r} lies in no folder; put each image into a folder named after its class.")
+    return find_class(folder, known, classes, f"Folder {folder!r}")
+
+
+def known_classes(labels: Sequence[str] | None, wnids: Sequence[str] | None) -> dict[str, list[int]]:
+    """Return the classes of each name and WordNet id, for `find_class`."""
     known: dict[str, list[int]] = {}
     for table in (labels or (), wnids or ()):
         for index, label in enumerate(table):
             known.setdefault(_plain(label), []).append(index)
-    return [_label(name, known, classes) for name in names]
+    return known
 
 
-def _label(name: str, known: dict[str, list[int]], classes: int) -> int:
-    folder, separator, _ = name.partition("/")
-    if not separator:
-        raise PhotosError(f"{name!r} lies in no folder; put each image into a folder named after its class.")
-    indices = sorted(set(known.get(_plain(folder), ())))
-    if not indices and folder.isdecimal() and folder.isascii():
-        indices = [int(folder)]
+def find_class(text: str, known: Mapping[str, list[int]], classes: int, what: str) -> int:
+    """Find the class that a name, a WordNet id or an index stands for.
+
+    Args:
+        text: The name, id or index.
+        known: The classes of each name and id.
+        classes: How many the network knows.
+        what: What messages call the text.
+
+    Raises:
+        PhotosError: It is none of these, or two classes share the name.
+    """
+    indices = sorted(set(known.get(_plain(text), ())))
+    if not indices and text.isdecimal() and text.isascii():
+        indices = [int(text)]
     if len(indices) > 1:
         raise PhotosError(
-            f"Folder {folder!r} is the name of classes {' and '.join(map(str, indices))}; "
-            "name it after the index or the WordNet id."
+            f"{what} is the name of classes {' and '.join(map(str, indices))}; name it after the index or the WordNet "
+            "id."
         )
     if indices and indices[0] < classes:
         return indices[0]
-    near = difflib.get_close_matches(_plain(folder), known, n=3)
+    near = difflib.get_close_matches(_plain(text), known, n=3)
     hint = f" Nearest names: {', '.join(near)}." if near else ""
-    raise PhotosError(
-        f"Folder {folder!r} is no class name, no WordNet id and no class index from 0 to {classes - 1}.{hint}"
-    )
+    raise PhotosError(f"{what} is no class name, no WordNet id and no class index from 0 to {classes - 1}.{hint}")
 
 
 def _plain(label: str) -> str:

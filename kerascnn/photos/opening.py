@@ -12,16 +12,19 @@ from typing import Any
 import numpy as np
 
 from kerascnn import registry
-from kerascnn.photos.classifying import Classifier, classifier, softmax
+from kerascnn.photos.classifying import Classifier, classifier, published_error, softmax
 from kerascnn.photos.preparing import Given, Preparation
 from kerascnn.photos.preprocessing import Preprocessing
-from kerascnn.photos.runtimes import open_artifact
+from kerascnn.photos.runtimes import THREADS, open_artifact
+from kerascnn.registry import PublishedError
 from kerascnn.training.runs import RUN_FILES, find_finished
 
 # Formats and their runtimes; what loads quickly is taken from an export first.
 FORMATS = {"tflite": "ai_edge_litert", "onnx": "onnxruntime", "saved_model": "tensorflow"}
+MANIFEST = "manifest.json"
 _SAVED_MODEL = "saved_model.pb"
-_SUFFIXES = (".keras", ".h5", ".kdc", ".tflite", ".onnx")
+_KERAS_SUFFIXES = (".keras", ".h5", ".kdc")
+_SUFFIXES = (*_KERAS_SUFFIXES, ".tflite", ".onnx")
 _FIELDS = Preprocessing.__dataclass_fields__
 
 
@@ -31,6 +34,7 @@ def open_classifier(
     *,
     preprocessing: Given = None,
     labels: Sequence[str] | None = None,
+    threads: int = THREADS,
 ) -> Classifier:
     """Open what answers photos.
 
@@ -40,6 +44,7 @@ def open_classifier(
         weights: Of a variant: the name of published weights or a file; "auto" takes those at hand before others.
         preprocessing: How photos are prepared, in place of what it remembers.
         labels: Class names, in place of those that it remembers.
+        threads: What a .tflite or .onnx file computes with.
 
     Raises:
         ValueError: There is no such model, it cannot be read, or how photos are prepared for it is not known.
@@ -47,12 +52,12 @@ def open_classifier(
         OSError: The weights cannot be fetched.
         ModuleNotFoundError: What runs the file is not installed.
     """
-    from kerascnn.saving import SUFFIXES, load_model, own_class
-
     path = check_name(name, weights)
     if path is None:
         return classifier(_build(name, weights), preprocessing, labels)
-    if path.suffix in SUFFIXES:
+    if path.suffix in _KERAS_SUFFIXES:
+        from kerascnn.saving import load_model, own_class  # which imports Keras; no artifact needs it
+
         try:
             model = load_model(path, **({} if path.suffix == ".kdc" else {"compile": False}))
         except (TypeError, ValueError) as error:
@@ -64,7 +69,7 @@ def open_classifier(
                 "registers it (keras.saving.register_keras_serializable), and call kerascnn.predict."
             ) from error
         return classifier(model, preprocessing, labels)
-    return _of_artifact(path, preprocessing, labels)
+    return _of_artifact(path, preprocessing, labels, threads)
 
 
 def check_name(name: str, weights: str = "auto") -> Path | None:
@@ -107,27 +112,32 @@ def _in_folder(folder: Path) -> Path:
         return run.model
     if (folder / _SAVED_MODEL).is_file():
         return folder
-    if (folder / "manifest.json").is_file():
-        return _from_manifest(folder)
+    if (folder / MANIFEST).is_file():
+        return artifacts_in(folder)[0]
     versions = sorted((int(path.parent.name), path.parent) for path in folder.glob(f"[0-9]*/{_SAVED_MODEL}"))
     if versions:
         return versions[-1][1]
-    exports = sorted(path.parent.name for name in ("manifest.json", *RUN_FILES) for path in folder.glob(f"*/{name}"))
+    exports = sorted(path.parent.name for name in (MANIFEST, *RUN_FILES) for path in folder.glob(f"*/{name}"))
     hint = f" It holds {', '.join(exports[:6])}; give one, such as {folder / exports[0]}." if exports else ""
     raise ValueError(f"{folder} is neither an export (manifest.json) nor a SavedModel ({_SAVED_MODEL}).{hint}")
 
 
-def _from_manifest(folder: Path) -> Path:
-    """Choose an artifact of an export: float32 before others, and what is installed here before what is not."""
-    artifacts = _read_json(folder / "manifest.json").get("artifacts", [])
-    known = [artifact for artifact in artifacts if artifact["format"] in FORMATS]
-    present = [artifact for artifact in known if (folder / artifact["path"]).exists()]
-    if not present:
-        raise ValueError(f"{folder} holds none of the artifacts that its manifest.json names.")
+def artifacts_in(folder: Path) -> list[Path]:
+    """List what answers photos in an export: float32 before others, and what is installed here before what is not.
+
+    Raises:
+        ValueError: There is nothing of what the manifest names.
+    """
+    manifest = _read_json(folder / MANIFEST)
+    known = [artifact for artifact in manifest.get("artifacts", []) if artifact["format"] in FORMATS]
     installed = [name for name, package in FORMATS.items() if find_spec(package)]
     order = [*installed, *(name for name in FORMATS if name not in installed)]
-    best = min(present, key=lambda artifact: (artifact["precision"] != "float32", order.index(artifact["format"])))
-    return folder / str(best["path"])
+    known.sort(key=lambda artifact: (artifact["precision"] != "float32", order.index(artifact["format"])))
+    paths = [folder / str(artifact["path"]) for artifact in [*known, *filter(None, [manifest.get("compression")])]]
+    present = [path for path in paths if path.exists()]
+    if not present:
+        raise ValueError(f"{folder} holds none of the artifacts that its manifest.json names.")
+    return present
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -160,10 +170,11 @@ class _Known:
 
     preprocessing: Preprocessing | None = None
     labels: tuple[str, ...] | None = None
+    published: PublishedError | None = None
 
 
-def _of_artifact(path: Path, preprocessing: Given, labels: Sequence[str] | None) -> Classifier:
-    opened = open_artifact(path)
+def _of_artifact(path: Path, preprocessing: Given, labels: Sequence[str] | None, threads: int) -> Classifier:
+    opened = open_artifact(path, threads)
     known = _beside(path) or _inside(opened.metadata)
     preparation = Preparation.for_input(opened.shape, known.preprocessing, preprocessing, str(path))
     scores = opened.output == "scores"
@@ -173,21 +184,28 @@ def _of_artifact(path: Path, preprocessing: Given, labels: Sequence[str] | None)
         unbounded = scores or answers.min() < 0 or answers.max() > 1
         return softmax(answers) if unbounded and answers.ndim == 2 else answers
 
-    return Classifier(path.name, preparation, run, labels or known.labels)
+    return Classifier(path.name, preparation, run, labels or known.labels, known.published)
 
 
 def _beside(path: Path) -> _Known | None:
     """Read what its export says of an artifact; where it lies apart, a SavedModel has its labels, others nothing."""
     for folder in (path.parent, path.parent.parent):
-        if not (folder / "manifest.json").is_file():
+        if not (folder / MANIFEST).is_file():
             continue
-        manifest = _read_json(folder / "manifest.json")
+        manifest = _read_json(folder / MANIFEST)
         if any((folder / artifact["path"]).resolve() == path.resolve() for artifact in manifest.get("artifacts", [])):
             named = manifest.get("labels")
             text = (folder / named).read_text(encoding="utf-8") if named and (folder / named).is_file() else ""
-            return _Known(_preprocessing(manifest.get("preprocessing")), tuple(text.splitlines()) or None)
+            labels = tuple(text.splitlines()) or None
+            return _Known(_preprocessing(manifest.get("preprocessing")), labels, _published(manifest))
     own = path / "assets.extra" / "labels.txt"
     return _Known(labels=tuple(own.read_text(encoding="utf-8").splitlines())) if own.is_file() else None
+
+
+def _published(manifest: Mapping[str, Any]) -> PublishedError | None:
+    """Find the errors that the network of an export, or its weights, were published with."""
+    source = (manifest.get("weights") or {}).get("source") or {}
+    return published_error((manifest.get("model") or {}).get("variant"), source.get("name"), source.get("sha256"))
 
 
 def _inside(metadata: Mapping[str, str]) -> _Known:

@@ -36,16 +36,20 @@ class Artifact:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def open_artifact(path: Path) -> Artifact:
+def open_artifact(path: Path, threads: int = THREADS) -> Artifact:
     """Open a .tflite or .onnx file or the folder of a SavedModel.
+
+    Args:
+        path: The file or folder.
+        threads: What a file computes with; TensorFlow takes what it wants for a SavedModel.
 
     Raises:
         ModuleNotFoundError: Its runtime is not installed.
         ValueError: It is damaged, or has not one input and one output.
     """
-    opener = {".tflite": _open_tflite, ".onnx": _open_onnx}.get(path.suffix, _open_saved_model)
+    opener = {".tflite": _open_tflite, ".onnx": _open_onnx}.get(path.suffix)
     try:
-        return opener(path)
+        return opener(path, threads) if opener is not None else _open_saved_model(path)
     except (ModuleNotFoundError, _NotOneError):
         raise
     except Exception as error:  # each runtime raises its own kinds
@@ -125,8 +129,8 @@ def dequantized(values: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
     return (values.astype(np.float32) - zero_point) * np.float32(scale)
 
 
-def _open_tflite(path: Path) -> Artifact:
-    started = interpreter(model_path=str(path))
+def _open_tflite(path: Path, threads: int) -> Artifact:
+    started = interpreter(threads, model_path=str(path))
     source = _only(started.get_input_details(), path, "input")
     target = _only(started.get_output_details(), path, "output")
     names = [name for signature in started.get_signature_list().values() for name in signature["outputs"]]
@@ -157,8 +161,8 @@ def _associated(path: Path) -> dict[str, str]:
     return {name: json.dumps(value) for name, value in json.loads(texts.get(ABOUT_FILE, "{}")).items()} | labels
 
 
-def _open_onnx(path: Path) -> Artifact:
-    started = session(str(path))
+def _open_onnx(path: Path, threads: int) -> Artifact:
+    started = session(str(path), threads)
     source = _only(started.get_inputs(), path, "input")
     target = _only(started.get_outputs(), path, "output")
     batch, *shape = (size if isinstance(size, int) else None for size in source.shape)

@@ -84,11 +84,12 @@ def evaluate(client: Client, model: Exported, folder: Path) -> Evaluation:
         RequestError: There are no such photos, or it is not known how many classes the model has.
         ClientError: A request failed.
     """
+    from kerascnn.data import wordnet_ids
     from kerascnn.photos import files
 
     try:
         photos = files.find_photos(folder)
-        expected = files.labels_from_folders(photos.names, model.labels, _wnids(model), _classes(model))
+        expected = files.labels_from_folders(photos.names, model.labels, wordnet_ids(model.labels), _classes(model))
     except files.PhotosError as error:
         raise RequestError(str(error)) from error
     answers = client.classify(photos.open(name) for name in photos.names)
@@ -117,13 +118,6 @@ def _classes(model: Exported) -> int:
             f"{model.name} has neither labels nor a manifest that says how many classes it has. Give the folder that "
             "export wrote to with --models."
         ) from None
-
-
-def _wnids(model: Exported) -> list[str] | None:
-    from kerascnn.data import imagenet_classes
-
-    imagenet = imagenet_classes()
-    return [wnid for wnid, _ in imagenet] if model.labels == tuple(name for _, name in imagenet) else None
 
 
 def _exported(model: Exported) -> tuple[dict[str, Any] | None, str | None]:

@@ -93,7 +93,7 @@ def test_what_depth_did_to_a_pair(script):
 def test_an_ensemble_beside_the_mean_of_its_own_members(script):
     """An ensemble of the first two is not compared with the mean of all three."""
     lines = script("seed_ensemble").table([0.02, 0.04, 0.09], {(2, "probabilities"): 0.015}, 1000)
-    assert lines[-1] == "| ensemble of 2, probabilities | 15 | 1.50% | -50% |"
+    assert lines[-1] == "| ensemble of 2, probabilities | 15 | 1.50 % (0.91 to 2.46) | -50% |"
     assert lines[-2] == "| mean of 3 members | 50.0 | 5.00% | |"
 
 

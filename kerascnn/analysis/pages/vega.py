@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kerascnn.statistics import Z
+
 Specification = dict[str, Any]
 
 # Distinct under the common color deficiencies (Okabe & Ito), on white and on black.
@@ -14,7 +16,6 @@ QUIET = "#9A9A9A"
 DASHES = ([1, 0], [5, 3], [2, 2])  # for names after the eighth, whose colors repeat
 BELOW = {"orient": "bottom"}  # in as many columns as fit, which the page knows
 _ROUND = [digit * 10.0**power for power in range(-3, 13) for digit in (1, 2, 5)]  # ticks; those outside are not drawn
-Z = 1.959964  # of the normal distribution, for 95 %
 
 
 @dataclass(frozen=True)

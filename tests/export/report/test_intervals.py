@@ -1,17 +1,6 @@
 """Intervals of accuracies, and when ties are explained."""
 
-import pytest
-
-from export.report.intervals import has_ties, interval, notes, wilson
-
-
-@pytest.mark.parametrize(
-    ("share", "count", "ends"),
-    # scipy.stats.binomtest(hits, count).proportion_ci(method="wilson")
-    [(0.5, 100, (0.403832, 0.596168)), (0.9, 50, (0.786397, 0.956524)), (0.0, 20, (0.0, 0.161125))],
-)
-def test_wilson(share, count, ends):
-    assert wilson(share, count) == pytest.approx(ends, abs=1e-6)
+from export.report.intervals import has_ties, interval, notes
 
 
 def test_ties_are_explained_where_there_are_any():

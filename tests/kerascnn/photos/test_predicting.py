@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 import kerascnn
+from kerascnn import registry
 from kerascnn.build_info import BuildInfo, set_build_info
 from kerascnn.data import read_labels
-from kerascnn.photos import images
+from kerascnn.photos import classifying, images
 from kerascnn.photos.files import PhotosError
 from kerascnn.photos.preprocessing import Preprocessing, find_preprocessing
 from tests import pages
@@ -356,3 +357,16 @@ def test_refused_by_the_command(arguments: list[str], message: str, call: Any, t
     assert len(printed.err.strip().splitlines()) == 1
     assert printed.out == ""
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_published_errors_are_those_of_the_weights_else_of_the_network(model: keras.Model) -> None:
+    """Also of packaged weights that are given as a file."""
+    measured = classifying.classifier(model).published
+    assert measured is not None
+    assert measured.source.endswith("5,000 test images as JPEG")
+    (record,) = [one for one in registry.variant("resnet20_cifar").weights if one.packaged]
+    assert classifying.published_error("resnet20_cifar", None, record.sha256) == measured
+    of_paper = classifying.published_error("resnet20_cifar")
+    assert of_paper is not None
+    assert of_paper.source.startswith("paper")
+    assert classifying.published_error("mine") is classifying.published_error(None) is None
