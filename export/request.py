@@ -195,8 +195,8 @@ def _check_apps(platforms: Collection[str], formats: Collection[str], items: Seq
     _check_known("platform", platforms, PLATFORMS)
     if APP_FORMAT not in formats:
         raise RequestError(
-            f"An app runs .tflite files, and none was asked for. Add {FORMATS[APP_FORMAT].option}, or leave --app (from "
-            "Python: apps=) out."
+            f"An app runs .tflite files, and none was asked for. Add {FORMATS[APP_FORMAT].option}, or leave --app out "
+            "(from Python: apps=)."
         )
     for platform in (PLATFORMS[name] for name in platforms):
         for precision in (item.precision for item in items if item.format.name == APP_FORMAT and not item.optional):

@@ -6,7 +6,7 @@ import java.nio.ByteOrder
 
 /** Prepares photos: each line of standard input names pixels, how to prepare them, and a file for the numbers. */
 fun main() {
-    for (line in generateSequence(::readLine)) {
+    for (line in generateSequence(::readlnOrNull)) {
         val (pixels, width, height, resize, crop) = line.split(' ')
         val (interpolation, order, mean, std, output) = line.split(' ').drop(5)
         val photo = Image(width.toInt(), height.toInt(), 3, File(pixels).readBytes())
