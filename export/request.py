@@ -140,9 +140,9 @@ class Request:
         _check_known("precision", self.precisions, PRECISIONS)
         for precision in self.precisions:
             _check_written(precision, self.formats)
-        _check_packages(self.items)
         if self.apps:
             _check_apps(self.apps, self.formats, self.items)
+        _check_packages(self.items)
         self.provers  # noqa: B018  (refuses names)
         if self.max_arena is not None:
             _check_arena(self.max_arena, self.items, self.provers)

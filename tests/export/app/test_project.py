@@ -123,12 +123,12 @@ def test_requests_that_no_app_comes_of_are_refused(options, says):
 
 
 def test_a_precision_that_a_phone_cannot_run_is_refused(monkeypatch):
-    monkeypatch.setattr("export.request._check_packages", lambda items: None)
     options = {"formats": ["tflite"], "precisions": ["int4"], "calibration": {}}
     with pytest.raises(
         RequestError, match=r"An app for iOS cannot run int4 files: TensorFlowLiteSwift 2\.17\.0 is older"
     ):
         Request(apps=["ios"], **options)
+    monkeypatch.setattr("export.request._check_packages", lambda items: None)
     assert Request(apps=["android"], **options).apps == ["android"]
     assert not any(PLATFORMS["android"].declines(precision) for precision in PRECISIONS.values())
 
