@@ -50,6 +50,7 @@ def export(
     opset: int = OPSET,
     compress: bool | Compression = False,
     web: bool | str | Path = False,
+    apps: Collection[str] = (),
     prove: Collection[str] = (),
     max_arena: int | None = None,
     replace: bool = False,
@@ -79,6 +80,7 @@ def export(
             `export.request.Compression` to say how.
         web: Make a page that runs the .tflite and .onnx files in a browser, from any static host. Its JavaScript
             runtimes come from npm, or from the folder that is named here instead of True.
+        apps: Write projects of apps that classify photos with the .tflite files: any of "android" and "ios".
         prove: Further runtimes to prove the artifacts in: any of `export.proving.provers.PROVERS`, or "all" of them. An
             artifact that answers wrongly in one of them is not published.
         max_arena: With "micro" in `prove`: how many bytes of memory an int8 or int8-io file may need in TFLite Micro.
@@ -103,6 +105,7 @@ def export(
         preprocessing=PreprocessingChoice(preprocessing) if isinstance(preprocessing, str) else preprocessing,
         include_preprocessing=include_preprocessing,
         web=Path(web) if isinstance(web, str) else web,
+        apps=apps,
         prove=prove,
         max_arena=max_arena,
     )
@@ -137,7 +140,9 @@ def fitted(request: Request, loaded: LoadedModel) -> Job:
         refuse_recurrent(request, loaded)
         job = make_job(request, loaded)
     if request.web:
-        check_suits(job)
+        check_suits(job, "--web makes a page")
+    if request.apps:
+        check_suits(job, "--app makes an app")
     return job
 
 

@@ -98,6 +98,7 @@ def _check(options: Options) -> tuple[Request, list[_Job]]:
         formats=options["formats"],
         precisions=_names(options["quantize"]),
         web=_web(options),
+        apps=_names(options["app"]),
         prove=_names(options["prove"]),
         max_arena=options["max_arena"],
         compression=_compression(options),

@@ -168,6 +168,7 @@ class Manifest:
             `calibration` and `evaluation`. An artifact's `created` names its export.
         compression: What was done to make the network smaller.
         web: The page for browsers, see `export.web`.
+        apps: The projects of apps for phones, see `export.app`.
     """
 
     schema_version: int = field(default=SCHEMA_VERSION, init=False)
@@ -186,6 +187,7 @@ class Manifest:
     earlier: list[Mapping[str, Any]] = field(default_factory=list)
     compression: Mapping[str, Any] | None = None
     web: Mapping[str, Any] | None = None
+    apps: list[Mapping[str, Any]] = field(default_factory=list)
 
 
 def describe(job: Job, inputs: Inputs, source: Source, outcome: Outcome, scores: Scores | None) -> Manifest:

@@ -8,6 +8,7 @@ from typing import Any, TypedDict, TypeVar
 
 import click
 
+from export.app.project import PLATFORMS
 from export.formats.format import OPSET
 from export.formats.registry import FORMATS
 from export.proving.provers import PROVERS
@@ -30,6 +31,7 @@ class Options(TypedDict):
     target_bytes: int | None
     web: bool
     web_runtimes: Path | None
+    app: str
     prove: str
     max_arena: int | None
     weights: str
@@ -97,6 +99,12 @@ _ARTIFACTS: tuple[_Decorator, ...] = (
         type=click.Path(path_type=Path),
         metavar="DIR",
         help="With --web: a node_modules folder with the JavaScript runtimes, instead of npm.",
+    ),
+    click.option(
+        "--app",
+        metavar="LIST",
+        default="",
+        help=f"Write projects of apps that run the TFLite files, by commas: {', '.join(PLATFORMS)}.",
     ),
     click.option(
         "--prove",

@@ -74,6 +74,7 @@ def print_plan(plans: Sequence[tuple[str, Path, Request]], weights: str, replace
         files = [item.path(stem) for item in request.items if not item.optional]
         files += [f"{stem}.kdc"] if request.compression else []
         files += ["web/index.html"] if request.web else []
+        files += [f"{app}/" for app in request.apps]
         smaller = [item.path(stem) for item in request.items if item.optional]
         paths = {"files": files, "files_where_smaller": smaller}
         earlier = None if replace else adding.find(folder)

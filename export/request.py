@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from export.app.project import FORMAT as APP_FORMAT
+from export.app.project import PLATFORMS
 from export.errors import RequestError
 from export.formats.format import OPSET, Format
 from export.formats.precision import PRECISIONS, Precision
@@ -92,6 +94,7 @@ class Request:
         include_preprocessing: Put channel order, mean and scale into the artifacts.
         web: Make a page for browsers too; the path of a folder: with the JavaScript runtimes in it. It adds .tflite and
             .onnx files where neither is among the formats, and is proven in Chromium where there is one.
+        apps: Make projects of apps too, for any of PLATFORMS. They add .tflite files where no format is asked for.
         prove: Further runtimes to prove the artifacts in, see `export.proving.provers.chosen`.
         max_arena: The most bytes of memory that TFLite Micro may need for an int8 or int8-io file; None: any.
         halves: Make SavedModels that compute in half precision, where one was asked for; False for networks that do
@@ -111,16 +114,19 @@ class Request:
     preprocessing: Preprocessing | PreprocessingChoice | None = None
     include_preprocessing: bool = False
     web: bool | Path = False
+    apps: Collection[str] = ()
     prove: Collection[str] = ()
     max_arena: int | None = None
     halves: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("formats", "precisions", "prove"):
+        for name in ("formats", "precisions", "apps", "prove"):
             if isinstance(getattr(self, name), str):
                 raise RequestError(f"{name} is a list of names, such as [{getattr(self, name)!r}].")
         if self.web and not set(self.formats) & set(Web.formats):
             object.__setattr__(self, "formats", (*self.formats, *Web.formats))
+        if self.apps and not self.formats:
+            object.__setattr__(self, "formats", (APP_FORMAT,))
         if isinstance(self.web, Path):
             check_folder(packages_for(self.formats), self.web)
         if self.compression is not None:
@@ -134,6 +140,8 @@ class Request:
         _check_known("precision", self.precisions, PRECISIONS)
         for precision in self.precisions:
             _check_written(precision, self.formats)
+        if self.apps:
+            _check_apps(self.apps, self.formats, self.items)
         _check_packages(self.items)
         self.provers  # noqa: B018  (refuses names)
         if self.max_arena is not None:
@@ -181,6 +189,23 @@ def _check_compression(compression: Compression) -> None:
         raise RequestError(f"Layers share 2 to 256 values, 1 to 8 bits; {bits} bits were asked for.")
     if target_bytes is not None and target_bytes <= 0:
         raise RequestError(f"The compressed file cannot have {target_bytes} bytes.")
+
+
+def _check_apps(platforms: Collection[str], formats: Collection[str], items: Sequence[Item]) -> None:
+    _check_known("platform", platforms, PLATFORMS)
+    if APP_FORMAT not in formats:
+        raise RequestError(
+            f"An app runs .tflite files, and none was asked for. Add {FORMATS[APP_FORMAT].option}, or leave --app out "
+            "(from Python: apps=)."
+        )
+    for platform in (PLATFORMS[name] for name in platforms):
+        for precision in (item.precision for item in items if item.format.name == APP_FORMAT and not item.optional):
+            reason = platform.declines(precision)
+            if reason:
+                raise RequestError(
+                    f"An app for {platform.title} cannot run {precision.name} files: {reason}. Leave {precision.name} "
+                    "out, or export it without --app (from Python: apps=)."
+                )
 
 
 def _check_arena(largest: int, items: Sequence[Item], provers: Sequence[Prover]) -> None:

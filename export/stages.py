@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export import manifest as manifests
+from export.app.stage import add_apps
 from export.attempts import attempt, reasons
 from export.checking.accuracy import Accuracy
 from export.checking.latency import measure_latency
@@ -88,7 +89,7 @@ def finish(context: Context, manifest: dict[str, Any]) -> dict[str, Any]:
     """
     if context.earlier is not None:
         manifest = context.earlier.add(manifest, context.folder, context.progress)
-    manifest = add_page(context, manifest)
+    manifest = add_apps(context, add_page(context, manifest))
     write_reports(context.job, manifest, context.folder, context.progress)
     manifests.write(manifest, context.folder)
     return manifest

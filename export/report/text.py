@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from export.app.project import PLATFORMS
 from export.report import exports, intervals, proofs
 
 if TYPE_CHECKING:
@@ -90,6 +91,10 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
     lines += exports.notes(manifest) + proofs.notes(manifest)
     if manifest.get("web"):
         lines.append(f"Page for browsers: {manifest['web']['path']}, from any static host: the folder is complete.")
+    lines += [
+        f"Project of an app: {app['path']}/, for {PLATFORMS[app['platform']].title}. It was not built here."
+        for app in manifest.get("apps", ())
+    ]
     for failed in manifest["compression"]["left_out"] if manifest["compression"] else []:
         lines.append(f"Left out: {failed['format']} {failed['precision']}: {failed['reason']}")
     for failed in manifest["rejected"]:

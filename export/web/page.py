@@ -26,8 +26,12 @@ FILES = Path(__file__).parent / "page"
 _TITLES = {"tflite": "LiteRT.js", "onnx": "ONNX Runtime Web"}
 
 
-def check_suits(job: Job) -> None:
-    """Refuse a page for a network that does not answer photos.
+def check_suits(job: Job, made: str) -> None:
+    """Refuse a page or an app for a network that does not answer photos.
+
+    Args:
+        job: What is exported.
+        made: The option and what it makes, such as "--web makes a page".
 
     Raises:
         RequestError: It takes something else, or how photos are prepared is not known.
@@ -36,13 +40,13 @@ def check_suits(job: Job) -> None:
     photo = len(model.inputs) == len(model.outputs) == 1 and len(model.inputs[0].shape) == 4
     if not photo or model.inputs[0].shape[-1] not in (1, 3) or len(model.outputs[0].shape) != 2:
         raise RequestError(
-            f"--web makes a page that classifies photos, and {job.name} is not for that: it would have to take one "
-            "image of 1 or 3 channels and to give one score a class. Leave --web out."
+            f"{made} that classifies photos, and {job.name} is not for that: it would have to take one image of 1 or 3 "
+            f"channels and to give one score a class. Leave {made.partition(' ')[0]} out."
         )
     if job.reading is None:
         raise RequestError(
-            f"How photos are prepared for {job.name} is not known, so the page could not do it. Name it with "
-            "--preprocessing (from Python: preprocessing=)."
+            f"How photos are prepared for {job.name} is not known, so the {made.rpartition(' ')[2]} could not do it. "
+            "Name it with --preprocessing (from Python: preprocessing=)."
         )
 
 
