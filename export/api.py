@@ -52,6 +52,7 @@ def export(
     web: bool | str | Path = False,
     prove: Collection[str] = (),
     max_arena: int | None = None,
+    sign: str | Path | None = None,
     replace: bool = False,
 ) -> dict[str, Any]:
     """Export a functional Keras model, verify every artifact against it, and publish the folder.
@@ -83,6 +84,7 @@ def export(
             artifact that answers wrongly in one of them is not published.
         max_arena: With "micro" in `prove`: how many bytes of memory an int8 or int8-io file may need in TFLite Micro.
             One that needs more is not published.
+        sign: The private key to sign the folder with, a PEM file, see docs/signing.md.
         replace: Start the folder anew, whatever was exported to it.
 
     Returns:
@@ -105,6 +107,7 @@ def export(
         web=Path(web) if isinstance(web, str) else web,
         prove=prove,
         max_arena=max_arena,
+        sign=Path(sign) if sign is not None else None,
     )
     return run(request, _loaded(model, Path(output), input_size), Path(output), replace=replace)
 

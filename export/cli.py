@@ -92,7 +92,7 @@ def _check(options: Options) -> tuple[Request, list[_Job]]:
         publishing.check_target(folder)
         earlier = None if options["replace"] else adding.find(folder)
         if earlier:
-            earlier.check_early(weights_state(name, options["weights"])[1], options["compress"])
+            earlier.check_early(weights_state(name, options["weights"])[1], options["compress"], options["sign"])
     calibration = options["calibration_data"] or calibration_of(options["models"])
     request = Request(
         formats=options["formats"],
@@ -100,6 +100,7 @@ def _check(options: Options) -> tuple[Request, list[_Job]]:
         web=_web(options),
         prove=_names(options["prove"]),
         max_arena=options["max_arena"],
+        sign=options["sign"],
         compression=_compression(options),
         opset=options["opset"],
         calibration=find_calibration(calibration) if calibration else None,

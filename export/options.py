@@ -42,6 +42,7 @@ class Options(TypedDict):
     preprocessing: PreprocessingChoice
     include_preprocessing: bool
     output: Path
+    sign: Path | None
     replace: bool
     opset: int
     listing: bool
@@ -153,6 +154,12 @@ _OUTPUT: tuple[_Decorator, ...] = (
     ),
     click.option(
         "--replace", is_flag=True, help="Start the folders of the models anew; without it artifacts are added."
+    ),
+    click.option(
+        "--sign",
+        type=click.Path(path_type=Path),
+        metavar="KEY.pem",
+        help="Sign the folder with this private key; `verify --key` checks it.",
     ),
     click.option("--opset", type=int, default=OPSET, show_default=True, help="ONNX operator set."),
     click.option("--list", "listing", is_flag=True, help="List the models and their published weights."),

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from export import signing
 from export.errors import RequestError
 from export.formats.format import OPSET, Format
 from export.formats.precision import PRECISIONS, Precision
@@ -94,6 +95,7 @@ class Request:
             .onnx files where neither is among the formats, and is proven in Chromium where there is one.
         prove: Further runtimes to prove the artifacts in, see `export.proving.provers.chosen`.
         max_arena: The most bytes of memory that TFLite Micro may need for an int8 or int8-io file; None: any.
+        sign: The private key to sign the folder with, a PEM file; None: it is not signed.
         halves: Make SavedModels that compute in half precision, where one was asked for; False for networks that do
             not take one image.
 
@@ -113,6 +115,7 @@ class Request:
     web: bool | Path = False
     prove: Collection[str] = ()
     max_arena: int | None = None
+    sign: Path | None = None
     halves: bool = True
 
     def __post_init__(self) -> None:
@@ -136,6 +139,8 @@ class Request:
             _check_written(precision, self.formats)
         _check_packages(self.items)
         self.provers  # noqa: B018  (refuses names)
+        if self.sign is not None:
+            signing.check_private_key(self.sign)
         if self.max_arena is not None:
             _check_arena(self.max_arena, self.items, self.provers)
         for item in self.items:
