@@ -3,13 +3,9 @@
 import copy
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
 
-import export
 from export.report.card import card, front_matter
-from kerascnn import create_model
 
 yaml = pytest.importorskip("yaml")
 # The fields of huggingface_hub's ModelCardData that a card has, as the hub spells them.
@@ -19,20 +15,6 @@ FIELDS = {"license": str, "library_name": str, "pipeline_tag": str, "tags": list
 def front(text):
     _, matter, body = text.split("---\n", 2)
     return yaml.safe_load(matter), body
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """LeNet-5 with the weights in the package, scored on ten pictures."""
-    photos = tmp_path_factory.mktemp("photos")
-    random = np.random.default_rng(0)
-    for label in range(10):
-        (photos / str(label)).mkdir()
-        Image.fromarray(random.integers(0, 255, (32, 32), np.uint8)).save(photos / str(label) / "0.png")
-    folder = tmp_path_factory.mktemp("card") / "net"
-    model = create_model("lenet5", weights="mnist")
-    manifest = export.export(model, folder, formats=["tflite"], precisions=["dynamic"], evaluate=photos)
-    return folder, json.loads(json.dumps(manifest, default=list))
 
 
 def test_the_front_matter_is_what_the_hub_reads(exported):
