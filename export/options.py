@@ -43,6 +43,7 @@ class Options(TypedDict):
     include_preprocessing: bool
     output: Path
     sign: Path | None
+    push: str | None
     replace: bool
     opset: int
     listing: bool
@@ -160,6 +161,11 @@ _OUTPUT: tuple[_Decorator, ...] = (
         type=click.Path(path_type=Path),
         metavar="KEY.pem",
         help="Sign the folder with this private key; `verify --key` checks it.",
+    ),
+    click.option(
+        "--push",
+        metavar="OWNER/NAME",
+        help="Upload the folder to this repository of the Hugging Face hub.",
     ),
     click.option("--opset", type=int, default=OPSET, show_default=True, help="ONNX operator set."),
     click.option("--list", "listing", is_flag=True, help="List the models and their published weights."),

@@ -18,6 +18,7 @@ from serving.contract.locks import lock_of, locked
 
 MANIFEST = "manifest.json"
 SIGNATURE = "model.sig"  # of all other files, see `export.signing`
+FROM_HUB = (".gitattributes", ".cache/huggingface")  # what the Hugging Face hub adds to a folder that it gives back
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # Linux, renameat2
 _RENAME_SWAP = 2  # macOS, renamex_np

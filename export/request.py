@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export import signing
+from export import pushing, signing
 from export.errors import RequestError
 from export.formats.format import OPSET, Format
 from export.formats.precision import PRECISIONS, Precision
@@ -96,6 +96,7 @@ class Request:
         prove: Further runtimes to prove the artifacts in, see `export.proving.provers.chosen`.
         max_arena: The most bytes of memory that TFLite Micro may need for an int8 or int8-io file; None: any.
         sign: The private key to sign the folder with, a PEM file; None: it is not signed.
+        push: The repository on the Hugging Face hub, OWNER/NAME, that the folder is uploaded to; None: it is not.
         halves: Make SavedModels that compute in half precision, where one was asked for; False for networks that do
             not take one image.
 
@@ -116,6 +117,7 @@ class Request:
     prove: Collection[str] = ()
     max_arena: int | None = None
     sign: Path | None = None
+    push: str | None = None
     halves: bool = True
 
     def __post_init__(self) -> None:
@@ -141,6 +143,8 @@ class Request:
         self.provers  # noqa: B018  (refuses names)
         if self.sign is not None:
             signing.check_private_key(self.sign)
+        if self.push is not None:
+            pushing.check_name(self.push)
         if self.max_arena is not None:
             _check_arena(self.max_arena, self.items, self.provers)
         for item in self.items:

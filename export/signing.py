@@ -16,7 +16,7 @@ from typing import Any
 from export.errors import RequestError
 from export.files import digest_of, files_of
 from export.opening import first_line
-from export.publishing import SIGNATURE
+from export.publishing import FROM_HUB, SIGNATURE
 
 _KINDS = "PEM file without a password, of an elliptic curve key on P-256, P-384 or P-521"
 _ON_BAD_KEY = {
@@ -49,7 +49,7 @@ def sign(folder: Path, private_key: Path) -> None:
     from model_signing import hashing
 
     signature = folder / SIGNATURE
-    hashes = hashing.Config().set_ignored_paths(paths=[SIGNATURE])
+    hashes = hashing.Config().set_ignored_paths(paths=[SIGNATURE, *FROM_HUB])
     _signer(private_key).set_hashing_config(hashes).sign(folder, signature)
 
 
@@ -73,7 +73,9 @@ def problem(folder: Path, public_key: Path) -> str | None:
         signed = _signed_digests(signature)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "not a signature that can be read"
-    found = {file.relative_to(folder).as_posix(): file for file in files_of(folder) if file != signature}
+    ignored = [folder / name for name in (SIGNATURE, *FROM_HUB)]
+    files = [file for file in files_of(folder) if not any(file.is_relative_to(path) for path in ignored)]
+    found = {file.relative_to(folder).as_posix(): file for file in files}
     try:
         config.verify(folder, signature)
     except Exception as error:  # the package raises whatever its parts do

@@ -13,7 +13,7 @@ import click
 from export import signing
 from export.errors import ExportError, RequestError
 from export.files import digest_of, size_of
-from export.publishing import MANIFEST, SIGNATURE, foreign_files
+from export.publishing import FROM_HUB, MANIFEST, SIGNATURE, foreign_files
 from kerascnn.console import SETTINGS
 
 SAME, ONLY_THERE = "same", "there, no digest on record"
@@ -173,9 +173,13 @@ def _signature(folder: Path, key: Path | None) -> Iterator[Checked]:
 
 
 def _foreign(folder: Path) -> list[str]:
-    """Return what lies in the folder and is not named; links to folders too, which an export never makes."""
+    """Return what lies in the folder and is not named; links to folders too, which an export never makes.
+
+    What the Hugging Face hub adds to a download is left out.
+    """
     links = (path for path in folder.rglob("*") if path.is_symlink() and path.is_dir())
-    return sorted({*foreign_files(folder), *(path.relative_to(folder).as_posix() for path in links)})
+    found = {*foreign_files(folder), *(path.relative_to(folder).as_posix() for path in links)}
+    return sorted(path for path in found if not any(PurePosixPath(path).is_relative_to(known) for known in FROM_HUB))
 
 
 def _print(rows: list[Checked]) -> None:

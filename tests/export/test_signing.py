@@ -85,6 +85,13 @@ def test_a_signed_export_holds_under_another_name(verify, folder, keys):
     assert "not checked" in printed.out
 
 
+def test_a_download_from_the_hub_holds(verify, folder, keys):
+    (folder / ".gitattributes").write_text("*.tflite filter=lfs")
+    (folder / ".cache/huggingface").mkdir(parents=True)
+    (folder / ".cache/huggingface/lenet5.metadata").write_text("")
+    assert verify(folder, "--key", keys["ours"][1])[0] == 0
+
+
 def rewrite(folder):
     """Change an artifact, and the manifest with it: what digests alone do not find."""
     before = (folder / "manifest.json").read_text()
