@@ -81,7 +81,7 @@ def _of_an_export(api: Any, name: str, there: Iterable[str]) -> set[str]:
 def _reason(error: Exception, name: str) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if type(error).__name__ == "RepositoryNotFoundError":
-        return f"there is no such repository, or your token does not show it. Make it: hf repo create {name}."
+        return "there is no such repository, or your token does not show it. Make it at https://huggingface.co/new."
     if status in (401, 403):
         return f"the hub does not take your token for it ({status}). Log in with one that may write: hf auth login."
     if status is None:

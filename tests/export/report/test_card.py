@@ -75,6 +75,15 @@ def test_what_became_of_the_network_and_of_the_page_is_said(exported):
     assert "Published top-1 error" not in text
 
 
+def test_a_file_that_takes_one_image_alone_is_named(exported):
+    manifest = copy.deepcopy(exported[1])
+    details = manifest["artifacts"][0]["proofs"][0]["details"]
+    assert details == {"batches": [1, 3, 5]}
+    assert "one image at a time" not in card(manifest)
+    details |= {"batches": [1], "reason": "It answers otherwise in a batch of 3 than one by one."}
+    assert "- lenet5.tflite takes one image at a time. It answers otherwise in a batch of 3" in card(manifest)
+
+
 def test_an_untrained_network_says_so_first(exported):
     manifest = copy.deepcopy(exported[1])
     manifest["weights"] = {"trained": False, "source": None}
