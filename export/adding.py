@@ -9,12 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from export import signing
 from export.errors import RequestError
 from export.files import digest_of, files_of, link
 from export.formats.registry import FORMATS
 from export.job import Job
 from export.manifest import LABELS
-from export.publishing import MANIFEST
+from export.publishing import MANIFEST, SIGNATURE
 from export.report.progress import Progress
 from kerascnn.photos.preprocessing import Preprocessing
 
@@ -41,12 +42,13 @@ class Earlier:
         rows = {artifact["path"]: {"proofs": [], **artifact} for artifact in self.manifest["artifacts"]}
         return {path: artifact for path, artifact in rows.items() if (self.folder / path).exists()}
 
-    def check_early(self, trained: bool | None, compress: bool) -> None:
+    def check_early(self, trained: bool | None, compress: bool, sign: Path | None) -> None:
         """Refuse what can be refused before the model is built.
 
         Args:
             trained: Whether its weights are trained; None where that is not known.
             compress: Whether it will be compressed.
+            sign: The private key to sign with; None: the folder will not be signed.
 
         Raises:
             RequestError: Its artifacts cannot be added to the folder.
@@ -56,6 +58,7 @@ class Earlier:
         if trained is not None and before is not None and trained != before:
             kinds = ("random", "trained") if trained else ("trained", "random")
             reason = "holds artifacts with {} weights, and those of this export would have {} ones.".format(*kinds)
+        reason = reason or self._signed_otherwise(sign)
         if reason:
             raise RequestError(f"{self.folder} {reason} {_OR_ANEW}")
 
@@ -63,9 +66,10 @@ class Earlier:
         """Refuse to add the artifacts of a job to the folder.
 
         Raises:
-            RequestError: They are of another network, or take other inputs, or a file was changed by hand.
+            RequestError: They are of another network, or take other inputs, a file was changed by hand, or the folder
+                is signed and would not be by the same key.
         """
-        reason = self._other_network(job) or self._other_inputs(job)
+        reason = self._other_network(job) or self._other_inputs(job) or self._signed_otherwise(job.request.sign)
         if reason:
             raise RequestError(f"{self.folder} {reason} {_OR_ANEW}")
         for path, artifact in self.artifacts.items():
@@ -74,6 +78,19 @@ class Earlier:
                     f"{self.folder / path} is not what the manifest beside it says: it was changed since it was "
                     f"exported. Move it away to keep it. {_OR_ANEW}"
                 )
+
+    def _signed_otherwise(self, sign: Path | None) -> str | None:
+        """Say why the signature of the folder cannot be replaced.
+
+        Without a key it would be wrong afterwards, and a signed release would become an unsigned one unnoticed. With a
+        key, what stays is vouched for again: only if the same key has signed it as it is.
+        """
+        if not (self.folder / SIGNATURE).exists():
+            return None
+        if sign is None:
+            return f"is signed, and {SIGNATURE} would no longer hold. Add --sign KEY.pem (from Python: sign=)."
+        wrong = signing.problem_of_signer(self.folder, sign)
+        return f"is signed, and what stays would be signed again, but {SIGNATURE} is {wrong}." if wrong else None
 
     def _already_compressed(self) -> str:
         compressed = self.manifest["compression"]

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export import adding, publishing, stages
+from export import adding, publishing, pushing, stages
 from export.attempts import reasons
 from export.context import Context
 from export.errors import ExportError
@@ -53,6 +53,8 @@ def export(
     apps: Collection[str] = (),
     prove: Collection[str] = (),
     max_arena: int | None = None,
+    sign: str | Path | None = None,
+    push: str | None = None,
     replace: bool = False,
 ) -> dict[str, Any]:
     """Export a functional Keras model, verify every artifact against it, and publish the folder.
@@ -85,6 +87,8 @@ def export(
             artifact that answers wrongly in one of them is not published.
         max_arena: With "micro" in `prove`: how many bytes of memory an int8 or int8-io file may need in TFLite Micro.
             One that needs more is not published.
+        sign: The private key to sign the folder with, a PEM file, see docs/signing.md.
+        push: The repository on the Hugging Face hub, OWNER/NAME, that the folder is uploaded to once all of it passed.
         replace: Start the folder anew, whatever was exported to it.
 
     Returns:
@@ -108,6 +112,8 @@ def export(
         apps=apps,
         prove=prove,
         max_arena=max_arena,
+        sign=Path(sign) if sign is not None else None,
+        push=push,
     )
     return run(request, _loaded(model, Path(output), input_size), Path(output), replace=replace)
 
@@ -147,7 +153,7 @@ def fitted(request: Request, loaded: LoadedModel) -> Job:
 
 
 class Rejected(ExportError):
-    """Some artifacts failed; `manifest` describes those that were published."""
+    """Some artifacts failed, or were not pushed; `manifest` describes those that were published."""
 
     def __init__(self, message: str, manifest: dict[str, Any]):
         super().__init__(message)
@@ -208,5 +214,12 @@ def run(
             model.set_weights(original)
     if manifest["rejected"]:
         failed = reasons(Failure(**row) for row in manifest["rejected"])
-        raise Rejected(f"{failed} What failed was not published; the rest is in {target}.", manifest)
+        unpushed = " Nothing was pushed." if request.push else ""
+        raise Rejected(f"{failed} What failed was not published; the rest is in {target}.{unpushed}", manifest)
+    if request.push is not None:
+        progress.step(f"{job.name}: pushing to {request.push}")
+        try:
+            pushing.push(target, request.push)
+        except ExportError as error:
+            raise Rejected(str(error), manifest) from error
     return manifest

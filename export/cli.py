@@ -87,12 +87,14 @@ def _check(options: Options) -> tuple[Request, list[_Job]]:
     from export.opening import calibration_of, check_builder_options, expand_names
 
     jobs = [(name, options["output"] / Path(name).stem) for name in expand_names(options["models"])]
+    if options["push"] and len(jobs) > 1:
+        raise RequestError(f"--push takes the folder of one model; {len(jobs)} were given. Push them one by one.")
     for name, folder in jobs:
         check_builder_options(name, options["weights"], options["input_size"], options["classes"])
         publishing.check_target(folder)
         earlier = None if options["replace"] else adding.find(folder)
         if earlier:
-            earlier.check_early(weights_state(name, options["weights"])[1], options["compress"])
+            earlier.check_early(weights_state(name, options["weights"])[1], options["compress"], options["sign"])
     calibration = options["calibration_data"] or calibration_of(options["models"])
     request = Request(
         formats=options["formats"],
@@ -101,6 +103,8 @@ def _check(options: Options) -> tuple[Request, list[_Job]]:
         apps=_names(options["app"]),
         prove=_names(options["prove"]),
         max_arena=options["max_arena"],
+        sign=options["sign"],
+        push=options["push"],
         compression=_compression(options),
         opset=options["opset"],
         calibration=find_calibration(calibration) if calibration else None,

@@ -44,6 +44,8 @@ class Options(TypedDict):
     preprocessing: PreprocessingChoice
     include_preprocessing: bool
     output: Path
+    sign: Path | None
+    push: str | None
     replace: bool
     opset: int
     listing: bool
@@ -161,6 +163,17 @@ _OUTPUT: tuple[_Decorator, ...] = (
     ),
     click.option(
         "--replace", is_flag=True, help="Start the folders of the models anew; without it artifacts are added."
+    ),
+    click.option(
+        "--sign",
+        type=click.Path(path_type=Path),
+        metavar="KEY.pem",
+        help="Sign the folder with this private key; `verify --key` checks it.",
+    ),
+    click.option(
+        "--push",
+        metavar="OWNER/NAME",
+        help="Upload the folder to this repository of the Hugging Face hub.",
     ),
     click.option("--opset", type=int, default=OPSET, show_default=True, help="ONNX operator set."),
     click.option("--list", "listing", is_flag=True, help="List the models and their published weights."),

@@ -81,7 +81,7 @@ def print_plan(plans: Sequence[tuple[str, Path, Request]], weights: str, replace
         paths["files_already_there"] = list(earlier.artifacts) if earlier else []
         listed = {key: [str(folder / file) for file in names] for key, names in paths.items()}
         provers = {prover.title: prover.missing() for prover in request.provers}
-        rows.append({"model": name, "weights": state, **listed, "prove_in": provers})
+        rows.append({"model": name, "weights": state, **listed, "prove_in": provers, "push_to": request.push})
     if as_json:
         print(json.dumps(rows))
         return
@@ -98,3 +98,5 @@ def print_plan(plans: Sequence[tuple[str, Path, Request]], weights: str, replace
             print(
                 f"  could not prove files in {runtime}: {missing}" if missing else f"  would prove files in {runtime}"
             )
+        if row["push_to"]:
+            print(f"  would push the folder to {row['push_to']}")

@@ -17,6 +17,8 @@ from export.errors import ExportError, RequestError
 from serving.contract.locks import lock_of, locked
 
 MANIFEST = "manifest.json"
+SIGNATURE = "model.sig"  # of all other files, see `export.signing`
+FROM_HUB = (".gitattributes", ".cache/huggingface")  # what the Hugging Face hub adds to a folder that it gives back
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # Linux, renameat2
 _RENAME_SWAP = 2  # macOS, renamex_np
@@ -46,11 +48,11 @@ def check_target(target: Path) -> None:
 
 
 def foreign_files(target: Path) -> list[str]:
-    """Files in a folder that its own manifest does not name, as paths relative to it."""
+    """Files in a folder that its own manifest does not name, as paths relative to it; a signature covers that too."""
     if not target.is_dir():
         return []
     try:
-        known = set(json.loads((target / MANIFEST).read_text(encoding="utf-8"))["files"])
+        known = set(json.loads((target / MANIFEST).read_text(encoding="utf-8"))["files"]) | {SIGNATURE}
     except (OSError, ValueError, KeyError, TypeError):
         known = set()
     files = (path.relative_to(target).as_posix() for path in target.rglob("*") if not path.is_dir())
@@ -69,17 +71,18 @@ def staging(target: Path, waiting: Callable[[str], None]) -> Iterator[Path]:
     """
     check_target(target)
     missing = [folder for folder in target.parents if not folder.exists()]
-    folder = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    outer = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    folder = outer / target.resolve().name  # a signature holds the name of the folder
     busy = f"another export is writing to {target}; waiting for it to end"
     try:
         with locked(lock_of(target), lambda: waiting(busy)):
             try:
                 _recover(target)
                 check_target(target)
-                folder.mkdir()
+                folder.mkdir(parents=True)
                 yield folder
             finally:
-                shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(outer, ignore_errors=True)
     finally:
         for empty in missing:
             with suppress(OSError):  # it is in use

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from export import pushing, signing
 from export.app.project import FORMAT as APP_FORMAT
 from export.app.project import PLATFORMS
 from export.errors import RequestError
@@ -97,6 +98,8 @@ class Request:
         apps: Make projects of apps too, for any of PLATFORMS. They add .tflite files where no format is asked for.
         prove: Further runtimes to prove the artifacts in, see `export.proving.provers.chosen`.
         max_arena: The most bytes of memory that TFLite Micro may need for an int8 or int8-io file; None: any.
+        sign: The private key to sign the folder with, a PEM file; None: it is not signed.
+        push: The repository on the Hugging Face hub, OWNER/NAME, that the folder is uploaded to; None: it is not.
         halves: Make SavedModels that compute in half precision, where one was asked for; False for networks that do
             not take one image.
 
@@ -117,6 +120,8 @@ class Request:
     apps: Collection[str] = ()
     prove: Collection[str] = ()
     max_arena: int | None = None
+    sign: Path | None = None
+    push: str | None = None
     halves: bool = True
 
     def __post_init__(self) -> None:
@@ -144,6 +149,10 @@ class Request:
             _check_apps(self.apps, self.formats, self.items)
         _check_packages(self.items)
         self.provers  # noqa: B018  (refuses names)
+        if self.sign is not None:
+            signing.check_private_key(self.sign)
+        if self.push is not None:
+            pushing.check_name(self.push)
         if self.max_arena is not None:
             _check_arena(self.max_arena, self.items, self.provers)
         for item in self.items:

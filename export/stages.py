@@ -30,6 +30,7 @@ from export.proving.proving import prove
 from export.report.writing import write_reports
 from export.request import Item
 from export.scoring import keras_runtime, score, score_artifacts
+from export.signing import sign
 from export.web.stage import add_page
 from kerascnn.weights.container import arrays_of
 
@@ -82,7 +83,7 @@ def begin(context: Context) -> Context:
 
 
 def finish(context: Context, manifest: dict[str, Any]) -> dict[str, Any]:
-    """Add the artifacts that stay, and write what describes all of them, the manifest last.
+    """Add the artifacts that stay, and write what describes all of them, the manifest and its signature last.
 
     Returns:
         The manifest of all of them.
@@ -92,6 +93,9 @@ def finish(context: Context, manifest: dict[str, Any]) -> dict[str, Any]:
     manifest = add_apps(context, add_page(context, manifest))
     write_reports(context.job, manifest, context.folder, context.progress)
     manifests.write(manifest, context.folder)
+    if context.job.request.sign is not None:
+        context.step("signing")
+        sign(context.folder, context.job.request.sign)
     return manifest
 
 

@@ -1,4 +1,4 @@
-"""`python -m export verify`: reread the files of an export and compare them with its manifest."""
+"""`python -m export verify`: reread the files of an export, compare them with its manifest, and check its signature."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 
 import click
 
+from export import signing
 from export.errors import ExportError, RequestError
 from export.files import digest_of, size_of
-from export.publishing import MANIFEST, foreign_files
+from export.publishing import FROM_HUB, MANIFEST, SIGNATURE, foreign_files
 from kerascnn.console import SETTINGS
 
 SAME, ONLY_THERE = "same", "there, no digest on record"
+HOLDS, NOT_CHECKED = "holds", "not checked: --key PUBLIC.pem was not given"
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,20 @@ class Checked:
 
 @click.command(context_settings=SETTINGS)
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    metavar="PUBLIC.pem",
+    help=f"Check the signature, {SIGNATURE}, with this public key.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
-def command(folder: Path, as_json: bool) -> None:
+def command(folder: Path, key: Path | None, as_json: bool) -> None:
     """Reread every file of an export in FOLDER and compare size and SHA-256 with its manifest.
 
-    Exit codes: 0 all is as the manifest says; 1 something differs, is missing or is not named; 2 FOLDER is no export.
+    Exit codes: 0 all is as the manifest says; 1 something differs, is missing or is not named, or the signature does
+    not hold; 2 FOLDER is no export, or the key cannot be used.
     """
-    rows = verify(folder)
+    rows = verify(folder, key)
     if as_json:
         click.echo(json.dumps({"folder": str(folder), "files": [asdict(row) for row in rows]}))
     else:
@@ -53,22 +62,23 @@ def command(folder: Path, as_json: bool) -> None:
     wrong = [f"{row.path}: {row.state}" for row in rows if not row.passed]
     if wrong:
         raise ExportError(
-            f"{folder} is not what its manifest says. {'; '.join(wrong)}. Fetch these files again, or export anew."
+            f"{folder} is not what was exported. {'; '.join(wrong)}. Fetch these files again, or export anew."
         )
 
 
-def verify(folder: Path) -> list[Checked]:
-    """Compare each file of an export with its manifest.
+def verify(folder: Path, key: Path | None = None) -> list[Checked]:
+    """Compare each file of an export with its manifest, and all with its signature.
 
     Args:
         folder: The folder of the export.
+        key: The public key that the signature is checked with, a PEM file; None: it is not checked.
 
     Returns:
-        A row for each artifact, packed copy and other file. Files within an artifact's folder have rows of their own
-        where they differ.
+        A row for each artifact, packed copy and other file, and one for the signature. Files within an artifact's
+        folder have rows of their own where they differ.
 
     Raises:
-        RequestError: There is no manifest that can be read, or it is none of an export.
+        RequestError: There is no manifest that can be read, or it is none of an export, or the key cannot be used.
     """
     manifest = _read(folder)
     try:
@@ -83,7 +93,8 @@ def verify(folder: Path) -> list[Checked]:
                 rows.append(row)
     except (KeyError, TypeError, AttributeError, ValueError):
         raise RequestError(_NO_EXPORT.format(folder / MANIFEST)) from None
-    return [*rows, *(Checked(path, "file", None, "not named in the manifest", False) for path in _foreign(folder))]
+    rows += [Checked(path, "file", None, "not named in the manifest", False) for path in _foreign(folder)]
+    return [*rows, *_signature(folder, key)]
 
 
 _NO_EXPORT = "{} is not the manifest of an export. Give a folder that python -m export has written."
@@ -151,10 +162,24 @@ def _checked(folder: Path, path: str, kind: str, record: Mapping[str, Any] | Non
     return Checked(path, kind, size, SAME, True)
 
 
+def _signature(folder: Path, key: Path | None) -> Iterator[Checked]:
+    path = folder / SIGNATURE
+    size = size_of(path) if path.is_file() else None
+    if key is not None:
+        wrong = signing.problem(folder, key)
+        yield Checked(SIGNATURE, "signature", size, wrong or HOLDS, not wrong)
+    elif size is not None:
+        yield Checked(SIGNATURE, "signature", size, NOT_CHECKED, True)
+
+
 def _foreign(folder: Path) -> list[str]:
-    """Return what lies in the folder and is not named; links to folders too, which an export never makes."""
+    """Return what lies in the folder and is not named; links to folders too, which an export never makes.
+
+    What the Hugging Face hub adds to a download is left out.
+    """
     links = (path for path in folder.rglob("*") if path.is_symlink() and path.is_dir())
-    return sorted({*foreign_files(folder), *(path.relative_to(folder).as_posix() for path in links)})
+    found = {*foreign_files(folder), *(path.relative_to(folder).as_posix() for path in links)}
+    return sorted(path for path in found if not any(PurePosixPath(path).is_relative_to(known) for known in FROM_HUB))
 
 
 def _print(rows: list[Checked]) -> None:

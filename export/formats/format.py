@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from export.checking.runtimes import Runtime, TensorSpec
 from export.errors import RequestError
@@ -137,6 +137,16 @@ class Format(ABC):
             A function that completes the checks with the opened artifact. It raises an ExportError where one fails.
         """
         yield lambda runtime: None
+
+    def details(self, path: Path, images: np.ndarray, answers: np.ndarray) -> Mapping[str, Any]:
+        """Return what only this format's own runtime says of an artifact.
+
+        Args:
+            path: The artifact.
+            images: float32 [n, height, width, channels], as it takes them.
+            answers: What it answered to them, one by one.
+        """
+        return {}
 
     def sizes(self, folder: Path, path: str, threads: int, kernels: Sequence[np.ndarray]) -> Sizes:
         """Measure what the artifact `folder / path` of a compressed network weighs, beside its bytes on disk.

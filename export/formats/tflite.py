@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class TFLite(Format):
-    """A file for batch 1 with the signature `serving_default`."""
+    """A file for batch 1, which takes others once its input is resized, with the signature `serving_default`."""
 
     name, title, help = "tflite", "TFLite", "Write a TFLite file (LiteRT: phones, edge devices)."
     precisions = tuple(precision for precision in PRECISIONS.values() if not (precision.is_half or precision.symmetric))
@@ -48,6 +48,12 @@ class TFLite(Format):
         """Return the network's input and output with batch 1, in the type that the precision takes and gives."""
         first, second = (replace(s, shape=(1, *s.shape[1:]), dtype=precision.interface) for s in (source, target))
         return first, second
+
+    def details(self, path: Path, images: np.ndarray, answers: np.ndarray) -> Mapping[str, Any]:
+        """Say which batches it takes, where the input is resized."""
+        from export.formats.tflite_runtime import batches
+
+        return batches(path, images, answers)
 
     def sizes(self, folder: Path, path: str, threads: int, kernels: Sequence[np.ndarray]) -> Sizes:
         """Pack the file for transport, and measure what it takes in memory."""

@@ -12,8 +12,12 @@ import numpy as np
 from export.checking.runtimes import Runtime, Tap, TensorSpec, only
 from export.errors import ExportError
 from export.formats import tensorflow_lite
+from export.opening import first_line
 from kerascnn.photos import runtimes
 from serving.contract import DEFAULT_SIGNATURE
+
+_BATCHES = (3, 5)  # a larger one after another: a delegate is prepared anew for each
+_SAME_IN_BATCH = 1e-3  # of the range of the answers
 
 
 def open_tflite(path: Path, threads: int = 2) -> Runtime:
@@ -54,6 +58,36 @@ def _run(interpreter: Any, images: np.ndarray) -> tuple[np.ndarray, ...]:
     interpreter.invoke()
     targets = interpreter.get_output_details()
     return tuple(runtimes.dequantized(interpreter.get_tensor(target["index"]), target) for target in targets)
+
+
+def batches(path: Path, images: np.ndarray, answers: np.ndarray, threads: int = 2) -> dict[str, Any]:
+    """Resize the input of a file, and find the batches at which it answers as it does one by one.
+
+    Args:
+        path: A file for batch 1.
+        images: float32 [n, height, width, channels], as it takes them.
+        answers: What it answered to them one by one.
+        threads: With how many it answers.
+
+    Returns:
+        `batches`, and `reason` where a larger one than 1 is not among them.
+    """
+    interpreter = runtimes.interpreter(threads, model_path=str(path))
+    taken = [1]
+    for size in _BATCHES:
+        chosen = np.arange(size) % len(images)
+        try:
+            interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], (size, *images.shape[1:]))
+            interpreter.allocate_tensors()
+            found = _run(interpreter, images[chosen])[0]
+        except (RuntimeError, ValueError) as error:  # an operation, or the delegate, is for one image
+            return {"batches": taken, "reason": f"LiteRT does not take a batch of {size}: {first_line(error)}"}
+        expected = answers[chosen]
+        most = max(interpreter.get_output_details()[0]["quantization"][0], _SAME_IN_BATCH * np.ptp(expected))
+        if found.shape != expected.shape or np.abs(found - expected).max() > most:
+            return {"batches": taken, "reason": f"It answers otherwise in a batch of {size} than one by one."}
+        taken.append(size)
+    return {"batches": taken}
 
 
 def _specifications(interpreter: Any) -> tuple[TensorSpec, TensorSpec]:

@@ -76,7 +76,8 @@ def _proven(context: Context, item: Item, artifact: Artifact, evidence: Evidence
     Raises:
         ExportError: It answers wrongly in one of the runtimes, or needs a larger arena than it may.
     """
-    proofs = [own_proof(artifact)]
+    details = item.format.details(context.folder / artifact.path, evidence.images, evidence.own)
+    proofs = [replace(own_proof(artifact), details=details)]
     for prover in context.job.request.provers:
         if artifact.format not in prover.formats:
             continue

@@ -13,7 +13,7 @@ from export.report import exports, intervals, proofs, text
 from kerascnn.registry import Variant, WeightsRecord, variants
 
 Record = Mapping[str, Any]
-_AS_KERASCNN = "as kerascnn"
+AS_KERASCNN, NOT_STATED = "as kerascnn", "not stated"
 _UNKNOWN = "unknown"  # the hub's word for a license that nobody has stated
 _DATASETS = {"imagenet": "ILSVRC/imagenet-1k", "cifar10": "uoft-cs/cifar10", "mnist": "ylecun/mnist"}
 _LIBRARIES = {"saved_model": "keras", "tflite": "tflite", "onnx": "onnx"}
@@ -36,7 +36,7 @@ def card(manifest: Record) -> str:
         "Use": [f"- {line}" for line in text.use(manifest) if not line.startswith("Weights:")],
         "Artifacts": _artifacts(manifest),
         proofs.HEADING: _proofs(manifest),
-        "Limits": [f"- {line}" for line in _limits(manifest)],
+        "Limits": [f"- {line}" for line in limits(manifest)],
     }
     for title, body in sections.items():
         lines += [f"## {title}", "", *body, ""] if title else [*body, ""]
@@ -51,16 +51,15 @@ def front_matter(manifest: Record) -> dict[str, Any]:
     """
     formats = list(dict.fromkeys(artifact["format"] for artifact in manifest["artifacts"]))
     precisions = dict.fromkeys(artifact["precision"] for artifact in manifest["artifacts"])
-    variant, record = _variant(manifest), _weights_record(manifest)
-    classifies = bool(manifest["labels"] or exports.evaluation_of(manifest))
+    variant, record = variant_of(manifest), weights_record(manifest)
     fields: dict[str, Any] = {
         "license": _license(manifest),
         "library_name": _LIBRARIES[formats[0]] if formats else "keras",
         "tags": list(dict.fromkeys(["kerascnn", *([variant.family] if variant else []), *formats, *precisions])),
     }
-    if classifies:
+    if classifies(manifest):
         fields["pipeline_tag"] = "image-classification"
-    dataset = _dataset(record)
+    dataset = dataset_of(record)
     if dataset:
         fields["datasets"] = [dataset]
     results = _results(manifest) if manifest["weights"]["trained"] is not False else []
@@ -86,24 +85,31 @@ def _results(manifest: Record) -> list[dict[str, Any]]:
                     "metrics": [
                         {"type": "accuracy", "name": f"{metric}, {path}", "value": round(accuracy[key], 4)}
                         for path, accuracy in (("Keras model", evaluation["keras"]), *scored)
-                        for key, metric in _metrics(manifest)
+                        for key, metric in metrics(manifest)
                     ],
                 }
             )
     return found
 
 
-def _metrics(manifest: Record) -> list[tuple[str, str]]:
+def classifies(manifest: Record) -> bool:
+    """Return whether the network is known to name what is on a photo."""
+    return bool(manifest["labels"] or exports.evaluation_of(manifest))
+
+
+def metrics(manifest: Record) -> list[tuple[str, str]]:
+    """Return the accuracies that say something, as (key, name)."""
     return [("top1", "top-1"), ("top5", "top-5")] if exports.has_top5(manifest) else [("top1", "top-1")]
 
 
-def _variant(manifest: Record) -> Variant | None:
+def variant_of(manifest: Record) -> Variant | None:
+    """Return the variant that was built; None for a network that kerascnn did not build."""
     return variants().get(manifest["model"]["variant"] or "")
 
 
-def _weights_record(manifest: Record) -> WeightsRecord | None:
+def weights_record(manifest: Record) -> WeightsRecord | None:
     """Return the record of the published weights; None where they are others."""
-    variant, source = _variant(manifest), manifest["weights"]["source"]
+    variant, source = variant_of(manifest), manifest["weights"]["source"]
     if variant is None or source is None:
         return None
     found = (
@@ -114,7 +120,8 @@ def _weights_record(manifest: Record) -> WeightsRecord | None:
     return next(found, None)
 
 
-def _dataset(record: WeightsRecord | None) -> str | None:
+def dataset_of(record: WeightsRecord | None) -> str | None:
+    """Return the hub's name of the data whose classes published weights know; None where it is not on record."""
     if record is None:
         return None
     return _DATASETS.get(record.labels if isinstance(record.labels, str) else record.name)
@@ -122,14 +129,14 @@ def _dataset(record: WeightsRecord | None) -> str | None:
 
 def _license(manifest: Record) -> str:
     """Return the hub's identifier of the license of the weights."""
-    stated = (manifest["weights"]["source"] or {}).get("licence") or "not stated"
-    if stated == "not stated":
+    stated = (manifest["weights"]["source"] or {}).get("licence") or NOT_STATED
+    if stated == NOT_STATED:
         return _UNKNOWN
-    return "apache-2.0" if stated == _AS_KERASCNN else stated.lower()
+    return "apache-2.0" if stated == AS_KERASCNN else stated.lower()
 
 
 def _what(manifest: Record) -> list[str]:
-    variant = _variant(manifest)
+    variant = variant_of(manifest)
     made = (
         "Made by `python -m export` of kerascnn. The same network in several files, each compared with the Keras model."
     )
@@ -143,20 +150,20 @@ def _what(manifest: Record) -> list[str]:
 
 
 def _weights(manifest: Record) -> list[str]:
-    weights, record = manifest["weights"], _weights_record(manifest)
+    weights, record = manifest["weights"], weights_record(manifest)
     source = weights["source"]
     if source is None:
         return ["Random; nobody has trained them." if weights["trained"] is False else "Their origin is not known."]
     lines = [f"- {source.get('name') or source.get('file')}, SHA-256 `{source['sha256']}`"]
     if source.get("url"):
         lines.append(f"- Address: <{source['url']}>")
-    stated = source.get("licence") or "not stated"
-    if stated == "not stated":
+    stated = source.get("licence") or NOT_STATED
+    if stated == NOT_STATED:
         lines.append("- License: not known. Ask who published the weights before you pass the files on.")
     else:
-        lines.append(f"- License: {'Apache-2.0, as kerascnn' if stated == _AS_KERASCNN else stated}")
-    if _dataset(record):
-        lines.append(f"- Classes: those of {_dataset(record)}. What else the weights were trained on is not on record.")
+        lines.append(f"- License: {'Apache-2.0, as kerascnn' if stated == AS_KERASCNN else stated}")
+    if dataset := dataset_of(record):
+        lines.append(f"- Classes: those of {dataset}. What else the weights were trained on is not on record.")
     if record and record.errors and not manifest["compression"]:
         lines.append(f"- Published top-1 error: {record.errors.top1} % ({record.errors.source}); not measured here.")
     return lines
@@ -204,7 +211,8 @@ def _proofs(manifest: Record) -> list[str]:
     return lines
 
 
-def _limits(manifest: Record) -> list[str]:
+def limits(manifest: Record) -> list[str]:
+    """Say what is not known of the artifacts, in sentences."""
     check, trained = manifest["verification"], manifest["weights"]["trained"]
     lines = [f"Parity was measured on {check['images']} {check['source']}."]
     if trained is None:

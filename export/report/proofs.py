@@ -55,11 +55,17 @@ def words(proof: Record, artifact: Record) -> str:
 def notes(manifest: Record) -> list[str]:
     """Say what was not run, and why; artifacts with the same reason together."""
     reasons: dict[tuple[str, str], list[str]] = {}
-    for artifact in manifest["artifacts"]:
-        for proof in artifact["proofs"]:
-            if proof["status"] == "not run":
-                reasons.setdefault((proof["runtime"], proof["reason"]), []).append(artifact["path"])
-    return [f"Not run in {TITLES[name]}: {', '.join(paths)}: {why}" for (name, why), paths in reasons.items()]
+    for artifact, proof in _all(manifest):
+        if proof["status"] == "not run":
+            reasons.setdefault((proof["runtime"], proof["reason"]), []).append(artifact["path"])
+    lines = [f"Not run in {TITLES[name]}: {', '.join(paths)}: {why}" for (name, why), paths in reasons.items()]
+    alone = {artifact["path"]: proof["details"] for artifact, proof in _all(manifest) if "batches" in proof["details"]}
+    lines += [f"{path} takes one image at a time. {one['reason']}" for path, one in alone.items() if "reason" in one]
+    return lines
+
+
+def _all(manifest: Record) -> list[tuple[Record, Record]]:
+    return [(artifact, proof) for artifact in manifest["artifacts"] for proof in artifact["proofs"]]
 
 
 def terminal_table(manifest: Record) -> Table | None:

@@ -74,6 +74,17 @@ def test_faults_are_named(call, folder, says):
     assert printed.err.count("\n") == 1
 
 
+def test_what_a_download_from_the_hub_adds_is_no_fault(call, folder):
+    (folder / ".gitattributes").write_text("*.tflite filter=lfs")
+    (folder / ".cache/huggingface").mkdir(parents=True)
+    (folder / ".cache/huggingface/lenet5.metadata").write_text("")
+    assert call(folder)[0] == 0
+    (folder / ".cache/other").write_text("")
+    code, printed = call(folder)
+    assert code == 1
+    assert ".cache/other: not named" in printed.err
+
+
 def test_a_packed_copy_and_a_compressed_network_are_reread(call, folder):
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "net.kdc").write_bytes(b"coded")

@@ -25,7 +25,7 @@ from export.checking import sizes  # noqa: E402
 from export.compression import prune  # noqa: E402
 from export.formats.sparsity import encode_sparse_kernels  # noqa: E402
 from export.formats.tflite import write_tflite  # noqa: E402
-from export.formats.tflite_runtime import open_tflite  # noqa: E402
+from export.formats.tflite_runtime import batches, open_tflite  # noqa: E402
 from export.packing import unpack  # noqa: E402
 from export.request import Compression, Request  # noqa: E402
 from export.tracing.graph import trace  # noqa: E402
@@ -86,6 +86,7 @@ def test_the_zeros_are_gone_and_the_answers_are_the_same(tmp_path: Path, precisi
     else:
         assert np.array_equal(found[dense], found[precision])
     assert len(np.unique(found[dense])) > 20
+    assert batches(tmp_path / f"{precision}.tflite", images, found[precision]) == {"batches": [1, 3, 5]}
     sizes = [(tmp_path / f"{name}.tflite").stat().st_size for name in (dense, precision)]
     assert sizes[1] < 0.7 * sizes[0]
     encoded = [

@@ -16,7 +16,9 @@ from export.errors import ExportError, RequestError  # noqa: E402
 from export.formats import onnx_symmetric  # noqa: E402
 from export.formats.onnx import write_onnx  # noqa: E402
 from export.formats.saved_model import write_saved_model  # noqa: E402
-from export.formats.tflite import write_tflite  # noqa: E402
+from export.formats.tensorflow_lite import function_converter  # noqa: E402
+from export.formats.tflite import TFLite, write_tflite  # noqa: E402
+from export.formats.tflite_runtime import batches  # noqa: E402
 from export.tracing.folding import folded  # noqa: E402
 from export.tracing.graph import trace  # noqa: E402
 from export.tracing.half import in_half  # noqa: E402
@@ -547,6 +549,26 @@ def test_tflite(case: Case, precision: str, tolerance: float, tmp_path: Path) ->
     outputs, operations = run_tflite(path, case.images)
     assert not {"SHAPE", "STRIDED_SLICE", "PACK", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE"} & set(operations)
     assert relative_error(outputs, case.expected) < tolerance
+    assert batches(path, case.images, outputs) == {"batches": [1, 3, 5]}
+
+
+@pytest.mark.parametrize(
+    ("network", "says"),
+    [
+        (lambda images: tf.reshape(images, (1, -1)), "It answers otherwise in a batch of 3 than one by one."),
+        (lambda images: tf.reverse(images, [0]), "It answers otherwise in a batch of 3"),
+        (lambda images: tf.reshape(images, (1, 4 * 4 * 3)), "LiteRT does not take a batch of 3"),
+    ],
+)
+def test_a_file_that_is_for_one_image_alone_is_found(network: Any, says: str, tmp_path: Path) -> None:
+    function = tf.function(network, [tf.TensorSpec((1, 4, 4, 3))], autograph=False).get_concrete_function()
+    content = function_converter(function, TFLite().precision("float32")).convert()
+    (tmp_path / "one.tflite").write_bytes(content)
+    images = np.random.default_rng(0).normal(size=(4, 4, 4, 3)).astype(np.float32)
+    answers = np.concatenate([network(images[index : index + 1]) for index in range(4)])
+    found = batches(tmp_path / "one.tflite", images, answers)
+    assert found["batches"] == [1]
+    assert found["reason"].startswith(says)
 
 
 def test_tflite_precisions_differ_in_size(tmp_path: Path) -> None:

@@ -3,13 +3,9 @@
 import copy
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
 
-import export
 from export.report.card import card, front_matter
-from kerascnn import create_model
 
 yaml = pytest.importorskip("yaml")
 # The fields of huggingface_hub's ModelCardData that a card has, as the hub spells them.
@@ -19,20 +15,6 @@ FIELDS = {"license": str, "library_name": str, "pipeline_tag": str, "tags": list
 def front(text):
     _, matter, body = text.split("---\n", 2)
     return yaml.safe_load(matter), body
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """LeNet-5 with the weights in the package, scored on ten pictures."""
-    photos = tmp_path_factory.mktemp("photos")
-    random = np.random.default_rng(0)
-    for label in range(10):
-        (photos / str(label)).mkdir()
-        Image.fromarray(random.integers(0, 255, (32, 32), np.uint8)).save(photos / str(label) / "0.png")
-    folder = tmp_path_factory.mktemp("card") / "net"
-    model = create_model("lenet5", weights="mnist")
-    manifest = export.export(model, folder, formats=["tflite"], precisions=["dynamic"], evaluate=photos)
-    return folder, json.loads(json.dumps(manifest, default=list))
 
 
 def test_the_front_matter_is_what_the_hub_reads(exported):
@@ -91,6 +73,15 @@ def test_what_became_of_the_network_and_of_the_page_is_said(exported):
     assert "| lenet5.kdc | coded | 1,234 | exact | as the Keras model |" in text
     assert "- web/index.html: Chromium 140.0" in text
     assert "Published top-1 error" not in text
+
+
+def test_a_file_that_takes_one_image_alone_is_named(exported):
+    manifest = copy.deepcopy(exported[1])
+    details = manifest["artifacts"][0]["proofs"][0]["details"]
+    assert details == {"batches": [1, 3, 5]}
+    assert "one image at a time" not in card(manifest)
+    details |= {"batches": [1], "reason": "It answers otherwise in a batch of 3 than one by one."}
+    assert "- lenet5.tflite takes one image at a time. It answers otherwise in a batch of 3" in card(manifest)
 
 
 def test_an_untrained_network_says_so_first(exported):
