@@ -53,9 +53,11 @@ def make(context: Context) -> dict[str, Any]:
     context = begin(context)
     inputs = read_images(context)
     compression = compress(context, inputs)
-    reference = answer(context, inputs)
-    source = trace_network(context, inputs, reference)
-    outcome = make_artifacts(context, source, inputs, reference)
+    with _worker() as worker:
+        answering = worker.submit(answer, context, inputs)
+        source = trace_network(context, inputs, answering)
+        outcome = make_artifacts(context, source, inputs, answering, worker)
+    reference = answering.result()
     prove(context, outcome, inputs.images, reference)
     if not outcome.passed and compression is None:
         raise ExportError(
@@ -152,17 +154,24 @@ def answer(context: Context, inputs: Inputs) -> Prediction:
         return runtime.predict_with_logits(job.to_model(inputs.images))
 
 
-def trace_network(context: Context, inputs: Inputs, reference: Prediction) -> Source:
-    """Trace the network, once for all formats."""
-    from export.tracing.graph import trace
+def trace_network(context: Context, inputs: Inputs, answering: Future[Prediction]) -> Source:
+    """Trace the network, once for all formats; where its end does not say what it answers, after it has answered."""
+    from export.tracing.graph import computes_in_float32, trace
+    from kerascnn.surgery.logits import without_softmax
 
     job = context.job
+    network = job.loaded.model
+    # The layers of a network in mixed precision are changed while it answers.
+    known = computes_in_float32(network) and without_softmax(network) is not None
+    kind = "probabilities" if known else answering.result().kind
     context.step("tracing")
-    traced = trace(with_preprocessing(job), output_name=reference.kind)
+    traced = trace(with_preprocessing(job), output_name=kind)
     return Source(traced, inputs.calibration, job.reading, job.loaded.labels, job.request.opset, job.metadata)
 
 
-def make_artifacts(context: Context, source: Source, inputs: Inputs, reference: Prediction) -> Outcome:
+def make_artifacts(
+    context: Context, source: Source, inputs: Inputs, answering: Future[Prediction], worker: ThreadPoolExecutor
+) -> Outcome:
     """Write artifacts one after another, and verify each while others are written; remove those that fail.
 
     They are timed in the end, when nothing else is done.
@@ -171,12 +180,12 @@ def make_artifacts(context: Context, source: Source, inputs: Inputs, reference: 
     checks: dict[Item, Failure | Future[tuple[Passed | None, Failure | None]]] = {}
     # A SavedModel takes seconds to write; what is written before it can be verified meanwhile.
     quickest = next((item for item in items if item.format.name != "saved_model"), None)
-    with _verifier() as pool:
-        for item in sorted(items, key=lambda item: item != quickest):
-            _, failure = attempt(context, item, partial(_write, context, item, source))
-            check = partial(_verified, context, item, source, inputs.images, reference)
-            checks[item] = failure or pool.submit(attempt, context, item, check)
-        checked = {item: (None, one) if isinstance(one, Failure) else one.result() for item, one in checks.items()}
+    for item in sorted(items, key=lambda item: item != quickest):
+        _, failure = attempt(context, item, partial(_write, context, item, source))
+        check = partial(_verified, context, item, source, inputs.images, answering)
+        checks[item] = failure or worker.submit(attempt, context, item, check)
+    answering.result()  # its error is that of all
+    checked = {item: (None, one) if isinstance(one, Failure) else one.result() for item, one in checks.items()}
     for item in items:
         passed, failure = checked[item]
         if passed is not None:
@@ -189,12 +198,14 @@ def make_artifacts(context: Context, source: Source, inputs: Inputs, reference: 
 
 
 @contextmanager
-def _verifier() -> Iterator[ThreadPoolExecutor]:
-    """A thread that verifies while this one writes; runtimes leave Python alone. Where the block fails, it stops soon.
+def _worker() -> Iterator[ThreadPoolExecutor]:
+    """A thread that answers and verifies while this one writes; runtimes leave Python alone.
+
+    Where the block fails, it stops soon.
 
     One is enough: runtimes have threads of their own, and those of two runtimes would wait for one another.
     """
-    pool = ThreadPoolExecutor(1, "verify")
+    pool = ThreadPoolExecutor(1, "worker")
     try:
         yield pool
     finally:
@@ -208,12 +219,15 @@ def _write(context: Context, item: Item, source: Source) -> None:
     item.format.write(source, path, item.precision)
 
 
-def _verified(context: Context, item: Item, source: Source, images: np.ndarray, reference: Prediction) -> Passed:
+def _verified(
+    context: Context, item: Item, source: Source, images: np.ndarray, answering: Future[Prediction]
+) -> Passed:
     """Compare a written artifact with the Keras model, in its own runtime.
 
     Raises:
         ExportError: It does not pass; the message says why.
     """
+    reference = answering.result()
     context.step(f"verifying {item.title}")
     name = item.path(context.job.loaded.origin.stem)
     path = context.folder / name

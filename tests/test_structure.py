@@ -54,11 +54,17 @@ def test_kerascnn_imports_no_tensorflow_at_import_time() -> None:
         ("export", "serving", ("serving.contract",)),
         ("serving", "export", ()),
         # What photos and their folders are called is the same in training, in exports and behind a server; so is how a
-        # photo is prepared, where the server does not do that.
+        # photo is prepared, where the server does not do that, and how a processor has to run an ONNX file.
         (
             "serving",
             "kerascnn",
-            ("kerascnn.console", "kerascnn.photos.files", "kerascnn.photos.preprocessing", "kerascnn.data"),
+            (
+                "kerascnn.console",
+                "kerascnn.photos.files",
+                "kerascnn.photos.preprocessing",
+                "kerascnn.photos.runtimes",
+                "kerascnn.data",
+            ),
         ),
     ],
 )

@@ -47,7 +47,7 @@ def check_calibration(traced: TracedModel, calibration: np.ndarray | None, what:
 
 def check_photos(images: np.ndarray) -> str | None:
     """Return a warning where photos of one color cannot calibrate anything; None where there are none of them."""
-    pixels = images.reshape(len(images), -1, images.shape[-1])
+    pixels = images.reshape(len(images), -1, images.shape[-1])[:, ::5]  # these show it, in a fifth of the time
     plain = int((pixels.std(axis=1).max(axis=-1) < 1e-3 * max(float(abs(pixels).max()), 1e-6)).sum())
     if not plain:
         return None

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from export.files import digest_of, files_of
-from export.report import card, exports, intervals, proofs
+from export.report import card, exports, proofs
+from kerascnn.statistics import wilson
 
 BOM = "bom.cdx.json"
 Record = Mapping[str, Any]
@@ -114,7 +115,7 @@ def _accuracy(manifest: Record, scored: Record, evaluation: Record) -> dict[str,
     photos = f"{scored['images']} photos of {evaluation['source']}"
     metrics = []
     for key, name in card.metrics(manifest):
-        low, high = intervals.wilson(scored[key], scored["images"])
+        low, high = wilson(scored[key], scored["images"])
         bounds = {"lowerBound": f"{low:.4f}", "upperBound": f"{high:.4f}"}
         metric = {"type": f"{name} accuracy", "value": f"{scored[key]:.4f}", "slice": photos}
         metrics.append({**metric, "confidenceInterval": bounds})

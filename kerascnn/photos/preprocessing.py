@@ -185,10 +185,15 @@ class Preprocessing:
         Returns:
             float32 of the same shape.
         """
-        x = np.asarray(pixels, dtype=np.float32)
-        if self.channel_order == "bgr":
-            x = x[..., ::-1]
-        return (x - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
+        x = np.asarray(pixels)
+        x = np.array(x[..., ::-1] if self.channel_order == "bgr" else x, np.float32, order="C")
+        # Row by row: numpy is several times slower where what it repeats is three numbers long.
+        rows = x.reshape(*x.shape[:-2], -1)
+        for operation, numbers, neutral in ((np.subtract, self.mean, 0), (np.divide, self.std, 1)):
+            channels = np.broadcast_to(np.asarray(numbers, np.float32), x.shape[-1:])
+            if (channels != neutral).any():
+                operation(rows, np.tile(channels, x.shape[-2]), out=rows)
+        return x
 
     def load(self, image: Image.Image) -> np.ndarray:
         """Turn an opened photo of any kind into the network's input, float32 of shape (height, width, channels)."""
