@@ -18,7 +18,7 @@ import numpy as np
 
 from export.compression.clustering import bits_by_layer, round_to_half, share
 from export.compression.networks import copy, inputs_of, kernel_layers, path_of
-from export.compression.sensitivity import SAMPLES, Sensitivity, damped, measure, rows_of
+from export.compression.sensitivity import SAMPLES, Sensitivity, damped, due, measure, rows_of
 from export.quantization.optq import DAMPING
 from kerascnn.weights.container import half
 
@@ -100,13 +100,20 @@ class _Inputs:
         self.cross: Any = 0.0
         self.mean: Any = 0.0
         self.original: Any = 0.0
+        self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def add(self, now: np.ndarray, before: np.ndarray, photos: int) -> None:
-        weight = 1 / (now.shape[1] * photos)
-        self.own = self.own + weight * np.matmul(now.transpose(0, 2, 1), now)
-        self.cross = self.cross + weight * np.matmul(now.transpose(0, 2, 1), before)
+    def add(self, now: np.ndarray, before: np.ndarray) -> None:
+        self._waiting.append((now, before))
+
+    def sum(self, photos: int) -> None:
+        now, before = (np.concatenate(rows, axis=1) for rows in zip(*self._waiting, strict=True))
+        weight = 1 / (self._waiting[0][0].shape[1] * photos)
+        across = now.transpose(0, 2, 1)
+        self.own = self.own + weight * np.matmul(across, now)
+        self.cross = self.cross + weight * np.matmul(across, before)
         self.mean = self.mean + weight * now.sum(axis=1)
         self.original = self.original + weight * before.sum(axis=1)
+        self._waiting.clear()
 
 
 def _inputs(model: keras.Model, reference: Reference, part: list[tuple[keras.Layer, keras.Layer]]) -> list[_Inputs]:
@@ -124,7 +131,10 @@ def _inputs(model: keras.Model, reference: Reference, part: list[tuple[keras.Lay
                 rows_of(values.numpy(), part[j][0], count, np.random.default_rng((reference.seed, i, j)))
                 for values in both
             )
-            sums[j].add(now, before, len(photos))
+            sums[j].add(now, before)
+        if due(i, len(photos), count):
+            for inputs in sums:
+                inputs.sum(len(photos))
     return sums
 
 
@@ -138,9 +148,9 @@ def _share_layer(
         return np.stack(np.split(array.reshape(rows, -1), groups, axis=1))  # [groups, rows, outputs of a group]
 
     weights, moments = by_group(kernel), damped(inputs.own)
-    ridge = DAMPING * np.einsum("grr->g", moments)[:, None, None] / rows * np.eye(rows)
+    ridge = DAMPING * np.einsum("grr->g", moments)[:, None, None] / rows * np.eye(rows, dtype=np.float32)
     missing = np.matmul(inputs.cross - inputs.own, weights)
-    target = weights + TRUST * np.linalg.solve(moments + ridge + 1e-12 * np.eye(rows), missing)
+    target = weights + TRUST * np.linalg.solve(moments + ridge + np.float32(1e-12) * np.eye(rows, dtype=np.float32), missing)
     joined = np.concatenate(list(target), axis=1).reshape(kernel.shape).astype(np.float32)
     shared = share(joined, values, price, Sensitivity(moments, scale), zero=np.asarray(ours.kernel) == 0)
     ours.kernel.assign(shared)
