@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SAMPLES = 8192  # places of the photos at which a layer's inputs are looked at
 SHRINKAGE = 0.1  # of the products of different inputs
 _TOGETHER = 1024  # rows of a layer that are multiplied at once
-_EVERY = 25  # photos between two signs of life
+EVERY = 25  # photos between two signs of life
 DRAWS = 2  # random directions of the answers, for each photo
 
 
@@ -121,7 +121,7 @@ def _fisher(model: keras.Model, images: np.ndarray, seed: int, step: Callable[[s
     totals = {path: np.zeros(variable.shape, np.float32) for path, variable in variables.items()}
     classes = int(np.prod(model.outputs[0].shape[1:]))
     for i, image in enumerate(images):
-        if not i % _EVERY:
+        if not i % EVERY:
             step(f"measuring which weights matter, photo {i + 1} of {len(images)}")
         for _ in range(DRAWS):
             noise = random.normal(size=classes).astype(np.float32)
@@ -141,7 +141,7 @@ def _moments(model: keras.Model, images: np.ndarray, seed: int, step: Callable[[
     totals: list[Any] = [0.0] * len(layers)
     waiting: list[list[np.ndarray]] = [[] for _ in layers]
     for i, image in enumerate(images):
-        if not i % _EVERY:
+        if not i % EVERY:
             step(f"looking at the inputs of layers, photo {i + 1} of {len(images)}")
         for j, (layer, values) in enumerate(zip(layers, run(tf.constant(image[None])), strict=True)):
             waiting[j].append(rows_of(values.numpy(), layer, count, random))
