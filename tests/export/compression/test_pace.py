@@ -4,8 +4,8 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-from export.compression import pace  # noqa: E402
-from kerascnn import create_model  # noqa: E402
+from export.compression import pace
+from kerascnn import create_model
 
 
 def test_the_time_left_follows_the_work_that_is_done() -> None:

@@ -7,8 +7,8 @@ from keras import layers
 
 pytest.importorskip("tensorflow")
 
-from export.compression import passing  # noqa: E402
-from export.compression.networks import copy, kernel_layers  # noqa: E402
+from export.compression import passing
+from export.compression.networks import copy, kernel_layers
 
 
 def branches() -> keras.Model:
