@@ -11,16 +11,17 @@ import numpy as np
 from export.compression.distillation import BATCH, SHOWN
 from export.compression.networks import kernel_layers
 from export.compression.sensitivity import DRAWS, EVERY, SAMPLES
+from export.compression.sequence import PLACES
 
 if TYPE_CHECKING:
     import keras
 
 ATTEMPTS = 3  # that finding the price takes, as a rule
-# Seconds of one core for an operation: they need only be right in proportion, and were measured on SqueezeNet.
+# Seconds of one core for an operation: they need only be right in proportion.
 _PRODUCT = 1e-11
-_CHOICE = 1e-10  # one input after another
+_CHOICE = 2e-11  # one input after another, or in float64
 _TUNING = 4  # passes of a photo in a step of fine-tuning: the teacher's, and a forward and a backward one
-_LAYER = 0.4  # for each layer, whatever its size
+_SHARING, _PASSING = 0.05, 0.4  # of each layer, whatever its size
 
 
 class Pace:
@@ -87,11 +88,11 @@ def plan(model: keras.Model, photos: int, *, measured: bool, to_size: bool, tuni
         forward.append(2 * _PRODUCT * photos * rows * float(np.prod(layer.output.shape[1:])))
         moments.append(2 * _PRODUCT * SAMPLES * groups * rows**2)
         # Conjugate gradients take a dozen products with the moments; to factor these takes rows**3.
-        sharing.append(_CHOICE * rows**2 * (26 * outputs + 2 * groups * rows))
+        sharing.append(_SHARING + _CHOICE * rows**2 * (26 * outputs + 2 * groups * rows))
     signs = -(-photos // EVERY)
     backward = 3 * DRAWS * sum(forward)  # for each draw, a backward pass takes twice a forward one
     measuring = [sum(forward + moments) / signs] * signs + [backward / signs] * signs
-    order = [2 * f + 2 * m + s + _LAYER for f, m, s in zip(forward, moments, sharing, strict=True)]
+    order = [2 * f + 2 * PLACES / SAMPLES * m + s + _PASSING for f, m, s in zip(forward, moments, sharing, strict=True)]
     return {
         "measuring": [] if measured else measuring,
         "attempts": [sum(sharing)] * ATTEMPTS,

@@ -19,13 +19,14 @@ import numpy as np
 from export.compression.clustering import bits_by_layer, round_to_half, share
 from export.compression.networks import copy, kernel_layers, path_of
 from export.compression.passing import Passage
-from export.compression.sensitivity import SAMPLES, Sensitivity, damped, due, measure, rows_of
+from export.compression.sensitivity import Sensitivity, damped, due, measure, rows_of
 from export.quantization.optq import DAMPING
 from kerascnn.weights.container import half
 
 if TYPE_CHECKING:
     import keras
 
+PLACES = 16384  # of the photos at which a layer's inputs are compared with those in the original network
 TRUST = 0.5  # of the correction of a layer's weights, which is measured on few photos
 _LARGEST_HALF = 65504
 
@@ -118,7 +119,7 @@ class _Inputs:
 
 def _inputs(passage: Passage, layer: keras.Layer, reference: Reference, number: int) -> _Inputs:
     photos = len(reference.images)
-    count = max(1, SAMPLES // photos)
+    count = max(1, PLACES // photos)
     inputs = _Inputs()
     for i, values in enumerate(passage.inputs(layer)):
         # the same places in both
