@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -136,6 +136,28 @@ def run_graph(model: keras.Model, inputs: Any, call: Callable[[Any], Callable[..
         The model's outputs.
     """
     return model._run_through_graph(model._standardize_inputs(inputs), operation_fn=call)
+
+
+def run_from(known: Mapping[int, Any], outputs: Sequence[KerasTensor]) -> list[Any]:
+    """Compute tensors of a model's graph from others, as for inference.
+
+    Args:
+        known: values of tensors by their ids; every way to the outputs must come through one of them.
+        outputs: the tensors.
+
+    Returns:
+        Their values.
+    """
+    import keras
+
+    values = dict(known)
+    for node in nodes_before(outputs, known):
+        positional, named = node.arguments.fill_in(values)
+        if getattr(node.operation, "_call_has_training_arg", False):
+            named = {**named, "training": False}
+        made = keras.tree.flatten(node.operation(*positional, **named))
+        values.update(zip(map(id, node.output_tensors), made, strict=True))
+    return [values[id(tensor)] for tensor in outputs]
 
 
 @contextmanager

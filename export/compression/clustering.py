@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 BITS = 6
 LLOYD = 10
+FITTING = 30  # steps of conjugate gradients at most, to fit the values of a layer
+ENOUGH = 1e-6  # of the first squared residual
 _BINS = 4096
 
 
@@ -108,23 +110,25 @@ def share(
     """
     moments, scale = sensitivity.moments, sensitivity.scale
     groups, rows, _ = moments.shape
-    weights = kernel.reshape(rows, -1)
-    zeros = (kernel == 0 if zero is None else zero).reshape(rows, -1)
+
+    def by_group(array: np.ndarray) -> np.ndarray:
+        return np.stack(np.split(array.reshape(rows, -1), groups, axis=1))  # [groups, rows, outputs of a group]
+
+    weights = by_group(kernel)
+    zeros = by_group(kernel == 0 if zero is None else zero)
     kept = np.where(zeros, np.float32(0), weights)
-    compensations = [Compensation.of(m) for m in moments]
+    compensation = sensitivity.compensation
     if price:
         # Errors that later inputs make up for cost as much as the diagonal of the triangle says.
-        diagonals = [np.diag(compensation.triangle) for compensation in compensations]
-        importance = scale * float(np.exp(np.mean([-2 * np.log(diagonal) for diagonal in diagonals])))
+        diagonal = np.diagonal(compensation.triangle, axis1=-2, axis2=-1)
+        importance = scale * float(np.exp(np.mean(-2 * np.log(diagonal))))
         # Where one more bit a weight, which halves the step, saves as much divergence as it costs bytes.
         span = sum(float(np.ptp(side)) for side in _sides(kept))
         values = max(3, min(values, 1 + round(span / np.sqrt(12 / math.log(2) * price / importance))))
     book = _centers(kept, values)
-    parts, zero_parts = (np.split(array, groups, axis=1) for array in (weights, zeros))
-    chosen = [_choose(*part, book) for part in zip(parts, zero_parts, compensations, strict=True)]
-    book = _fit(parts, moments, chosen, book)
-    indices = np.concatenate(chosen, axis=1)
-    return half(book[indices]).reshape(kernel.shape)
+    chosen = _choose(weights, zeros, compensation, book)
+    book = _fit(weights, moments, chosen, book)
+    return half(book[np.concatenate(list(chosen), axis=1)]).reshape(kernel.shape)
 
 
 def _centers(weights: np.ndarray, values: int) -> np.ndarray:
@@ -160,35 +164,49 @@ def _spread(sides: list[np.ndarray], values: int) -> list[np.ndarray]:
 
 
 def _choose(weights: np.ndarray, zeros: np.ndarray, compensation: Compensation, book: np.ndarray) -> np.ndarray:
-    """Return the index of the value that each weight [rows, outputs] takes; where `zeros` are true, that of zero."""
+    """Return the index of the value that each weight [groups, rows, outputs] takes; where `zeros` are true, of zero."""
     book = book.astype(np.float32)
     ascending = np.argsort(book)
     edges = (book[ascending][1:] + book[ascending][:-1]) / 2
     nothing = int(np.flatnonzero(book == 0)[0])
+    zeros = compensation.ordered(zeros)
     chosen = np.empty(weights.shape, np.int64)
 
     def nearest(place: int, wanted: np.ndarray) -> np.ndarray:
-        row = compensation.order[place]
-        chosen[row] = np.where(zeros[row], nothing, ascending[np.searchsorted(edges, wanted)])
-        return book[chosen[row]]
+        chosen[:, place] = np.where(zeros[:, place], nothing, ascending[np.searchsorted(edges, wanted)])
+        return book[chosen[:, place]]
 
     compensation.choose(weights, nearest)
-    return chosen
+    indices = np.empty_like(chosen)
+    np.put_along_axis(indices, compensation.order[..., None], chosen, -2)
+    return indices
 
 
-def _fit(parts: list[np.ndarray], moments: np.ndarray, chosen: list[np.ndarray], book: np.ndarray) -> np.ndarray:
-    """Return the values with which the outputs of the layer are nearest to what they were."""
-    size = len(book)
-    products, targets = np.zeros((size, size)), np.zeros(size)
-    for weights, moment, indices in zip(parts, moments, chosen, strict=True):
-        flat = indices.ravel()
-        targets += np.bincount(flat, (moment @ weights).ravel(), size)
-        for value in range(size):
-            mask = (indices == value).astype(np.float32)
-            products[value] += np.bincount(flat, (moment @ mask).ravel(), size)
-    free = (book != 0) & (np.diag(products) > 0)
-    system = products[np.ix_(free, free)]
-    system += 1e-6 * np.diag(np.diag(system))  # towards the values as they are, where nothing else decides
-    fitted = book.copy()
-    fitted[free] += np.linalg.solve(system, (targets - products @ book)[free])
-    return fitted
+def _fit(weights: np.ndarray, moments: np.ndarray, chosen: np.ndarray, book: np.ndarray) -> np.ndarray:
+    """Return the values with which the outputs of the layer are nearest to what they were.
+
+    The equations are solved by conjugate gradients: to write them down takes a product with the moments for each value.
+    """
+    flat = chosen.ravel()
+
+    def gathered(errors: np.ndarray) -> np.ndarray:
+        sums = np.bincount(flat, np.matmul(moments, errors).ravel(), len(book))
+        return np.where(free, sums, 0.0)
+
+    power = np.einsum("grr->gr", moments)[..., None]
+    diagonal = np.bincount(flat, np.broadcast_to(power, chosen.shape).ravel(), len(book))
+    free = (book != 0) & (diagonal > 0)
+    inverse = np.where(free, 1 / np.where(free, diagonal, 1.0), 0.0)
+    change, direction, before = np.zeros(len(book)), np.zeros(len(book)), 1.0
+    rest = gathered(weights - book.astype(np.float32)[chosen])
+    first = float(rest @ (inverse * rest))
+    for _ in range(FITTING):
+        size = float(rest @ (inverse * rest))
+        if size <= ENOUGH * first:
+            break
+        direction = inverse * rest + size / before * direction
+        # A little towards the values as they are, where nothing else decides.
+        product = gathered(direction.astype(np.float32)[chosen]) + 1e-6 * diagonal * direction
+        length = size / float(direction @ product)
+        change, rest, before = change + length * direction, rest - length * product, size
+    return book + change

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 STEPS = 100
 BATCH = 16
+SHOWN = 10  # steps between two signs of life
 RATE = 1e-4  # of Adam, falling to nothing along a cosine
 
 
@@ -76,7 +77,7 @@ def fine_tune(
     random = np.random.default_rng(seed)
     losses = []
     for number in range(steps):
-        if not number % 10:
+        if not number % SHOWN:
             step(f"fine-tuning, step {number + 1} of {steps}")
         chosen = random.choice(len(images), min(batch, len(images)), replace=False)
         photos = _varied(tf.constant(images[chosen]), [seed, number], flip)

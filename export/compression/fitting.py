@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from export.compression import clustering
+from export.compression.pace import Pace
 from export.compression.sequence import Reference, cluster_in_sequence
 from export.compression.states import coded_bytes
 from export.errors import RequestError
@@ -22,9 +23,7 @@ _FULL = 0.985  # of the size that was asked for is near enough
 _SLOPE = 0.12  # bytes fall with this power of the price
 
 
-def share_weights(
-    model: keras.Model, reference: Reference, bits: int, target_bytes: int | None, step: Callable[[str], None]
-) -> None:
+def share_weights(model: keras.Model, reference: Reference, bits: int, target_bytes: int | None, pace: Pace) -> None:
     """Share the weights of a network in the order of its layers, to a size or to DIVERGENCE.
 
     Args:
@@ -32,13 +31,14 @@ def share_weights(
         reference: the network before any change.
         bits: at most 2**bits values a layer.
         target_bytes: how large the coded file may be; None: as small as DIVERGENCE allows.
-        step: called with a sentence on the progress.
+        pace: told of the progress.
 
     Raises:
         RequestError: sharing alone does not reach the target.
     """
     original = model.get_weights()
-    price = _find_price(model, reference, bits, target_bytes, step)
+    price = _find_price(model, reference, bits, target_bytes, pace.part("attempts"))
+    step = pace.part("order")
     best: tuple[int, list[np.ndarray]] | None = None
     # In sequence the same price gives other sizes: correct it, in both directions.
     for _ in range(_TRIES):

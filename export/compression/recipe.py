@@ -10,6 +10,7 @@ import numpy as np
 from export.compression import clustering, distillation, pruning
 from export.compression.fitting import share_weights
 from export.compression.networks import check_model, log_probabilities
+from export.compression.pace import Pace, plan
 from export.compression.sequence import Reference
 from export.compression.states import Recorder, Score, Step
 from export.errors import RequestError
@@ -69,17 +70,19 @@ def compress(
     if tuning_steps is None:
         tuning_steps = 0 if sparsity is None else distillation.STEPS
     record = Recorder(model, score)
-    reference = Reference.of(model, images, sensitivities, seed, progress.step)
+    work = plan(model, len(images), measured=bool(sensitivities), to_size=target_bytes is not None, tuning=tuning_steps)
+    pace = Pace(progress.step, work)
+    reference = Reference.of(model, images, sensitivities, seed, pace.part("measuring"))
     if sparsity is not None:
         progress.step(f"pruning to {100 * sparsity:.0f} % zeros")
         with record.step("prune", sparsity=sparsity):
             pruning.prune(model, sparsity, whole=True, sensitivities=reference.sensitivities)
     with record.step("cluster", bits=bits, target_bytes=target_bytes):
-        share_weights(model, reference, bits, target_bytes, progress.step)
+        share_weights(model, reference, bits, target_bytes, pace)
     if tuning_steps:
         with record.step("fine-tune", steps=tuning_steps, photos=len(images)):
             distillation.fine_tune(
-                model, images, teacher=reference.model, steps=tuning_steps, seed=seed, step=progress.step
+                model, images, teacher=reference.model, steps=tuning_steps, seed=seed, step=pace.part("tuning")
             )
             clustering.round_to_half(model)
     return record.steps

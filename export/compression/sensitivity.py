@@ -11,19 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from export.compression.networks import inputs_of, kernel_layers, kernels, log_probabilities, path_of
-from export.quantization.optq import Window
+from export.quantization.optq import Compensation, Window
 
 if TYPE_CHECKING:
     import keras
 
 SAMPLES = 8192  # places of the photos at which a layer's inputs are looked at
 SHRINKAGE = 0.1  # of the products of different inputs
-_EVERY = 25  # photos between two signs of life
+_TOGETHER = 1024  # rows of a layer that are multiplied at once
+EVERY = 25  # photos between two signs of life
 DRAWS = 2  # random directions of the answers, for each photo
 
 
@@ -38,6 +40,11 @@ class Sensitivity:
 
     moments: np.ndarray
     scale: float
+
+    @cached_property
+    def compensation(self) -> Compensation:
+        """How the inputs make up for one another: the costliest part of sharing a layer once more."""
+        return Compensation.of(self.moments)
 
     def divergence(self, error: np.ndarray) -> float:
         """Return what an error of the kernel costs, in nats a photo.
@@ -114,7 +121,7 @@ def _fisher(model: keras.Model, images: np.ndarray, seed: int, step: Callable[[s
     totals = {path: np.zeros(variable.shape, np.float32) for path, variable in variables.items()}
     classes = int(np.prod(model.outputs[0].shape[1:]))
     for i, image in enumerate(images):
-        if not i % _EVERY:
+        if not i % EVERY:
             step(f"measuring which weights matter, photo {i + 1} of {len(images)}")
         for _ in range(DRAWS):
             noise = random.normal(size=classes).astype(np.float32)
@@ -132,13 +139,23 @@ def _moments(model: keras.Model, images: np.ndarray, seed: int, step: Callable[[
     random = np.random.default_rng(seed)
     count = max(1, SAMPLES // len(images))
     totals: list[Any] = [0.0] * len(layers)
+    waiting: list[list[np.ndarray]] = [[] for _ in layers]
     for i, image in enumerate(images):
-        if not i % _EVERY:
+        if not i % EVERY:
             step(f"looking at the inputs of layers, photo {i + 1} of {len(images)}")
         for j, (layer, values) in enumerate(zip(layers, run(tf.constant(image[None])), strict=True)):
-            rows = rows_of(values.numpy(), layer, count, random)
-            totals[j] = totals[j] + np.matmul(rows.transpose(0, 2, 1), rows) / rows.shape[1]
-    return {path_of(layer): total / len(images) for layer, total in zip(layers, totals, strict=True)}
+            waiting[j].append(rows_of(values.numpy(), layer, count, random))
+        if due(i, len(images), count):
+            for j, parts in enumerate(waiting):
+                rows = np.concatenate(parts, axis=1)
+                totals[j] = totals[j] + np.matmul(rows.transpose(0, 2, 1), rows) / (parts[0].shape[1] * len(images))
+                parts.clear()
+    return {path_of(layer): total for layer, total in zip(layers, totals, strict=True)}
+
+
+def due(photo: int, photos: int, count: int) -> bool:
+    """Return whether rows that were collected up to a photo are multiplied now: one product of many is quicker."""
+    return photo + 1 == photos or not (photo + 1) % max(1, _TOGETHER // count)
 
 
 def rows_of(values: np.ndarray, layer: keras.Layer, count: int, random: np.random.Generator) -> np.ndarray:

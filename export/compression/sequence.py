@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export.compression.clustering import bits_by_layer, round_to_half, share
-from export.compression.networks import copy, inputs_of, kernel_layers, path_of
-from export.compression.sensitivity import SAMPLES, Sensitivity, damped, measure, rows_of
+from export.compression.networks import copy, kernel_layers, path_of
+from export.compression.passing import Passage
+from export.compression.sensitivity import Sensitivity, damped, due, measure, rows_of
 from export.quantization.optq import DAMPING
 from kerascnn.weights.container import half
 
 if TYPE_CHECKING:
     import keras
 
-STAGES = 24  # passes over the photos; the layers of one pass share their weights together
+PLACES = 16384  # of the photos at which a layer's inputs are compared with those in the original network
 TRUST = 0.5  # of the correction of a layer's weights, which is measured on few photos
 _LARGEST_HALF = 65504
 
@@ -82,13 +83,13 @@ def cluster_in_sequence(
     numbers = bits_by_layer(model, bits)
     layers = zip(kernel_layers(model), kernel_layers(reference.model), strict=True)
     pairs = [(ours, theirs) for ours, theirs in layers if path_of(ours) in numbers]
-    stages = np.array_split(np.arange(len(pairs)), min(STAGES, len(pairs)))
-    for number, stage in enumerate(stages):
-        step(f"sharing weights in order, part {number + 1} of {len(stages)}")
-        part = [pairs[i] for i in stage]
-        for (ours, theirs), inputs in zip(part, _inputs(model, reference, part), strict=True):
-            scale = reference.sensitivities[path_of(ours)].scale
-            _share_layer(ours, theirs, inputs, 2 ** numbers[path_of(ours)], price, scale)
+    passage = Passage((model, reference.model), reference.images)
+    pairs.sort(key=lambda pair: passage.position(pair[0]))
+    for number, (ours, theirs) in enumerate(pairs):
+        step(f"sharing weights in order, layer {number + 1} of {len(pairs)}")
+        inputs = _inputs(passage, ours, reference, number)
+        scale = reference.sensitivities[path_of(ours)].scale
+        _share_layer(ours, theirs, inputs, 2 ** numbers[path_of(ours)], price, scale)
     round_to_half(model)
 
 
@@ -100,32 +101,33 @@ class _Inputs:
         self.cross: Any = 0.0
         self.mean: Any = 0.0
         self.original: Any = 0.0
+        self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def add(self, now: np.ndarray, before: np.ndarray, photos: int) -> None:
-        weight = 1 / (now.shape[1] * photos)
-        self.own = self.own + weight * np.matmul(now.transpose(0, 2, 1), now)
-        self.cross = self.cross + weight * np.matmul(now.transpose(0, 2, 1), before)
+    def add(self, now: np.ndarray, before: np.ndarray) -> None:
+        self._waiting.append((now, before))
+
+    def sum(self, photos: int) -> None:
+        now, before = (np.concatenate(rows, axis=1) for rows in zip(*self._waiting, strict=True))
+        weight = 1 / (self._waiting[0][0].shape[1] * photos)
+        across = now.transpose(0, 2, 1)
+        self.own = self.own + weight * np.matmul(across, now)
+        self.cross = self.cross + weight * np.matmul(across, before)
         self.mean = self.mean + weight * now.sum(axis=1)
         self.original = self.original + weight * before.sum(axis=1)
+        self._waiting.clear()
 
 
-def _inputs(model: keras.Model, reference: Reference, part: list[tuple[keras.Layer, keras.Layer]]) -> list[_Inputs]:
-    import tensorflow as tf
-
-    taps = [inputs_of(*pair) for pair in zip(zip(*part, strict=True), (model, reference.model), strict=True)]
-    run = tf.function(lambda image: [tap(image) for tap in taps], autograph=False)
-    photos = reference.images
-    count = max(1, SAMPLES // len(photos))
-    sums = [_Inputs() for _ in part]
-    for i, image in enumerate(photos):
-        for j, both in enumerate(zip(*run(tf.constant(image[None])), strict=True)):
-            now, before = (
-                # the same places in both
-                rows_of(values.numpy(), part[j][0], count, np.random.default_rng((reference.seed, i, j)))
-                for values in both
-            )
-            sums[j].add(now, before, len(photos))
-    return sums
+def _inputs(passage: Passage, layer: keras.Layer, reference: Reference, number: int) -> _Inputs:
+    photos = len(reference.images)
+    count = max(1, PLACES // photos)
+    inputs = _Inputs()
+    for i, values in enumerate(passage.inputs(layer)):
+        # the same places in both
+        seed = (reference.seed, i, number)
+        inputs.add(*(rows_of(value, layer, count, np.random.default_rng(seed)) for value in values))
+        if due(i, photos, count):
+            inputs.sum(photos)
+    return inputs
 
 
 def _share_layer(
@@ -138,9 +140,10 @@ def _share_layer(
         return np.stack(np.split(array.reshape(rows, -1), groups, axis=1))  # [groups, rows, outputs of a group]
 
     weights, moments = by_group(kernel), damped(inputs.own)
-    ridge = DAMPING * np.einsum("grr->g", moments)[:, None, None] / rows * np.eye(rows)
+    power = np.einsum("grr->g", moments)[:, None, None] / rows
+    ridge = (DAMPING * power + 1e-12) * np.eye(rows, dtype=np.float32)
     missing = np.matmul(inputs.cross - inputs.own, weights)
-    target = weights + TRUST * np.linalg.solve(moments + ridge + 1e-12 * np.eye(rows), missing)
+    target = weights + TRUST * np.linalg.solve(moments + ridge, missing)
     joined = np.concatenate(list(target), axis=1).reshape(kernel.shape).astype(np.float32)
     shared = share(joined, values, price, Sensitivity(moments, scale), zero=np.asarray(ours.kernel) == 0)
     ours.kernel.assign(shared)

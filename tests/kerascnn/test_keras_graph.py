@@ -90,3 +90,12 @@ def test_convolutions_on_tensorflow():
     module = keras_graph.tensorflow_convolutions()
     assert module.tf.__name__ == "tensorflow"
     assert callable(module.conv)
+
+
+def test_tensors_are_computed_from_others(forked):
+    image = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    middle = forked.get_layer("first").output
+    first = forked.get_layer("first")(image)
+    [found, again] = keras_graph.run_from({id(middle): first}, [forked.output, middle])
+    assert again is first
+    assert np.allclose(np.array(found), np.array(forked(image)), atol=1e-6)
