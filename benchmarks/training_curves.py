@@ -20,8 +20,9 @@ from kerascnn.analysis import plots
 def draw(target: Path) -> None:
     """A panel for each network: error by epoch, on the augmented training images and on those held back.
 
-    A network that was trained on was first watched on the test images, and then on a tenth of the training images, whose
-    error is too low: the first runs had been trained on them. The test images were read once in the end.
+    A network that was trained on was first watched on the test images. After that it was watched on a tenth of the
+    training images, on which its first runs had been trained, so that this error is too low; the test images were read
+    once, in the end.
     """
     manifests = sorted((Path(kerascnn.__file__).parent / "data/weights").glob("*.json"))
     figure = plots.figure(4 * len(manifests), 3.6)
