@@ -260,10 +260,6 @@ def _check_packages(items: Sequence[Item]) -> None:
         raise RequestError(
             f"{', '.join(missing)} is not installed. Exporting needs the extra: pip install 'kerascnn[export]'."
         )
-    for item in items:
-        package, extra = item.precision.extra or ("", "")
-        if package and importlib.util.find_spec(package.replace("-", "_")) is None:
-            raise RequestError(f"{item.precision.name} needs {package}, an extra: pip install 'kerascnn[{extra}]'.")
 
 
 def _check_no_photos_needed(items: Sequence[Item], compression: Compression | None) -> None:

@@ -35,6 +35,18 @@ def packed(content: Any) -> bytes:
     return flatbuffer
 
 
+def operator_code(content: Any, kind: int, version: int) -> int:
+    """Return the place of a kind of operation among those that a file uses; it is added where it is missing."""
+    for place, code in enumerate(content.operatorCodes):
+        if max(code.builtinCode, code.deprecatedBuiltinCode) == kind:
+            code.version = max(code.version, version)
+            return place
+    code = schema().OperatorCodeT()
+    code.builtinCode, code.deprecatedBuiltinCode, code.version = kind, min(kind, 127), version
+    content.operatorCodes.append(code)
+    return len(content.operatorCodes) - 1
+
+
 def calibrator() -> Any:
     """Return the module in which the converter looks for the class `Calibrator`."""
     from tensorflow.lite.python.optimize import calibrator
