@@ -35,7 +35,7 @@ def packed(content: Any) -> bytes:
     """Write such objects as a .tflite file."""
     from flatbuffers import Builder
 
-    class Sharing(Builder):  # type: ignore[misc]
+    class Sharing(Builder):
         """Writes equal vectors once: the zero points of a kernel take eight bytes a channel, and all are 0."""
 
         def __init__(self) -> None:

@@ -146,7 +146,6 @@ def _searched(traced: TracedModel, calibration: np.ndarray, metadata: Mapping[st
     from export.quantization.sequence import Network
 
     auto = PRECISIONS["auto"]
-    _check_count(calibration, auto)
 
     def weigh(frozen: FrozenGraph) -> int:
         return len(with_files(_content(traced, frozen, auto, None, metadata), metadata))
@@ -154,23 +153,17 @@ def _searched(traced: TracedModel, calibration: np.ndarray, metadata: Mapping[st
     return search(Network(traced.frozen, traced.input_name), calibration, goal, cost, weigh)
 
 
-def _check_count(calibration: np.ndarray, precision: Precision) -> None:
-    from export.quantization.calibration import FEWEST_IMAGES
-
-    if len(calibration) < FEWEST_IMAGES:
-        raise RequestError(
-            f"TFLite {precision.name} needs at least {FEWEST_IMAGES} calibration images to round its weights by, and "
-            f"there are {len(calibration)}; 100 photos are plenty."
-        )
-
-
 def _rounded(traced: TracedModel, precision: Precision, calibration: np.ndarray) -> FrozenGraph:
     """Return the graph with kernels on the steps of the precision, chosen for the calibration images."""
     from export.quantization import sequence
-    from export.quantization.calibration import prepare
+    from export.quantization.calibration import FEWEST_IMAGES, prepare
 
     if precision.weights == "int4":
-        _check_count(calibration, precision)
+        if len(calibration) < FEWEST_IMAGES:
+            raise RequestError(
+                f"TFLite int4 needs at least {FEWEST_IMAGES} calibration images to round its weights by, and there are "
+                f"{len(calibration)}; 100 photos are plenty."
+            )
         network = sequence.Network(traced.frozen, traced.input_name)
         return network.with_values(sequence.quantize(network, calibration, sequence.all_in_four_bits(traced.frozen)))
     if precision.weights == "int8":

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.errors import ExportError
+from export.errors import ExportError, RequestError
 from export.quantization import sequence
-from export.quantization.sequence import INT4, INT8, Network
+from export.quantization.calibration import FEWEST_IMAGES
+from export.quantization.sequence import Network
+from export.quantization.steps import INT4, INT8
 
 if TYPE_CHECKING:
     from export.quantization.goal import Goal
@@ -58,14 +60,21 @@ def search(
         weigh: Says how many bytes the file of a graph has.
 
     Raises:
+        RequestError: There are too few images.
         ExportError: The goal cannot be reached; the message says what can be.
     """
+    if len(images) < FEWEST_IMAGES:
+        raise RequestError(
+            f"auto needs at least {FEWEST_IMAGES} calibration images to choose precisions by, and there are "
+            f"{len(images)}; 100 photos are plenty."
+        )
     held = np.arange(len(images)) % HELD_BACK == HELD_BACK - 1
     rounding, judging = images[~held], images[held]
     candidates = plans(network, measure(network, rounding), cost)
     if goal.target_bytes is not None:
-        return _within_bytes(network, rounding, candidates, goal.target_bytes, weigh)
-    return _within_drop(network, (rounding, judging), candidates, goal.max_drop or 0.0)
+        return _within_bytes(network, images, candidates, goal.target_bytes, weigh)
+    plan = _within_drop(network, (rounding, judging), candidates, goal.max_drop or 0.0)
+    return network.with_values(sequence.quantize(network, images, plan.levels))
 
 
 def measure(network: Network, images: np.ndarray) -> dict[str, float]:
@@ -117,24 +126,21 @@ def _within_bytes(
 
 def _within_drop(
     network: Network, photos: tuple[np.ndarray, np.ndarray], candidates: Sequence[Plan], drop: float
-) -> FrozenGraph:
+) -> Plan:
     """Return the smallest plan that is expected to cost at most a part of the drop, found by halving the plans."""
     rounding, judging = photos
     reference = log_probabilities(network, judging, {})
     first, last = -1, len(candidates) - 1  # the first costs too much; the last is what everything is compared with
-    best = None
     for _ in range(TRIES):
-        if last - first <= 1 and best is not None:
+        if last - first <= 1:
             break
-        middle = (first + last) // 2 if last - first > 1 else last
+        middle = (first + last) // 2
         changed = sequence.quantize(network, rounding, candidates[middle].levels)
         if expected_drop(reference, log_probabilities(network, judging, changed)) <= MARGIN * drop:
-            last, best = middle, changed
+            last = middle
         else:
             first = middle
-    if best is None:
-        best = sequence.quantize(network, rounding, candidates[last].levels)
-    return network.with_values(best)
+    return candidates[last]
 
 
 def log_probabilities(network: Network, images: np.ndarray, changed: Mapping[str, np.ndarray]) -> np.ndarray:

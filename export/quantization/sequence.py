@@ -17,6 +17,7 @@ import numpy as np
 
 from export.quantization.observation import in_parts, layers_of, sampled
 from export.quantization.optq import DAMPING, Compensation
+from export.quantization.steps import INT4, INT8
 from export.tracing.activations import batches
 from export.tracing.freezing import copy_of
 
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
 
     from export.tracing.freezing import FrozenGraph
 
-INT4, INT8 = 7, 127  # steps on either side of zero
-IMAGES = 64
-SAMPLES = 8192  # places of all images together at which a layer's inputs are looked at
+IMAGES = 128  # with half as many, int4 weights diverge by half as much again
+SAMPLES = 16384  # places of all images together at which a layer's inputs are looked at
 SHRUNK = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # steps to try, as shares of what reaches the largest weight
 SWEEPS = 2  # over the weights of a layer, to move single ones
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,18 +16,29 @@ pytest.importorskip("ai_edge_litert")
 
 from export import ExportError, RequestError  # noqa: E402
 from export.context import Outcome  # noqa: E402
+from export.formats import onnx as onnx_format  # noqa: E402
+from export.formats.format import Source  # noqa: E402
+from export.formats.precision import PRECISIONS  # noqa: E402
 from export.formats.tflite import write_tflite  # noqa: E402
-from export.formats.tflite_kernels import cost, nibbles, steps_of  # noqa: E402
+from export.formats.tflite_kernels import cost  # noqa: E402
 from export.formats.tflite_runtime import open_tflite  # noqa: E402
 from export.quantization import searching, sequence  # noqa: E402
 from export.quantization.goal import Goal  # noqa: E402
-from export.quantization.sequence import INT4, INT8, Network  # noqa: E402
+from export.quantization.sequence import Network  # noqa: E402
+from export.quantization.steps import INT4, INT8, nibbles, steps_of  # noqa: E402
 from export.request import Compression, Request  # noqa: E402
 from export.scoring import judge_drops  # noqa: E402
 from export.tracing.graph import trace  # noqa: E402
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="export runs on TensorFlow")
 layers = keras.layers
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers this small are told by fewer samples."""
+    monkeypatch.setattr(sequence, "SAMPLES", 1024)
+    monkeypatch.setattr(sequence, "SHRUNK", (1.0, 0.8))
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +115,27 @@ def test_the_smallest_plan_that_is_expected_to_lose_little_enough_is_taken(monke
     monkeypatch.setattr(sequence, "quantize", lambda network, images, levels: levels)
     monkeypatch.setattr(searching, "log_probabilities", lambda network, images, changed: changed.get("kernel", 6))
     monkeypatch.setattr(searching, "expected_drop", lambda reference, found: reference - found)
-    network: Any = SimpleNamespace(with_values=lambda changed: changed["kernel"])
+    network: Any = None
     photos = (np.zeros(1), np.zeros(1))
-    assert [searching._within_drop(network, photos, candidates, drop) for drop in (0.1, 4.0, 100.0)] == [6, 4, 0]
+    found = [searching._within_drop(network, photos, candidates, drop) for drop in (0.1, 4.0, 100.0)]
+    assert [plan.bytes for plan in found] == [6, 4, 0]
+
+
+def test_an_onnx_file_has_the_same_mixture_and_answers(traced: Any, images: np.ndarray, tmp_path: Path) -> None:
+    """Four, eight and sixteen bits in one file, which ONNX Runtime computes in float32."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    network = Network(traced.frozen, traced.input_name)
+    bits = [INT4, INT8, searching.HALF]
+    levels = dict(zip(network.layers, [*bits, INT4], strict=False))
+    changed = sequence.nearest(network, levels)
+    with mock.patch.object(searching, "search", lambda network, *_: network.with_values(changed)):
+        onnx_format.Onnx().write(Source(traced, images), tmp_path / "auto.onnx", PRECISIONS["auto"])
+    kinds = {tensor.data_type for tensor in onnx.load(tmp_path / "auto.onnx").graph.initializer}
+    assert {onnx.TensorProto.INT4, onnx.TensorProto.INT8, onnx.TensorProto.FLOAT16} <= kinds
+    found = onnx_format.Onnx().open(tmp_path / "auto.onnx").predict(images)
+    expected = np.exp(searching.log_probabilities(network, images, changed))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)  # it rounds what a dense layer reads
 
 
 def test_steps_are_found_only_where_they_hold_every_weight() -> None:
