@@ -35,7 +35,7 @@ def main(photos: Path, targets: list[int]) -> None:
     print("| file | judged on | bytes | divergence | agreement | top-1 | lost, points (95 % interval) |")
     print("|---|---|---:|---:|---:|---:|---:|")
     for precision, target in (("sparse-dynamic", None), ("int4", None), *(("auto", target) for target in targets)):
-        lost: list[np.ndarray] = []
+        pairs: list[np.ndarray] = []
         for name, first in (("odd", 0), ("even", 1)):
             others = slice(1 - first, None, 2)
             reference = open_keras(model).predict_with_logits(images[others])
@@ -43,14 +43,14 @@ def main(photos: Path, targets: list[int]) -> None:
             found = judged(answers, reference, labels[others])
             best = [one.output.reshape(len(one.output), -1).argmax(axis=1) for one in (reference, answers)]
             hits = [classes == labels[others] for classes in best]
-            lost.append(100.0 * (hits[0].astype(float) - hits[1]))
+            pairs.append(np.array(hits, float))
             title = f"| {precision}{f', at most {target:,}' if target else ''} |"
             print(
                 f"{title} {name} | {size:,} | {found['divergence']:.4f} | {found['agreement']:.3f} "
-                f"| {found['top1']:.3f} | {difference(lost[-1])} |",
+                f"| {found['top1']:.3f} | {difference(pairs[-1])} |",
                 flush=True,
             )
-        print(f"{title} both | | | | | {difference(np.concatenate(lost))} |", flush=True)
+        print(f"{title} both | | | | | {difference(np.concatenate(pairs, axis=1))} |", flush=True)
 
 
 def made(traced: Any, precision: str, chosen_on: np.ndarray, goal: Any, others: np.ndarray) -> tuple[int, Any]:
@@ -64,9 +64,12 @@ def made(traced: Any, precision: str, chosen_on: np.ndarray, goal: Any, others: 
         return path.stat().st_size, open_tflite(path).predict_with_logits(others)
 
 
-def difference(lost: np.ndarray) -> str:
-    half = 1.96 * lost.std(ddof=1) / len(lost) ** 0.5
-    return f"{lost.mean():.1f} ({lost.mean() - half:.1f} to {lost.mean() + half:.1f})"
+def difference(hits: np.ndarray) -> str:
+    """The points that the second of two [2, photos] has lost, with the interval of the paired difference."""
+    from kerascnn.statistics import paired
+
+    found = paired(*hits)
+    return f"{-100 * found.difference:.1f} ({-100 * found.high:.1f} to {-100 * found.low:.1f})"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from export.images import ImageSource
 from export.proving import provers
 from export.proving.micro import QUANTIZED, Micro
 from export.proving.web import Web
-from export.quantization.goal import Goal
+from export.quantization.goal import Goal, check_goal
 from export.web.packages import check_folder, packages_for
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Request:
             _check_written(precision, self.formats)
         if self.apps:
             _check_apps(self.apps, self.formats, self.items)
-        _check_goal(self)
+        check_goal(self.goal, "auto" in self.precisions, self.evaluation is not None, self.compression is not None)
         _check_packages(self.items)
         self.provers  # noqa: B018  (refuses names)
         if self.sign is not None:
@@ -192,30 +192,6 @@ class Request:
                 if self.compression is not None:
                     sparse = [precision for precision in format.precisions if precision.sparse]
                     yield from (Item(format, one, optional=True) for one in sparse if one.name not in wanted)
-
-
-def _check_goal(request: Request) -> None:
-    goal, asked = request.goal, "auto" in request.precisions
-    if not asked:
-        if goal is not None:
-            raise RequestError("--max-drop and --target-bytes say what --quantize auto has to reach. Ask for that too.")
-        return
-    goal = goal or Goal()
-    if goal.target_bytes is not None and goal.target_bytes <= 0:
-        raise RequestError(f"A file cannot have {goal.target_bytes} bytes.")
-    if goal.target_bytes is not None and request.compression is not None:
-        raise RequestError(
-            "--target-bytes is for --compress or for --quantize auto, not for both. Ask for one of them."
-        )
-    if goal.max_drop is None:
-        return
-    if not 0 < goal.max_drop <= 100:
-        raise RequestError(f"--max-drop is in points of top-1, more than 0 and at most 100; it is {goal.max_drop:g}.")
-    if request.evaluation is None:
-        raise RequestError(
-            "What auto loses is measured on labeled photos. Add --evaluate DIR or .zip (from Python: evaluate=), or "
-            "ask for --target-bytes instead."
-        )
 
 
 def _check_compression(compression: Compression) -> None:

@@ -16,6 +16,7 @@ from export.images import ImageSource, spread
 from export.job import CALIBRATION_PHOTOS, Job
 from export.manifest import Failure
 from export.quantization.goal import Goal
+from kerascnn.statistics import paired
 
 if TYPE_CHECKING:
     import keras
@@ -86,11 +87,11 @@ def judge_drops(context: Context, outcome: Outcome, scores: Scores | None) -> No
                 f"{held.sum()} photos of --evaluate were not used to choose precisions, and {LEAST_HELD_BACK} are "
                 "needed to prove the result. Give more, or others than those of --calibration-data."
             )
-        lost = 100 * (scores.hits["keras"] - scores.hits[passed.artifact.path])[held]
-        drop, half = float(lost.mean()), 1.96 * float(lost.std(ddof=1)) / len(lost) ** 0.5
+        found = paired(*(scores.hits[name][held] for name in ("keras", passed.artifact.path)))
+        drop = -100 * found.difference
         sentence = (
-            f"It loses {drop:.2f} points of top-1 on {len(lost)} photos held back from the search (95 % interval "
-            f"{drop - half:.2f} to {drop + half:.2f})"
+            f"It loses {drop:.2f} points of top-1 on {held.sum()} photos held back from the search (95 % interval "
+            f"{-100 * found.high:.2f} to {-100 * found.low:.2f})"
         )
         context.progress.note(f"{passed.artifact.path}: {sentence}.")
         if drop > goal.max_drop:

@@ -66,7 +66,7 @@ def _stored(graph: onnx.GraphProto, tensor: onnx.TensorProto, node: onnx.NodePro
         raw = nibbles(numbers) if levels == INT4 else numbers.tobytes()
         graph.initializer.add(name=small, data_type=kind, dims=kernel.shape, raw_data=raw)
         graph.initializer.append(numpy_helper.from_array(steps, f"{name}/steps"))
-        # Zeros, which are the default: where they are left out, ONNX Runtime puts a single one in some graphs and stops.
+        # Zeros are the default, but without them ONNX Runtime puts a single one in some graphs, and stops.
         zeros = nibbles(np.zeros(len(steps), np.int8)) if levels == INT4 else bytes(len(steps))
         graph.initializer.add(name=f"{name}/zeros", data_type=kind, dims=steps.shape, raw_data=zeros)
         inputs = [small, f"{name}/steps", f"{name}/zeros"]
