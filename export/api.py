@@ -22,6 +22,7 @@ from export.job import Job, make_job, refuse_recurrent
 from export.keras_models import exportable
 from export.manifest import Failure
 from export.opening import LoadedModel, origin_of
+from export.quantization.goal import Goal
 from export.report.progress import Progress, Silent
 from export.request import Compression, Request, read_labels
 from export.web.page import check_suits
@@ -49,6 +50,7 @@ def export(
     input_size: tuple[int, int] | None = None,
     opset: int = OPSET,
     compress: bool | Compression = False,
+    goal: Goal | None = None,
     web: bool | str | Path = False,
     apps: Collection[str] = (),
     prove: Collection[str] = (),
@@ -65,7 +67,7 @@ def export(
             it holds an export of the same network, artifacts are added, and those of the same name are replaced.
         formats: Any of "saved_model", "tflite" and "onnx".
         precisions: More files, beside the float32 ones: of "float16", "dynamic", "int8", "int8-io", "int16x8",
-            "int4", "sparse-float16", "sparse-dynamic" and "sparse-int8" for TFLite; of "float16", "int8" and
+            "int4", "auto", "sparse-float16", "sparse-dynamic" and "sparse-int8" for TFLite; of "float16", "int8" and
             "int8-symmetric" for ONNX; of "float16" and "bfloat16" for SavedModels.
         calibration: For int8: a folder or .zip of photos, or float32 inputs [n, height, width, channels] as the
             artifact will take them; for several inputs a dictionary of arrays by name.
@@ -80,6 +82,7 @@ def export(
         compress: Make the network smaller first, and write a .kdc file beside the artifacts, and sparse .tflite files
             where they are smaller; the model itself is left as it was. Needs `calibration`. True, or
             `export.request.Compression` to say how.
+        goal: What the precision "auto" has to reach.
         web: Make a page that runs the .tflite and .onnx files in a browser, from any static host. Its JavaScript
             runtimes come from npm, or from the folder that is named here instead of True.
         apps: Write projects of apps that classify photos with the .tflite files: any of "android" and "ios".
@@ -102,6 +105,7 @@ def export(
         formats=formats,
         precisions=precisions,
         compression=Compression() if compress is True else compress or None,
+        goal=goal,
         opset=opset,
         calibration=find_calibration(calibration) if isinstance(calibration, str | Path) else calibration,
         evaluation=find_images(evaluate) if evaluate is not None else None,

@@ -17,6 +17,7 @@ from export import printing
 from export.errors import ExportError, RequestError
 from export.images import find_calibration, find_images
 from export.options import Options, export_options
+from export.quantization.goal import Goal
 from export.request import Compression, Request, read_labels
 from kerascnn.console import LazyGroup, quiet_with_log, run_command
 
@@ -106,6 +107,7 @@ def _check(options: Options) -> tuple[Request, list[_Job]]:
         sign=options["sign"],
         push=options["push"],
         compression=_compression(options),
+        goal=_goal(options),
         opset=options["opset"],
         calibration=find_calibration(calibration) if calibration else None,
         evaluation=find_images(options["evaluate"]) if options["evaluate"] else None,
@@ -140,8 +142,18 @@ def _web(options: Options) -> bool | Path:
     return options["web_runtimes"] or options["web"]
 
 
+def _goal(options: Options) -> Goal | None:
+    """Read what `auto` has to reach; None where nothing is said of it."""
+    drop, size = options["max_drop"], options["target_bytes"]
+    if drop is None and (size is None or "auto" not in _names(options["quantize"])):
+        return None
+    return Goal(drop, size)
+
+
 def _compression(options: Options) -> Compression | None:
     given = {"--prune": options["prune"], "--bits": options["bits"], "--target-bytes": options["target_bytes"]}
+    if "auto" in _names(options["quantize"]) and not options["compress"]:
+        del given["--target-bytes"]
     option = next((option for option, value in given.items() if value is not None), None)
     if option is not None and not options["compress"]:
         raise RequestError(f"{option} says how to compress. Add --compress.")

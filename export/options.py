@@ -34,6 +34,7 @@ class Options(TypedDict):
     app: str
     prove: str
     max_arena: int | None
+    max_drop: float | None
     weights: str
     calibration_data: Path | None
     evaluate: Path | None
@@ -94,7 +95,18 @@ _ARTIFACTS: tuple[_Decorator, ...] = (
         "--prune", type=float, metavar="SHARE", help="With --compress: set this share of the weights to zero."
     ),
     click.option("--bits", type=int, metavar="N", help="With --compress: at most 2^N values a layer, N from 1 to 8."),
-    click.option("--target-bytes", type=int, metavar="N", help="With --compress: how large the .kdc file may be."),
+    click.option(
+        "--target-bytes",
+        type=int,
+        metavar="N",
+        help="With --compress: how large the .kdc file may be. With --quantize auto: how large that file may be.",
+    ),
+    click.option(
+        "--max-drop",
+        type=float,
+        metavar="POINTS",
+        help="With --quantize auto: how many points of top-1 it may lose on photos held back. Default: 1.",
+    ),
     click.option("--web", is_flag=True, help="Write a page that runs the TFLite and ONNX files in a browser."),
     click.option(
         "--web-runtimes",

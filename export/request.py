@@ -24,6 +24,7 @@ from export.images import ImageSource
 from export.proving import provers
 from export.proving.micro import QUANTIZED, Micro
 from export.proving.web import Web
+from export.quantization.goal import Goal, check_goal
 from export.web.packages import check_folder, packages_for
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Request:
         precisions: Any of PRECISIONS, for each format that has them. float32 is always made too: its gate sees damage
             that is smaller than the noise of the coarser precisions.
         compression: Make the model smaller first. TFLite then gets the sparse precisions too, as optional ones.
+        goal: What the precision `auto` has to reach; None: at most one point of top-1 less than the model.
         opset: ONNX operator set.
         calibration: Photos, or float32 [n, height, width, channels] as the artifacts take them, to choose quantization
             steps with and to compress with; or arrays by the names of the inputs.
@@ -110,6 +112,7 @@ class Request:
     formats: Collection[str] = tuple(FORMATS)
     precisions: Collection[str] = ()
     compression: Compression | None = None
+    goal: Goal | None = None
     opset: int = OPSET
     calibration: ImageSource | np.ndarray | Mapping[str, np.ndarray] | None = None
     evaluation: ImageSource | None = None
@@ -147,6 +150,7 @@ class Request:
             _check_written(precision, self.formats)
         if self.apps:
             _check_apps(self.apps, self.formats, self.items)
+        check_goal(self.goal, "auto" in self.precisions, self.evaluation is not None, self.compression is not None)
         _check_packages(self.items)
         self.provers  # noqa: B018  (refuses names)
         if self.sign is not None:
@@ -260,10 +264,6 @@ def _check_packages(items: Sequence[Item]) -> None:
         raise RequestError(
             f"{', '.join(missing)} is not installed. Exporting needs the extra: pip install 'kerascnn[export]'."
         )
-    for item in items:
-        package, extra = item.precision.extra or ("", "")
-        if package and importlib.util.find_spec(package.replace("-", "_")) is None:
-            raise RequestError(f"{item.precision.name} needs {package}, an extra: pip install 'kerascnn[{extra}]'.")
 
 
 def _check_no_photos_needed(items: Sequence[Item], compression: Compression | None) -> None:

@@ -12,10 +12,16 @@ from export.checking.accuracy import Scores, evaluate
 from export.checking.runtimes import Prediction, Runtime, open_keras
 from export.context import Context, Inputs, Outcome
 from export.errors import RequestError
-from export.job import Job
+from export.images import ImageSource, spread
+from export.job import CALIBRATION_PHOTOS, Job
+from export.manifest import Failure
+from export.quantization.goal import Goal
+from kerascnn.statistics import paired
 
 if TYPE_CHECKING:
     import keras
+
+LEAST_HELD_BACK = 30  # photos
 
 
 def score_artifacts(context: Context, outcome: Outcome, inputs: Inputs, reference: Prediction) -> Scores | None:
@@ -59,6 +65,42 @@ def score(
     if scores is None:
         raise RequestError(f"None of the photos in {context.job.evaluation.path} could be read.")
     return scores
+
+
+def judge_drops(context: Context, outcome: Outcome, scores: Scores | None) -> None:
+    """Refuse each artifact of mixed precisions that loses more than it may on photos that its search has not seen.
+
+    Raises:
+        RequestError: Fewer than LEAST_HELD_BACK evaluation photos were held back.
+    """
+    goal = context.job.request.goal or Goal()
+    if scores is None or goal.max_drop is None:
+        return
+    calibration, evaluation = context.job.calibration, context.job.evaluation
+    seen: set[str] = set()
+    if isinstance(calibration, ImageSource) and evaluation is not None and calibration.path == evaluation.path:
+        seen = set(spread(calibration.names, CALIBRATION_PHOTOS))
+    held = np.array([name not in seen for name in scores.photos])
+    for passed in [one for one in outcome.passed if one.artifact.precision == "auto"]:
+        if held.sum() < LEAST_HELD_BACK:
+            raise RequestError(
+                f"{held.sum()} photos of --evaluate were not used to choose precisions, and {LEAST_HELD_BACK} are "
+                "needed to prove the result. Give more, or others than those of --calibration-data."
+            )
+        found = paired(*(scores.hits[name][held] for name in ("keras", passed.artifact.path)))
+        drop = -100 * found.difference
+        sentence = (
+            f"It loses {drop:.2f} points of top-1 on {held.sum()} photos held back from the search (95 % interval "
+            f"{-100 * found.high:.2f} to {-100 * found.low:.2f})"
+        )
+        context.progress.note(f"{passed.artifact.path}: {sentence}.")
+        if drop > goal.max_drop:
+            outcome.passed.remove(passed)
+            packed = passed.artifact.packed
+            for path in (passed.artifact.path, *([packed.path] if packed else [])):
+                (context.folder / path).unlink()
+            reason = f"{sentence}; --max-drop allows {goal.max_drop:g}. Allow more points, or more bytes."
+            outcome.rejected.append(Failure(passed.artifact.format, passed.artifact.precision, reason))
 
 
 def keras_runtime(job: Job, model: keras.Model) -> Runtime:

@@ -27,9 +27,10 @@ from export.images import ImageSource
 from export.job import CALIBRATION_PHOTOS, COMPRESSION_PHOTOS, verification_images, with_preprocessing
 from export.manifest import THREADS, Artifact, Failure
 from export.proving.proving import prove
+from export.quantization.goal import Goal
 from export.report.writing import write_reports
 from export.request import Item
-from export.scoring import keras_runtime, score, score_artifacts
+from export.scoring import judge_drops, keras_runtime, score, score_artifacts
 from export.signing import sign
 from export.web.stage import add_page
 from kerascnn.weights.container import arrays_of
@@ -64,6 +65,7 @@ def make(context: Context) -> dict[str, Any]:
             f"No artifact of {context.job.name} passed, and nothing was published. {reasons(outcome.rejected)}"
         )
     scores = score_artifacts(context, outcome, inputs, reference)
+    judge_drops(context, outcome, scores)
     if compression is not None:
         compression["left_out"] = outcome.left_out
     manifest = asdict(
@@ -166,7 +168,15 @@ def trace_network(context: Context, inputs: Inputs, answering: Future[Prediction
     kind = "probabilities" if known else answering.result().kind
     context.step("tracing")
     traced = trace(with_preprocessing(job), output_name=kind)
-    return Source(traced, inputs.calibration, job.reading, job.loaded.labels, job.request.opset, job.metadata)
+    return Source(
+        traced,
+        inputs.calibration,
+        job.reading,
+        job.loaded.labels,
+        job.request.opset,
+        job.metadata,
+        job.request.goal or Goal(),
+    )
 
 
 def make_artifacts(

@@ -37,11 +37,15 @@ class Scores:
         accuracies: By the name of each.
         skipped: How many photos could not be read.
         disagreements: Photos on which an artifact answers otherwise than the Keras model, as the manifest has them.
+        hits: Whether each photo's best class is its label, 0 to 1, by the name of the artifact.
+        photos: The names of the photos.
     """
 
     accuracies: Mapping[str, Accuracy]
     skipped: int
     disagreements: dict[str, Any]
+    hits: Mapping[str, np.ndarray]
+    photos: tuple[str, ...]
 
 
 def evaluate(
@@ -62,6 +66,8 @@ def evaluate(
         None where no photo could be read.
     """
     totals = {name: np.zeros(2) for name in runtimes}
+    best: dict[str, list[np.ndarray]] = {name: [] for name in runtimes}
+    photo_names: list[str] = []
     count = skipped = 0
     differing: list[dict[str, Any]] = []
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -75,6 +81,8 @@ def evaluate(
                 for name, scores in answers.items():
                     reached = accuracy(scores, chunk.labels)
                     totals[name] += np.array([reached.top1, reached.top5]) * len(chunk.labels)
+                    best[name].append(_top1(scores, chunk.labels))
+                photo_names += chunk.names
                 differing += disagreements(chunk.names, chunk.labels, answers)
             count += len(chunk.labels)
     if not count:
@@ -82,7 +90,8 @@ def evaluate(
     accuracies = {
         name: Accuracy(float(top1 / count), float(top5 / count), count) for name, (top1, top5) in totals.items()
     }
-    return Scores(accuracies, skipped, summary(differing))
+    single = {name: np.concatenate(values) for name, values in best.items()}
+    return Scores(accuracies, skipped, summary(differing), single, tuple(photo_names))
 
 
 def _answer(photos: LabeledPhotos, runtime: Runtime, known: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -99,3 +108,7 @@ def accuracy(scores: np.ndarray, labels: Sequence[int]) -> Accuracy:
     above, tied = ranks(np.reshape(scores, (len(labels), -1)), np.asarray(labels))
     top1, top5 = (float(hits(above, tied, best).mean()) for best in (1, 5))
     return Accuracy(top1, top5, len(labels))
+
+
+def _top1(scores: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+    return hits(*ranks(np.reshape(scores, (len(labels), -1)), np.asarray(labels)), 1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from export.checking.runtimes import Runtime, TensorSpec
 from export.errors import RequestError
 from export.proving.proof import Place
+from export.quantization.goal import Goal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +37,7 @@ class Source:
         labels: Class names in the order of the outputs.
         opset: ONNX operator set.
         metadata: What a file says of itself, as texts by name.
+        goal: What the precision `auto` has to reach.
     """
 
     traced: TracedModel
@@ -44,6 +46,7 @@ class Source:
     labels: tuple[str, ...] | None = None
     opset: int = OPSET
     metadata: Mapping[str, str] = field(default_factory=dict)
+    goal: Goal = field(default_factory=Goal)
 
     @property
     def interface(self) -> tuple[TensorSpec, TensorSpec]:

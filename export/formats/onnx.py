@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from export.checking.runtimes import Runtime
 from export.errors import ExportError, RequestError
-from export.formats import onnx_float16, onnx_int8, onnx_symmetric
+from export.formats import onnx_float16, onnx_int8, onnx_mixed, onnx_symmetric
 from export.formats.format import OPSET, Format, Source
+from export.formats.onnx_operations import HANDLERS
 from export.formats.onnx_runtime import open_onnx
 from export.formats.precision import PRECISIONS, Precision
 from export.proving.proof import Place
@@ -35,7 +36,7 @@ class Onnx(Format):
     """A file of standard ONNX operators with an open batch."""
 
     name, title, help = "onnx", "ONNX", "Write an ONNX file."
-    precisions = tuple(PRECISIONS[name] for name in ("float32", "float16", "int8", "int8-symmetric"))
+    precisions = tuple(PRECISIONS[name] for name in ("float32", "float16", "int8", "int8-symmetric", "auto"))
     packages = ("tensorflow", "tf2onnx", "onnx", "onnxruntime")
     runtime = Place("ort", "ONNX Runtime", "onnxruntime")
 
@@ -60,6 +61,9 @@ class Onnx(Format):
 
     def write(self, source: Source, path: Path, precision: Precision) -> None:
         """Write a file that carries labels and preprocessing as its metadata."""
+        if precision.weights == "mixed":
+            path.write_bytes(_mixed(source))
+            return
         write_onnx(
             source.traced, path, precision.name, source.calibration, opset=source.opset, metadata=source.metadata
         )
@@ -106,6 +110,16 @@ def write_onnx(
     if chosen.has_ranges:
         calibration = check_calibration(traced, calibration, f"ONNX {precision}")
         frozen = prepare(traced, calibration, activations=True)  # on TFLite's int8 steps, which are ONNX Runtime's too
+    model = at_opset(in_precision(_in_floats(traced, frozen, opset), chosen, calibration), opset)
+    refuse_foreign_operations(model, traced.model.name)
+    onnx.helper.set_model_props(model, dict(metadata or {}))
+    path.write_bytes(model.SerializeToString())
+
+
+def _in_floats(traced: TracedModel, frozen: FrozenGraph, opset: int) -> onnx.ModelProto:
+    """Convert a frozen graph to a valid float32 model, of at most opset CONVERTED."""
+    import onnx
+
     model = _convert(traced, frozen, min(opset, CONVERTED))
     refuse_foreign_operations(model, traced.model.name)
     _name_batch_axis(model.graph)
@@ -114,10 +128,29 @@ def write_onnx(
     except onnx.checker.ValidationError as error:
         raise ExportError(f"The ONNX file of {traced.model.name!r} would not be valid: {error}") from error
     _store_kernels(model.graph, frozen.kernels)
-    model = at_opset(in_precision(model, chosen, calibration), opset)
-    refuse_foreign_operations(model, traced.model.name)
-    onnx.helper.set_model_props(model, dict(metadata or {}))
-    path.write_bytes(model.SerializeToString())
+    return model
+
+
+def _mixed(source: Source) -> bytes:
+    """Return a file with each kernel in the precision that is best for it."""
+    import onnx
+
+    from export.quantization.calibration import check_calibration
+    from export.quantization.searching import search
+    from export.quantization.sequence import Network
+
+    traced, opset = source.traced, max(source.opset, onnx_mixed.LEAST_OPSET)
+
+    def content(frozen: FrozenGraph) -> bytes:
+        model = onnx_mixed.with_small_kernels(at_opset(_in_floats(traced, frozen, opset), opset))
+        refuse_foreign_operations(model, traced.model.name)
+        onnx.helper.set_model_props(model, dict(source.metadata))
+        return bytes(model.SerializeToString())
+
+    calibration = check_calibration(traced, source.calibration, "ONNX auto")
+    network = Network(traced.frozen, traced.input_name)
+    chosen = search(network, calibration, source.goal, onnx_mixed.cost, lambda frozen: len(content(frozen)))
+    return content(chosen)
 
 
 def in_precision(
@@ -212,19 +245,6 @@ def standard_domains(model: onnx.ModelProto) -> None:
     standard = [entry for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     del model.graph.value_info[:], model.opset_import[:]
     model.opset_import.extend(standard)
-
-
-def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
-    """Say erfc(x), with which Keras computes GELU, as 1 - erf(x): ONNX has no Erfc."""
-    source, shape, dtype = node.input[0], ctx.get_shape(node.output[0]), ctx.get_dtype(node.output[0])
-    target = node.output[0]
-    ctx.remove_node(node.name)
-    one = ctx.make_const(f"{name}_one", np.array(1, np.float32))
-    erf = ctx.make_node("Erf", [source], name=f"{name}_erf", shapes=[shape], dtypes=[dtype])
-    ctx.make_node("Sub", [one.output[0], erf.output[0]], name=name, outputs=[target], shapes=[shape], dtypes=[dtype])
-
-
-HANDLERS: dict[str, tuple[Any, list[Any]]] = {"Erfc": (_erfc, [])}  # what tf2onnx does not know
 
 
 def _store_kernels(graph: onnx.GraphProto, kernels: Mapping[str, np.ndarray]) -> None:

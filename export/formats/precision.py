@@ -8,7 +8,7 @@ from typing import Literal
 # The least ratio of signal to quantization noise of the logits, in dB, by the type of the weights. int4 weights are
 # coarse: their limit tells a network that still works from one that does not. float16 keeps 11 bits of each number and
 # bfloat16 8, which is 18 dB less.
-LEAST_SQNR_DB = {"float16": 50.0, "bfloat16": 32.0, "int8": 25.0, "int4": 12.0}
+LEAST_SQNR_DB = {"float16": 50.0, "bfloat16": 32.0, "int8": 25.0, "int4": 12.0, "mixed": 12.0}
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Precision:
 
     Attributes:
         name: On the command line, in the manifest and in the file's name.
-        weights: The type in which kernels are stored.
+        weights: The type in which kernels are stored; mixed: one for each layer.
         activations: The type in which layers compute.
         interface: The type of input and output.
         sparse: Whether the zeros of kernels are left out of the file.
@@ -25,7 +25,7 @@ class Precision:
     """
 
     name: str
-    weights: Literal["float32", "float16", "bfloat16", "int8", "int4"] = "float32"
+    weights: Literal["float32", "float16", "bfloat16", "int8", "int4", "mixed"] = "float32"
     activations: Literal["float32", "float16", "bfloat16", "int8", "int16"] = "float32"
     interface: Literal["float32", "int8"] = "float32"
     sparse: bool = False
@@ -49,7 +49,7 @@ class Precision:
     @property
     def needs_photos(self) -> bool:
         """Whether it cannot be written without photos: for the ranges, or to round weights by."""
-        return self.has_ranges or self.weights == "int4"
+        return self.has_ranges or self.weights in ("int4", "mixed")
 
     @property
     def least_sqnr_db(self) -> float | None:
@@ -66,11 +66,6 @@ class Precision:
         """Whether a few images verify it: float errors are alike on all images; int16 takes seconds an image."""
         return self.weights in ("float32", "float16", "bfloat16") or self.activations == "int16"
 
-    @property
-    def extra(self) -> tuple[str, str] | None:
-        """The package that writes it and the extra that installs that, where it is not in the extra `export`."""
-        return ("ai-edge-quantizer", "int4") if self.weights == "int4" else None
-
 
 PRECISIONS = {
     precision.name: precision
@@ -83,6 +78,7 @@ PRECISIONS = {
         Precision("int8-symmetric", weights="int8", activations="int8", symmetric=True),
         Precision("int16x8", weights="int8", activations="int16"),
         Precision("int4", weights="int4"),
+        Precision("auto", weights="mixed"),
         Precision("sparse-float16", weights="float16", sparse=True),
         Precision("sparse-dynamic", weights="int8", sparse=True),
         Precision("sparse-int8", weights="int8", activations="int8", sparse=True),

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from export.formats import tensorflow_lite
+from export.formats.splitting import split_wide_layers
 
 _OVERHEAD = 400  # bytes of one more tensor and operation
 # A FULLY_CONNECTED is not among them: XNNPACK refuses to load one of int8 with a kernel that has to be unpacked.
@@ -35,6 +36,7 @@ def encode_sparse_kernels(content: Any) -> int:
     """
     schema = tensorflow_lite.schema()
     (graph,) = content.subgraphs
+    split_wide_layers(content, sparse_bytes)
     types = {schema.TensorType.FLOAT16: np.float16, schema.TensorType.INT8: np.int8}
     added: list[Any] = []
     encoded = 0
@@ -53,6 +55,21 @@ def encode_sparse_kernels(content: Any) -> int:
             added.append(_to_float(schema, content, index))
     graph.operators = added + list(graph.operators)
     return encoded
+
+
+def sparse_bytes(kernel: np.ndarray) -> int:
+    """Return how many bytes a kernel takes without its zeros."""
+    return _encoded(tensorflow_lite.schema(), kernel)[2] + _OVERHEAD
+
+
+def widened(content: Any, index: int, halves: np.ndarray) -> None:
+    """Store the float32 kernel `index` as `halves`, its values in float16, which LiteRT widens while it loads."""
+    schema = tensorflow_lite.schema()
+    (graph,) = content.subgraphs
+    tensor = graph.tensors[index]
+    tensor.type = schema.TensorType.FLOAT16
+    content.buffers[tensor.buffer].data = np.frombuffer(halves.tobytes(), np.uint8)
+    graph.operators = [_to_float(schema, content, index), *graph.operators]
 
 
 def _kernels(schema: Any, content: Any) -> list[int]:
@@ -159,19 +176,10 @@ def _to_float(schema: Any, content: Any, index: int) -> Any:
 
 def _operator(schema: Any, content: Any, name: str, source: int, target: int, version: int) -> Any:
     operator = schema.OperatorT()
-    operator.opcodeIndex = _operator_code(schema, content, getattr(schema.BuiltinOperator, name.upper()), version)
+    operator.opcodeIndex = tensorflow_lite.operator_code(
+        content, getattr(schema.BuiltinOperator, name.upper()), version
+    )
     operator.inputs, operator.outputs = [source], [target]
     operator.builtinOptionsType = getattr(schema.BuiltinOptions, f"{name}Options")
     operator.builtinOptions = getattr(schema, f"{name}OptionsT")()
     return operator
-
-
-def _operator_code(schema: Any, content: Any, kind: int, version: int) -> int:
-    for place, code in enumerate(content.operatorCodes):
-        if max(code.builtinCode, code.deprecatedBuiltinCode) == kind:
-            code.version = max(code.version, version)
-            return place
-    code = schema.OperatorCodeT()
-    code.builtinCode, code.deprecatedBuiltinCode, code.version = kind, min(kind, 127), version
-    content.operatorCodes.append(code)
-    return len(content.operatorCodes) - 1

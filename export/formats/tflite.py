@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from export.errors import ExportError, RequestError
-from export.formats import int4, tensorflow_lite
+from export.formats import tensorflow_lite
 from export.formats.format import Format, Source
 from export.formats.precision import PRECISIONS, Precision
 from export.proving.proof import Place
+from export.quantization.goal import Goal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ class TFLite(Format):
 
     def write(self, source: Source, path: Path, precision: Precision) -> None:
         """Write a file with labels and preprocessing inside."""
-        write_tflite(source.traced, path, precision.name, source.calibration, source.metadata)
+        write_tflite(source.traced, path, precision.name, source.calibration, source.metadata, source.goal)
 
     def open(self, path: Path, threads: int = 2) -> Runtime:
         """Load it in LiteRT, as an application does."""
@@ -68,6 +69,7 @@ def write_tflite(
     precision: str,
     calibration: np.ndarray | None = None,
     metadata: Mapping[str, str] | None = None,
+    goal: Goal | None = None,
 ) -> None:
     """Write a TFLite file for batch 1 with the signature `serving_default`.
 
@@ -81,39 +83,79 @@ def write_tflite(
         calibration: float32 [n, height, width, channels], as the network takes them. Precisions with fixed ranges and
             `int4` need them; `dynamic` rounds its weights by them where they are given.
         metadata: What the file says of itself, as `tflite_metadata.describe` takes it.
+        goal: What `auto` has to reach.
 
     Raises:
         RequestError: The precision is unknown, or calibration images are missing or have another shape.
         ExportError: The network has an operation that TFLite does not have, or the file would be no smaller than one of
             a simpler precision.
     """
-    from export.formats import flatbuffers
     from export.formats.tflite_metadata import with_files
-    from export.formats.tflite_ranges import quick_calibration
     from export.quantization.calibration import check_calibration
 
     chosen = TFLite().precision(precision)
     if chosen.needs_photos or (chosen.weights == "int8" and calibration is not None):
         check_calibration(traced, calibration, f"TFLite {precision}")
-    frozen = traced.frozen if calibration is None else _rounded(traced, chosen, calibration)
+    metadata = metadata or {}
+    if chosen.weights == "mixed":
+        assert calibration is not None
+        frozen = _searched(traced, calibration, metadata, goal or Goal())
+    else:
+        frozen = traced.frozen if calibration is None else _rounded(traced, chosen, calibration)
+    path.write_bytes(with_files(_content(traced, frozen, chosen, calibration, metadata), metadata))
+
+
+def _content(
+    traced: TracedModel,
+    frozen: FrozenGraph,
+    chosen: Precision,
+    calibration: np.ndarray | None,
+    metadata: Mapping[str, str],
+) -> bytes:
+    """Convert a graph whose kernels lie on the steps of the precision."""
+    from export.formats import flatbuffers
+    from export.formats.tflite_kernels import with_small_kernels
+    from export.formats.tflite_ranges import quick_calibration
+
     converter = _converter(traced, frozen, chosen, calibration)
     try:
         with quick_calibration():
             converted = converter.convert()
     except Exception as error:
-        raise ExportError(explain(error, traced.model.name, precision)) from error
+        raise ExportError(explain(error, traced.model.name, chosen.name)) from error
     # TFLite's own int16 softmax is too coarse for many classes.
-    float_softmax, metadata = chosen.activations == "int16", metadata or {}
+    float_softmax = chosen.activations == "int16"
     content = flatbuffers.finish(converted, traced.input_name, traced.output_name, float_softmax, metadata)
     if chosen.sparse:
         content = flatbuffers.without_zeros(content, chosen.dense)
-    elif chosen.weights == "int4":
-        content = int4.with_int4_weights(content, sum(kernel.size for kernel in frozen.kernels.values()))
-    path.write_bytes(with_files(content, metadata))
+    elif chosen.weights in ("int4", "mixed"):
+        content = with_small_kernels(content)
+        if chosen.weights == "int4" and len(content) >= sum(kernel.size for kernel in frozen.kernels.values()):
+            raise ExportError(
+                "Most of the weights are in layers for which LiteRT has no four bits: a file with int4 weights would "
+                f"have {len(content):,} bytes. Use dynamic or sparse-float16."
+            )
+    return content
+
+
+def _searched(traced: TracedModel, calibration: np.ndarray, metadata: Mapping[str, str], goal: Goal) -> FrozenGraph:
+    """Return the graph with each kernel on the steps of the precision that is best for it."""
+    from export.formats.tflite_kernels import cost
+    from export.formats.tflite_metadata import with_files
+    from export.quantization.searching import search
+    from export.quantization.sequence import Network
+
+    auto = PRECISIONS["auto"]
+
+    def weigh(frozen: FrozenGraph) -> int:
+        return len(with_files(_content(traced, frozen, auto, None, metadata), metadata))
+
+    return search(Network(traced.frozen, traced.input_name), calibration, goal, cost, weigh)
 
 
 def _rounded(traced: TracedModel, precision: Precision, calibration: np.ndarray) -> FrozenGraph:
     """Return the graph with kernels on the steps of the precision, chosen for the calibration images."""
+    from export.quantization import sequence
     from export.quantization.calibration import FEWEST_IMAGES, prepare
 
     if precision.weights == "int4":
@@ -122,7 +164,8 @@ def _rounded(traced: TracedModel, precision: Precision, calibration: np.ndarray)
                 f"TFLite int4 needs at least {FEWEST_IMAGES} calibration images to round its weights by, and there are "
                 f"{len(calibration)}; 100 photos are plenty."
             )
-        return prepare(traced, calibration, activations=False, levels=int4.LEVELS)
+        network = sequence.Network(traced.frozen, traced.input_name)
+        return network.with_values(sequence.quantize(network, calibration, sequence.all_in_four_bits(traced.frozen)))
     if precision.weights == "int8":
         # 65,536 steps are enough for the smallest channel, so int16 activations need not be equalized.
         return prepare(traced, calibration, activations=precision.activations == "int8")

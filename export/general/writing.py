@@ -150,7 +150,8 @@ def write_onnx(writing: Writing, path: Path, precision: Precision) -> None:
     import tensorflow as tf
     import tf2onnx
 
-    from export.formats.onnx import CONVERTED, HANDLERS, at_opset, in_precision, refuse_foreign_operations, without_logs
+    from export.formats.onnx import CONVERTED, at_opset, in_precision, refuse_foreign_operations, without_logs
+    from export.formats.onnx_operations import HANDLERS
 
     network = writing.network
     signature = [tf.TensorSpec(spec.shape, spec.dtype, spec.name) for spec in network.inputs]

@@ -63,7 +63,7 @@ def observe(frozen: FrozenGraph, input_name: str, calibration: np.ndarray, nodes
         calibration: float32 [n, H, W, C], n >= 4: every fourth image is held back for tests.
         nodes: names of nodes whose largest values are wanted.
     """
-    layers = _layers(frozen)
+    layers = layers_of(frozen)
     run = runner(frozen, input_name, sorted({node.input[0] for node in layers.values()}), nodes)
     random = np.random.default_rng(0)
     places = -(-SAMPLES // len(calibration))
@@ -80,11 +80,11 @@ def observe(frozen: FrozenGraph, input_name: str, calibration: np.ndarray, nodes
                 (images,) = (is_test == testing).nonzero()
                 if not len(images):
                     continue
-                rows = _sample(seen, images, frozen.kernels[name].shape, node, places * len(images), random)
+                rows = sampled(seen, images, frozen.kernels[name].shape, node, places * len(images), random)
                 if testing:
                     tests[name].append(rows)
                 else:
-                    parts = _parts(rows)
+                    parts = in_parts(rows)
                     moments[name] += np.matmul(parts.transpose(0, 2, 1), parts)
         for name in nodes:
             tops = values[largest_of(name)]
@@ -105,7 +105,7 @@ def _numbers(values: np.ndarray, first: int, count: int) -> np.ndarray:
     return first + rows % count
 
 
-def _layers(frozen: FrozenGraph) -> dict[str, Node]:
+def layers_of(frozen: FrozenGraph) -> dict[str, Node]:
     """Return the operation of each kernel that can be rounded, by kernel."""
     layers = {}
     for name in frozen.kernels:
@@ -115,7 +115,7 @@ def _layers(frozen: FrozenGraph) -> dict[str, Node]:
     return layers
 
 
-def _sample(
+def sampled(
     values: np.ndarray,
     images: np.ndarray,
     shape: tuple[int, ...],
@@ -139,7 +139,7 @@ def _sample(
     return window.sample(values, images, channels, count, random)
 
 
-def _parts(rows: np.ndarray) -> np.ndarray:
+def in_parts(rows: np.ndarray) -> np.ndarray:
     """Split the inputs of `rows` [groups, count, inputs] in equal parts: [groups * parts, count, at most PART]."""
     groups, count, inputs = rows.shape
     parts = next(parts for parts in range(-(-inputs // PART), inputs + 1) if inputs % parts == 0)

@@ -95,6 +95,23 @@ def test_the_zeros_are_gone_and_the_answers_are_the_same(tmp_path: Path, precisi
     assert len(encoded) >= 4
 
 
+@pytest.mark.parametrize("precision", ["sparse-dynamic", "sparse-int8"])
+def test_a_wide_layer_is_split_so_that_places_take_a_byte(tmp_path: Path, precision: str) -> None:
+    """The same answers from parts that are joined, in fewer bytes."""
+    image = keras.Input((4, 4, 300))
+    x = layers.Conv2D(600, 1, activation="relu", bias_initializer="uniform", name="wide")(image)
+    model = keras.Model(image, layers.GlobalAveragePooling2D()(layers.Conv2D(8, 1)(x)))
+    prune(model, {"wide": 0.85})
+    traced, images = trace(model, output_name="scores"), photos(16, (4, 4, 300))
+    write_tflite(traced, tmp_path / "split.tflite", precision, images)
+    with mock.patch("export.formats.sparsity.split_wide_layers"):
+        write_tflite(traced, tmp_path / "whole.tflite", precision, images)
+    found = [open_tflite(tmp_path / f"{name}.tflite").predict(images) for name in ("split", "whole")]
+    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-6)
+    split, whole = ((tmp_path / f"{name}.tflite").stat().st_size for name in ("split", "whole"))
+    assert split < 0.95 * whole
+
+
 def test_every_encoded_kernel_is_what_it_was(tmp_path: Path, pruned: Any) -> None:
     """Unpacked here by the format's description, not by what packed it."""
     write_tflite(pruned, tmp_path / "dense.tflite", "float16")
@@ -183,8 +200,6 @@ def test_what_is_not_a_kernel_stays_dense(tmp_path: Path) -> None:
 
 
 def test_int4_weights_are_half_of_int8_ones_and_still_answer(tmp_path: Path) -> None:
-    """The quantizer returns some networks as they were, and others that answer NaN, without an error."""
-    pytest.importorskip("ai_edge_quantizer")
     traced, images = trace(network()), photos(32)
     for name in ("float32", "dynamic", "int4"):
         write_tflite(traced, tmp_path / f"{name}.tflite", name, images)
@@ -196,28 +211,10 @@ def test_int4_weights_are_half_of_int8_ones_and_still_answer(tmp_path: Path) -> 
     assert small < 0.7 * larger
 
 
-def test_int4_that_changes_nothing_is_refused(tmp_path: Path) -> None:
-    pytest.importorskip("ai_edge_quantizer")
-    from export.formats.int4 import with_int4_weights
-
-    image = keras.Input((8, 8, 8))
-    write_tflite(trace(keras.Model(image, layers.DepthwiseConv2D(3)(image))), tmp_path / "model.tflite", "float32")
-    with pytest.raises(ExportError, match="more than four bits"):
-        with_int4_weights((tmp_path / "model.tflite").read_bytes(), 72)
-
-
 def test_int4_of_few_photos_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="at least 8 calibration images to round its weights by, and there are 3"):
         write_tflite(trace(network(8)), tmp_path / "model.tflite", "int4", photos(3))
     assert not list(tmp_path.iterdir())
-
-
-def test_int4_without_its_package_is_refused_at_once() -> None:
-    with (
-        mock.patch("importlib.util.find_spec", lambda name: None if name == "ai_edge_quantizer" else object()),
-        pytest.raises(RequestError, match=r"kerascnn\[int4\]"),
-    ):
-        Request(formats=["tflite"], precisions=["int4"])
 
 
 def test_sparse_int8_needs_photos() -> None:

@@ -103,8 +103,6 @@ def traced():
 
 @pytest.mark.parametrize("precision", ["float32", "sparse-float16", "int8-io", "int4"])
 def test_readers_find_labels_and_normalization(traced, tmp_path, precision):
-    if precision == "int4":
-        pytest.importorskip("ai_edge_quantizer")
     path = tmp_path / "model.tflite"
     images = np.random.default_rng(0).normal(size=(20, 32, 32, 3)).astype(np.float32)
     write_tflite(traced, path, precision, images, metadata(RGB))

@@ -193,7 +193,6 @@ def test_requests_that_do_not_fit(tmp_path, options, message):
 
 
 def test_int4_is_refused(tmp_path):
-    pytest.importorskip("ai_edge_quantizer", reason="an extra that is not installed is asked for first")
     test_requests_that_do_not_fit(
         tmp_path,
         {"precisions": ["int4"], "calibration": {"numbers": np.ones((4, 4))}},

@@ -1,0 +1,93 @@
+"""Store the kernels of a TFLite file in the fewest bits that hold them exactly, each kernel for itself.
+
+What a kernel loses, it has lost before (`export/quantization`): a kernel whose weights lie on 15 steps a channel is
+stored in four bits, one on 255 steps in eight, one of float16 numbers in sixteen; zeros are left out where that takes
+fewer bytes. So one writer serves every mixture of precisions. Layers with kernels of four or eight bits get float32
+inputs, which they quantize while running, with a range for each image.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from export.formats import tensorflow_lite
+from export.formats.sparsity import encode_sparse_kernels, sparse_bytes, widened
+from export.quantization.steps import INT4, INT8, nibbles, steps_of
+
+_LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+def with_small_kernels(flatbuffer: bytes) -> bytes:
+    """Return a float32 TFLite model of one graph with each kernel in the fewest bytes that hold it."""
+    schema = tensorflow_lite.schema()
+    content: Any = tensorflow_lite.unpacked(flatbuffer)
+    kinds = {getattr(schema.BuiltinOperator, name): name for name in _LAYERS}
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in content.operatorCodes]
+    for index, kind in _kernels(content, [kinds.get(code) for code in codes]).items():
+        _store(schema, content, index, kind)
+    encode_sparse_kernels(content)
+    small: bytes = tensorflow_lite.packed(content)
+    return small
+
+
+def _kernels(content: Any, kinds: list[str | None]) -> dict[int, str]:
+    """Return the constants of float32 that only layers of one kind read, as their kernels, with that kind."""
+    (graph,) = content.subgraphs
+    readers: dict[int, set[tuple[str | None, int]]] = {}
+    for operator in graph.operators:
+        for place, index in enumerate(operator.inputs):
+            readers.setdefault(int(index), set()).add((kinds[operator.opcodeIndex], place))
+    floats = tensorflow_lite.schema().TensorType.FLOAT32
+    kernels = {}
+    for index, uses in readers.items():
+        (kind, place), *others = uses
+        if others or kind is None or place != 1 or graph.tensors[index].type != floats:
+            continue
+        if content.buffers[graph.tensors[index].buffer].data is not None:
+            kernels[index] = kind
+    return kernels
+
+
+def _store(schema: Any, content: Any, index: int, kind: str) -> None:
+    tensor = content.subgraphs[0].tensors[index]
+    buffer = content.buffers[tensor.buffer]
+    kernel = np.frombuffer(bytes(buffer.data), np.float32).reshape(tensor.shape)
+    axis = 3 if kind == "DEPTHWISE_CONV_2D" else 0
+    types = schema.TensorType
+    if kind != "DEPTHWISE_CONV_2D" and (steps := steps_of(kernel, axis, INT4)) is not None:  # LiteRT has no such ones
+        numbers = _numbers(kernel, axis, steps)
+        if kind == "FULLY_CONNECTED" or sparse_bytes(numbers) > numbers.size / 2:
+            _quantize(schema, tensor, types.INT4, steps, axis)
+            buffer.data = np.frombuffer(nibbles(numbers), np.uint8)
+            return
+    elif (steps := steps_of(kernel, axis, INT8)) is None:
+        halves = kernel.astype(np.float16)
+        if np.array_equal(halves, kernel):
+            widened(content, index, halves)
+        return
+    else:
+        numbers = _numbers(kernel, axis, steps)
+    _quantize(schema, tensor, types.INT8, steps, axis)
+    buffer.data = np.frombuffer(numbers.tobytes(), np.uint8)
+
+
+def cost(kernel: np.ndarray, levels: int) -> float:
+    """Return about how many bytes a kernel takes with a number of levels: INT4, INT8, or more in float16."""
+    if levels == INT4:
+        return kernel.size / 2
+    each = 1 if levels == INT8 else 2
+    sparse = (each + 1) * np.count_nonzero(kernel) + kernel.size / 64
+    return float(each * kernel.size if kernel.ndim == 2 else min(each * kernel.size, sparse))
+
+
+def _numbers(kernel: np.ndarray, axis: int, steps: np.ndarray) -> np.ndarray:
+    shape = [-1 if place == axis else 1 for place in range(kernel.ndim)]
+    return np.round(kernel / steps.reshape(shape)).astype(np.int8)
+
+
+def _quantize(schema: Any, tensor: Any, kind: int, steps: np.ndarray, axis: int) -> None:
+    tensor.type, tensor.quantization = kind, schema.QuantizationParametersT()
+    tensor.quantization.scale, tensor.quantization.zeroPoint = steps, np.zeros(len(steps), np.int64)
+    tensor.quantization.quantizedDimension = axis
