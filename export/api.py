@@ -186,14 +186,8 @@ def run(
     progress = progress or Silent()
     general = is_general(loaded.model)
     job = fitted(request, loaded)
-    if isinstance(request.preprocessing, PreprocessingChoice):
-        note = request.preprocessing.scaled(job.loaded.model.inputs[0].shape[1:])
-        if note:
-            progress.warn(f"{job.name}: {note}")
+    _say_what_changes(job, progress)
     model, original = job.loaded.model, None
-    half = next((layer for layer in all_layers(model) if layer.compute_dtype in ("float16", "bfloat16")), None)
-    if half is not None:
-        progress.note(f"{job.name}: {half.name} computes in {half.compute_dtype}; artifacts are made in float32")
     if request.compression is not None:
         from export.compression import coding
 
@@ -227,3 +221,14 @@ def run(
         except ExportError as error:
             raise Rejected(str(error), manifest) from error
     return manifest
+
+
+def _say_what_changes(job: Job, progress: Progress) -> None:
+    """Say where the preprocessing is scaled to another input, and where a model in mixed precision is not kept so."""
+    choice, model = job.request.preprocessing, job.loaded.model
+    note = choice.scaled(model.inputs[0].shape[1:]) if isinstance(choice, PreprocessingChoice) else None
+    if note:
+        progress.warn(f"{job.name}: {note}")
+    half = next((layer for layer in all_layers(model) if layer.compute_dtype in ("float16", "bfloat16")), None)
+    if half is not None:
+        progress.note(f"{job.name}: {half.name} computes in {half.compute_dtype}; artifacts are made in float32")
