@@ -87,7 +87,7 @@ def judge_drops(context: Context, outcome: Outcome, scores: Scores | None) -> No
                 f"{held.sum()} photos of --evaluate were not used to choose precisions, and {LEAST_HELD_BACK} are "
                 "needed to prove the result. Give more, or others than those of --calibration-data."
             )
-        found = paired(*(scores.hits[name][held] for name in ("keras", passed.artifact.path)))
+        found = paired(*(np.asarray(scores.hits[name])[held] for name in ("keras", passed.artifact.path)))
         drop = -100 * found.difference
         sentence = (
             f"It loses {drop:.2f} points of top-1 on {held.sum()} photos held back from the search (95 % interval "

@@ -44,7 +44,7 @@ class Scores:
     accuracies: Mapping[str, Accuracy]
     skipped: int
     disagreements: dict[str, Any]
-    hits: Mapping[str, np.ndarray]
+    hits: Mapping[str, Sequence[float]]
     photos: tuple[str, ...]
 
 
@@ -90,7 +90,7 @@ def evaluate(
     accuracies = {
         name: Accuracy(float(top1 / count), float(top5 / count), count) for name, (top1, top5) in totals.items()
     }
-    single = {name: np.concatenate(values) for name, values in best.items()}
+    single = {name: np.concatenate(values).tolist() for name, values in best.items()}
     return Scores(accuracies, skipped, summary(differing), single, tuple(photo_names))
 
 

@@ -154,8 +154,8 @@ def give_logits(content: bytearray) -> tuple[bool, float]:
         return False, end.step
     logits = end.softmax.Inputs(0)
     if end.reader is not None:  # it dequantizes the logits then
-        table = end.reader._tab
-        struct.pack_into("<i", content, table.Vector(table.Offset(6)), logits)  # the first of `inputs`
+        others = [end.reader.Inputs(index) for index in range(1, end.reader.InputsLength())]
+        _set_vector(content, end.reader._tab, 6, [logits, *others])  # `inputs`
         return True, end.step
     set_outputs(content, [logits])
     table = schema.Model.GetRootAs(content, 0).SignatureDefs(0).Outputs(0)._tab
@@ -194,8 +194,12 @@ def _end(content: bytearray) -> _End:
 def set_outputs(content: bytearray, tensors: Sequence[int]) -> None:
     """Write a new list of outputs to the end of a flatbuffer, and let its first graph point there."""
     schema = tensorflow_lite.schema()
-    table = schema.Model.GetRootAs(content, 0).Subgraphs(0)._tab
-    field = table.Pos + table.Offset(8)  # of `outputs` in the table SubGraph
+    _set_vector(content, schema.Model.GetRootAs(content, 0).Subgraphs(0)._tab, 8, tensors)  # `outputs`
+
+
+def _set_vector(content: bytearray, table: Any, slot: int, numbers: Sequence[int]) -> None:
+    """Let a field of a table point to a new vector at the end; others may point to the one that it had."""
+    field = table.Pos + table.Offset(slot)
     content += bytes(-len(content) % 4)
     struct.pack_into("<I", content, field, len(content) - field)
-    content += struct.pack(f"<I{len(tensors)}i", len(tensors), *tensors)
+    content += struct.pack(f"<I{len(numbers)}i", len(numbers), *numbers)
