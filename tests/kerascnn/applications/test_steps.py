@@ -28,9 +28,8 @@ NETWORKS = [name for name, row in variants().items() if row.family in FAMILIES]
 QUICK = {"wide_resnet16_4_cifar", "resnet20_cifar", "plain20_cifar", "nin_cifar", "plain18"}
 # What a step leaves out at random has no gradient in it; test_stochastic_depth.py and test_fractalnet.py take that up.
 WHOLE = {
-    "resnet110_stochastic_cifar": {"survival_probability": None},
-    "fractalnet20_cifar": {"drop_path": 0.0, "global_drop_path": 0.0},
-    "fractalnet34": {"drop_path": 0.0, "global_drop_path": 0.0},
+    "stochastic_depth": {"survival_probability": None},
+    "fractalnet": {"drop_path": 0.0, "global_drop_path": 0.0},
 }
 # Without shortcuts gradients grow with each normalised layer (plain nets), and with a thousand layers in any case: the
 # others' step overshoots there.
@@ -57,7 +56,7 @@ def step(name: str, folder: Path) -> tuple[float, float]:
     row = variants()[name]
     side = max(row.min_size, 32)
     model = kerascnn.create_model(
-        name, input_shape=(side, side, 3), classes=10, classifier_activation=None, **WHOLE.get(name, {})
+        name, input_shape=(side, side, 3), classes=10, classifier_activation=None, **WHOLE.get(row.family, {})
     )
     x, y = photos(folder, side, IMAGES.get(row.family, 16))
     x = kerascnn.preprocess_input(x, model)
