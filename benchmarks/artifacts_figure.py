@@ -13,6 +13,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
+_LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # hides the line of the Keras model behind it
 COLORS = {
     "float32": "#4c72b0",
     "float16": "#55a868",
@@ -46,7 +47,7 @@ def draw(manifest: dict, target: Path) -> None:
     right.annotate(f"Keras model {keras:.1f} %", (keras, len(artifacts) - 0.45), ha="center", color="#555555")
     right.scatter(accuracies, names, color=[COLORS[a["precision"]] for a in artifacts], s=60, zorder=3)
     for name, accuracy in zip(names, accuracies, strict=True):
-        right.annotate(f"{accuracy:.1f} %", (accuracy, name), xytext=(8, -4), textcoords="offset points")
+        right.annotate(f"{accuracy:.1f} %", (accuracy, name), xytext=(8, -4), textcoords="offset points", bbox=_LABEL)
     right.set_xlim(keras - 3, keras + 3)
     right.set_xlabel(f"top-1 on {manifest['evaluation']['keras']['images']} photos, %")
     for axis in (left, right):

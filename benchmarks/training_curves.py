@@ -25,34 +25,35 @@ def draw(target: Path) -> None:
     once, in the end.
     """
     manifests = sorted((Path(kerascnn.__file__).parent / "data/weights").glob("*.json"))
-    figure = plots.figure(4 * len(manifests), 3.6)
+    figure = plots.figure(4 * len(manifests), 4.1)
     for axes, path in zip(figure.subplots(1, len(manifests)), manifests, strict=True):
         manifest = json.loads(path.read_text(encoding="utf-8"))
         runs = [manifest]
         while "before" in runs[0]:  # the run whose weights it began with
             runs.insert(0, runs[0]["before"])
         history = [row for run in runs for row in run["history"]]
-        axes.plot(
-            range(1, len(history) + 1), [100 * (1 - row["accuracy"]) for row in history], label="training, augmented"
-        )
-        last = len(manifest["history"]) if "test" in manifest else 0
-        errors = [100 * (1 - row["val_accuracy"]) for row in history]
-        axes.plot(range(1, len(history) - last + 1), errors[: len(history) - last], label="test")
-        if last:
-            axes.plot(range(len(history) - last + 1, len(history) + 1), errors[-last:], label="held back, known")
-            axes.plot(
-                len(history), 100 * (1 - manifest["test"]["accuracy"]), "*", color="black", label="test, in the end"
-            )
-        ends = np.cumsum([len(run["history"]) for run in runs])[:-1]
-        for end in ends:
-            axes.axvline(end + 0.5, color="gray", linestyle=":", label="next run" if end == ends[0] else None)
+        epochs, kept = range(1, len(history) + 1), len(history)
+        if "test" in manifest:
+            kept -= len(manifest["history"])
+        training, held_back = ([100 * (1 - row[key]) for row in history] for key in ("accuracy", "val_accuracy"))
+        axes.plot(epochs, training, label="training images, augmented")
+        axes.plot(epochs[:kept], held_back[:kept], label="test images")
+        axes.plot(epochs[kept:], held_back[kept:], label="images held back, of which earlier runs had learned")
+        if "test" in manifest:
+            error = 100 * (1 - manifest["test"]["accuracy"])
+            axes.plot(len(history), error, "*", color="black", label="test images, once in the end")
+        for end in np.cumsum([len(run["history"]) for run in runs])[:-1]:
+            axes.axvline(end + 0.5, color="gray", linestyle=":", label="the next run begins")
         axes.set(title=manifest["model"], xlabel="epoch", ylabel="error, %", yscale="log")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("{x:g}")
         axes.tick_params(axis="y", which="minor", labelsize="x-small")
         axes.grid(alpha=0.3, which="both")
-        axes.legend()
+    labels = {
+        label: line for axes in figure.axes for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=3)
     plots.save(figure, target)
 
 
