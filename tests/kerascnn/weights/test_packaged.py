@@ -61,14 +61,14 @@ def test_the_manifest_says_how_they_were_made(name):
     record, facts = PACKAGED[name], manifest(PACKAGED[name])
     assert facts["model"] == record.variant
     assert facts["bytes"] == record.bytes == location(record).stat().st_size
-    assert record.errors.top1 == pytest.approx(100 * (1 - tested(record)), abs=0.006)
+    assert record.errors.top1 == pytest.approx(100 * (1 - known_accuracy(record)), abs=0.006)
     assert facts["history"][-1]["val_accuracy"] == pytest.approx(facts["accuracy"], abs=0.01)
     assert facts["epochs"] == facts["recipe"]["epochs"] == len(facts["history"])
     assert "kerascnn train" in facts["command"]
     assert facts["finished"]
 
 
-def tested(record) -> float:
+def known_accuracy(record) -> float:
     """The accuracy on the test images; what was trained on was watched on other images, and read these in the end."""
     facts = manifest(record)
     return facts.get("test", facts)["accuracy"]
@@ -92,7 +92,7 @@ def measured(record, data: Path, count: int | None) -> float:
 @pytest.mark.parametrize("name", PACKAGED)
 def test_they_know_what_they_should(name, data):
     """1,000 test images: within three standard deviations of the accuracy on all."""
-    expected = tested(PACKAGED[name])
+    expected = known_accuracy(PACKAGED[name])
     assert measured(PACKAGED[name], data, 1000) == pytest.approx(
         expected, abs=3 * (expected * (1 - expected) / 1000) ** 0.5
     )
@@ -102,4 +102,4 @@ def test_they_know_what_they_should(name, data):
 @pytest.mark.data
 @pytest.mark.parametrize("name", PACKAGED)
 def test_the_accuracy_is_the_manifests(name, data):
-    assert measured(PACKAGED[name], data, None) == pytest.approx(tested(PACKAGED[name]), abs=0.0011)
+    assert measured(PACKAGED[name], data, None) == pytest.approx(known_accuracy(PACKAGED[name]), abs=0.0011)
