@@ -209,11 +209,10 @@ def make_artifacts(
 
 @contextmanager
 def _worker() -> Iterator[ThreadPoolExecutor]:
-    """A thread that answers and verifies while this one writes; runtimes leave Python alone.
+    """Start a thread that answers and verifies while this one writes; it stops soon where the block fails.
 
-    Where the block fails, it stops soon.
-
-    One is enough: runtimes have threads of their own, and those of two runtimes would wait for one another.
+    Runtimes leave Python alone while they compute. One thread is enough: they have threads of their own, and those of
+    two runtimes would wait for one another.
     """
     pool = ThreadPoolExecutor(1, "worker")
     try:

@@ -44,8 +44,7 @@ def with_steps(
 ) -> onnx.ModelProto:
     """Put QuantizeLinear and DequantizeLinear into a prepared model, which is changed.
 
-    ONNX Runtime has a calibrator of its own, which runs the graph without any optimization, in batches of one shape and
-    with a minimum and a maximum beside every operation. It is given the ranges instead.
+    ONNX Runtime's own calibrator would run the graph without any optimization. It is given the ranges instead.
 
     Args:
         model: The model.
