@@ -63,32 +63,7 @@ def problem(folder: Path, public_key: Path) -> str | None:
     Raises:
         RequestError: The key cannot be used, or the package is not installed.
     """
-    verifying = _package("verifying")
-    with _loading("public", public_key):
-        config = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
-    signature = folder / SIGNATURE
-    if not signature.is_file():
-        return "missing: the folder is not signed"
-    try:
-        signed = _signed_digests(signature)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return "not a signature that can be read"
-    ignored = [folder / name for name in (SIGNATURE, *FROM_HUB)]
-    files = [file for file in files_of(folder) if not any(file.is_relative_to(path) for path in ignored)]
-    found = {file.relative_to(folder).as_posix(): file for file in files}
-    try:
-        config.verify(folder, signature)
-    except Exception as error:  # the package raises whatever its parts do
-        if not str(error).startswith("Signature mismatch"):
-            return f"not made with the private key of {public_key}, or spoilt ({first_line(error)})"
-        changed = sorted(name for name in signed.keys() & found.keys() if digest_of(found[name]) != signed[name])
-        said = {
-            "changed after signing": changed,
-            "signed and missing": sorted(signed.keys() - found.keys()),
-            "added after signing": sorted(found.keys() - signed.keys()),
-        }
-        return "; ".join(f"{', '.join(names)} {words}" for words, names in said.items() if names)
-    return None
+    return _problem(folder, public_key, f"the private key of {public_key}")
 
 
 def problem_of_signer(folder: Path, private_key: Path) -> str | None:
@@ -110,8 +85,37 @@ def problem_of_signer(folder: Path, private_key: Path) -> str | None:
         public.write_bytes(
             key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         )
-        wrong = problem(folder, public)
-    return wrong and wrong.replace(f"the private key of {public}", str(private_key))
+        return _problem(folder, public, str(private_key))
+
+
+def _problem(folder: Path, public_key: Path, private_key: str) -> str | None:
+    """Say why the signature of a folder does not hold; `private_key` is what messages call that."""
+    verifying = _package("verifying")
+    with _loading("public", public_key):
+        config = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
+    signature = folder / SIGNATURE
+    if not signature.is_file():
+        return "missing: the folder is not signed"
+    try:
+        signed = _signed_digests(signature)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "not a signature that can be read"
+    ignored = [folder / name for name in (SIGNATURE, *FROM_HUB)]
+    files = [file for file in files_of(folder) if not any(file.is_relative_to(path) for path in ignored)]
+    found = {file.relative_to(folder).as_posix(): file for file in files}
+    try:
+        config.verify(folder, signature)
+    except Exception as error:  # the package raises whatever its parts do
+        if not str(error).startswith("Signature mismatch"):
+            return f"not made with {private_key}, or spoilt ({first_line(error)})"
+        changed = sorted(name for name in signed.keys() & found.keys() if digest_of(found[name]) != signed[name])
+        said = {
+            "changed after signing": changed,
+            "signed and missing": sorted(signed.keys() - found.keys()),
+            "added after signing": sorted(found.keys() - signed.keys()),
+        }
+        return "; ".join(f"{', '.join(names)} {words}" for words, names in said.items() if names)
+    return None
 
 
 def _signer(path: Path) -> Any:

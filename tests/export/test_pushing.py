@@ -5,12 +5,12 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import keras
 import pytest
 
 import export
 from export import ExportError, RequestError, cli
 from export.pushing import push
+from tests.export.test_verifying import network
 from tests.processes import in_process
 
 constants = pytest.importorskip("huggingface_hub.constants", reason="the extra hub is not installed")
@@ -84,13 +84,6 @@ def server(monkeypatch, tmp_path):
     yield running
     running.shutdown()
     running.server_close()
-
-
-def network():
-    keras.utils.set_random_seed(0)
-    image = keras.Input((8, 8, 3))
-    x = keras.layers.GlobalAveragePooling2D()(image)
-    return keras.Model(image, keras.layers.Dense(3, activation="softmax")(x), name="net")
 
 
 @pytest.fixture(scope="module")

@@ -11,15 +11,18 @@ from export import cli
 from tests.processes import in_process
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """An export with a file, a folder and labels."""
+def network():
     keras.utils.set_random_seed(0)
     image = keras.Input((12, 12, 3))
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(image))
-    model = keras.Model(image, keras.layers.Dense(3, activation="softmax")(x), name="net")
+    return keras.Model(image, keras.layers.Dense(3, activation="softmax")(x), name="net")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An export with a file, a folder and labels."""
     folder = tmp_path_factory.mktemp("whole") / "net"
-    export.export(model, folder, formats=["saved_model", "tflite"], labels=["red", "green", "blue"])
+    export.export(network(), folder, formats=["saved_model", "tflite"], labels=["red", "green", "blue"])
     return folder
 
 
@@ -29,7 +32,7 @@ def folder(whole, tmp_path):
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
+def call(capsys):
     def invoke(*arguments):
         return in_process(cli.main, "export", "verify", *arguments), capsys.readouterr()
 
@@ -74,10 +77,15 @@ def test_faults_are_named(call, folder, says):
     assert printed.err.count("\n") == 1
 
 
-def test_what_a_download_from_the_hub_adds_is_no_fault(call, folder):
+def download(folder):
+    """Add what the hub adds."""
     (folder / ".gitattributes").write_text("*.tflite filter=lfs")
     (folder / ".cache/huggingface").mkdir(parents=True)
     (folder / ".cache/huggingface/lenet5.metadata").write_text("")
+
+
+def test_what_a_download_from_the_hub_adds_is_no_fault(call, folder):
+    download(folder)
     assert call(folder)[0] == 0
     (folder / ".cache/other").write_text("")
     code, printed = call(folder)
