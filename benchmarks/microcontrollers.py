@@ -2,6 +2,8 @@
 
     python benchmarks/microcontrollers.py --write docs/microcontrollers.md
 
+A second table has what their int8-io files take on an Arm Ethos-U, by Vela's estimate, which needs the extra `vela`.
+
 The weights come with kerascnn. Digits and photos are read from the folder KERASCNN_DATA; where it is absent, images are
 synthetic, and the table says so.
 """
@@ -41,6 +43,7 @@ _HEADINGS = (
     "from XNNPACK",
     "SQNR, dB",
 )
+_ON_NPU = ("network", "cycles", "one image, ms", "SRAM, bytes", "flash, bytes", "operators on the processor")
 
 
 def calibration(name: str, model: keras.Model) -> Any:
@@ -62,8 +65,8 @@ def kind(given: Any) -> str:
     return "digits of mnist.npz" if (DATA / "mnist.npz").exists() else "synthetic images"
 
 
-def rows(name: str, folder: Path) -> tuple[list[tuple[str, ...]], str]:
-    """Export a network; return a row of the table a file, and a sentence on the images."""
+def rows(name: str, folder: Path) -> tuple[list[tuple[str, ...]], tuple[str, ...], str]:
+    """Export a network; return a row of the table a file, one on its int8-io file, and a sentence on the images."""
     model = kerascnn.create_model(name, weights=NETWORKS[name])
     given = calibration(name, model)
     manifest = export.export(
@@ -90,7 +93,11 @@ def rows(name: str, folder: Path) -> tuple[list[tuple[str, ...]], str]:
     counts = ", ".join(
         f"{artifact['proofs'][1]['images']} for {artifact['precision']}" for artifact in manifest["artifacts"]
     )
-    return table, f"`{name}` was calibrated with and compared on {kind(given)} ({counts})."
+    npu = manifest["artifacts"][-1]["proofs"][1]["details"]["ethos_u"]
+    left = ", ".join(f"{count} {operator}" for operator, count in npu["on_processor"].items()) or "none"
+    sizes = (f"{npu[key]:,}" for key in ("sram_bytes", "flash_bytes"))
+    estimated = (f"`{name}`", f"{npu['cycles']:,}", f"{npu['milliseconds']:.2f}", *sizes, left)
+    return table, estimated, f"`{name}` was calibrated with and compared on {kind(given)} ({counts})."
 
 
 def _difference(found: dict[str, int] | None) -> str:
@@ -101,19 +108,27 @@ def _difference(found: dict[str, int] | None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="replace the table of this page")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="replace the tables of this page")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     lines, notes = [_HEADINGS, ("---", "---", *["---:"] * 3, "---", *["---:"] * 3)], []
+    estimates = [_ON_NPU, ("---", *["---:"] * 4, "---")]
     with tempfile.TemporaryDirectory() as folder:
         for name in NETWORKS:
-            found, note = rows(name, Path(folder))
+            found, estimated, note = rows(name, Path(folder))
             lines += found
+            estimates.append(estimated)
             notes.append(note)
-    text = "\n".join([*(f"| {' | '.join(cells)} |" for cells in lines), "", *(f"- {note}" for note in notes), ""])
-    print(text)
+    text, on_npu = _table(lines), _table(estimates)
+    text += "\n".join(["", *(f"- {note}" for note in notes), ""])
+    print(text, on_npu, sep="\n")
     if arguments.write:
         replace_figures(arguments.write, "figures", text)
+        replace_figures(arguments.write, "estimates", on_npu)
+
+
+def _table(lines: list[tuple[str, ...]]) -> str:
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.formats import tensorflow_lite
+from export.proving import vela
 from export.proving.micro_process import MicroProcess, opened
+from export.proving.operators import count_operators, resolver
 from export.proving.proof import Proof
 from export.proving.prover import Evidence, Prover
 
@@ -27,13 +27,6 @@ _SECONDS = 10.0  # for the answers that a proof is made of
 _ASKED = 4  # times that each image is
 _COMPARED = 32  # images
 _STEPS = 1  # by which an int8 answer may differ from that of LiteRT's reference kernels
-# Names of MicroMutableOpResolver's methods that do not follow from the operators' names.
-_METHODS = {
-    "BATCH_MATMUL": "BatchMatMul",
-    "CUMSUM": "CumSum",
-    "PADV2": "PadV2",
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTM",
-}
 
 
 class Micro(Prover):
@@ -78,11 +71,15 @@ class Micro(Prover):
                 details["from_litert"] = _difference(runtime.predict(few), evidence.own[: len(few)], output_step)
                 step = process.outputs[-1]["quantization"][0] or output_step
                 proof = _beside_reference_kernels(process, bytes(copy), few, step, proof)
+        if proof.status == "proven" and artifact.precision in QUANTIZED and (npu := vela.estimate(path)):
+            proof = replace(proof, details={**proof.details, "ethos_u": npu})
         return proof
 
     def words(self, details: Mapping[str, Any]) -> str:
-        """Say how large the arena is."""
-        return f"arena {details['arena_bytes']:,} bytes"
+        """Say how large the arena is, and how long an NPU takes by Vela's estimate."""
+        milliseconds = details.get("ethos_u", {}).get("milliseconds")
+        estimated = "" if milliseconds is None else f", Vela's estimate {milliseconds:.2f} ms"
+        return f"arena {details['arena_bytes']:,} bytes{estimated}"
 
 
 def arena_failure(artifact: Artifact, proof: Proof, largest: int | None) -> str | None:
@@ -93,31 +90,6 @@ def arena_failure(artifact: Artifact, proof: Proof, largest: int | None) -> str 
         return f"Its arena, which may have {largest:,} bytes, was not measured. {proof.reason}"
     size = proof.details["arena_bytes"]
     return f"Its arena takes {size:,} bytes, and --max-arena allows {largest:,}." if size > largest else None
-
-
-def count_operators(content: bytes) -> dict[str, int]:
-    """Count the operators of a .tflite file by their names, such as CONV_2D, in the order of the alphabet."""
-    schema = tensorflow_lite.schema()
-    names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
-    model = schema.Model.GetRootAs(content, 0)
-    codes = [model.OperatorCodes(index) for index in range(model.OperatorCodesLength())]
-    kinds = [names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in codes]
-    graphs = [model.Subgraphs(index) for index in range(model.SubgraphsLength())]
-    counts = Counter(
-        kinds[graph.Operators(index).OpcodeIndex()] for graph in graphs for index in range(graph.OperatorsLength())
-    )
-    return dict(sorted(counts.items()))
-
-
-def resolver(operators: Mapping[str, int]) -> str:
-    """Write the C++ that registers operators in TFLite Micro, and no others: their kernels are in flash memory."""
-    calls = [f"resolver.Add{_method(name)}();" for name in operators]
-    return "\n".join([f"tflite::MicroMutableOpResolver<{len(calls)}> resolver;", *calls])
-
-
-def _method(operator: str) -> str:
-    words = (part if part == "2D" else part.capitalize() for part in operator.split("_"))
-    return _METHODS.get(operator) or "".join(words)
 
 
 def _other_steps(process: MicroProcess, artifact: Artifact) -> str | None:

@@ -13,7 +13,8 @@ from export import ExportError, RequestError
 from export.api import Rejected
 from export.formats.tflite_runtime import add_logits, open_tflite
 from export.proving import micro, micro_process
-from export.proving.micro import Micro, arena_failure, count_operators, resolver
+from export.proving.micro import Micro, arena_failure
+from export.proving.operators import count_operators, resolver
 from export.proving.proof import Proof
 from export.report.snippets import snippets
 from export.request import Request
@@ -22,6 +23,12 @@ from tests import proofs
 pytest.importorskip("tflite_micro", reason="pip install 'kerascnn[micro]'")
 
 PRECISIONS = ("float32", "int8", "int8-io")
+
+
+@pytest.fixture(autouse=True)
+def no_vela(monkeypatch):
+    """Its estimate has tests of its own."""
+    monkeypatch.setattr(micro.vela, "estimate", lambda path: None)
 
 
 def proved(folder, artifact, own=None):
