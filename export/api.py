@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from export import adding, publishing, pushing, stages
 from export.attempts import reasons
+from export.classifying import check_suits
 from export.context import Context
 from export.errors import ExportError
 from export.formats.format import OPSET
@@ -25,7 +26,6 @@ from export.opening import LoadedModel, origin_of
 from export.quantization.goal import Goal
 from export.report.progress import Progress, Silent
 from export.request import Compression, Request, read_labels
-from export.web.page import check_suits
 from kerascnn.keras_graph import all_layers
 from kerascnn.photos.choosing import PreprocessingChoice
 
@@ -150,9 +150,9 @@ def fitted(request: Request, loaded: LoadedModel) -> Job:
         refuse_recurrent(request, loaded)
         job = make_job(request, loaded)
     if request.web:
-        check_suits(job, "--web makes a page")
+        check_suits(job, "--web", "a page")
     if request.apps:
-        check_suits(job, "--app makes an app")
+        check_suits(job, "--app", "an app")
     return job
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kerascnn
+from export.classifying import reading
 from export.errors import ExportError
 from export.files import link, size_of
 
@@ -34,6 +35,7 @@ class Platform:
         version: Of that package, as the project asks for it.
         assets: Where the files of the network lie in the project.
         marked: The files of the project in which names have to be put.
+        has_int4: Whether the runtime has kernels for int4 weights.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Platform:
     version: str
     assets: str
     marked: tuple[str, ...]
+    has_int4: bool = True
 
     @property
     def files(self) -> Path:
@@ -50,9 +53,10 @@ class Platform:
 
     def declines(self, precision: Precision) -> str | None:
         """Say why files of a precision do not run there; None where they do."""
-        if self.name == "ios" and precision.weights == "int4":
-            return f"{self.runtime} {self.version} is older than LiteRT's int4 kernels"
-        return None
+        if self.has_int4 or precision.weights not in ("int4", "mixed"):
+            return None
+        reason = f"{self.runtime} {self.version} is older than LiteRT's int4 kernels"
+        return f"{reason}, which they may need" if precision.weights == "mixed" else reason
 
 
 PLATFORMS = {
@@ -73,14 +77,13 @@ PLATFORMS = {
             "2.17.0",
             "Classifier/Model",
             ("Podfile", "Classifier.xcodeproj/project.pbxproj"),
+            has_int4=False,
         ),
     )
 }
 
 
-def write_app(
-    folder: Path, artifacts: Sequence[Mapping[str, Any]], job: Job, platform: Platform, reading: Preprocessing
-) -> dict[str, Any]:
+def write_app(folder: Path, artifacts: Sequence[Mapping[str, Any]], job: Job, platform: Platform) -> dict[str, Any]:
     """Write the project of an app into the folder of an export.
 
     Args:
@@ -88,7 +91,6 @@ def write_app(
         artifacts: What the manifest says of them. Those that do not run on the platform are left out.
         job: What was exported.
         platform: Where the app runs.
-        reading: How a photo of any size becomes the artifacts' input.
 
     Returns:
         What the manifest says of the project.
@@ -107,7 +109,7 @@ def write_app(
         _put_names(project, platform, job.name)
         for row in rows:
             link(folder / row["path"], project / platform.assets / row["path"])
-        text = json.dumps(describe(rows, job, reading), ensure_ascii=False, indent=1)
+        text = json.dumps(describe(rows, job), ensure_ascii=False, indent=1)
         (project / platform.assets / MODEL).write_text(text + "\n", encoding="utf-8")
     except BaseException:
         shutil.rmtree(project, ignore_errors=True)
@@ -121,12 +123,12 @@ def write_app(
     }
 
 
-def describe(rows: Sequence[Mapping[str, Any]], job: Job, reading: Preprocessing) -> dict[str, Any]:
+def describe(rows: Sequence[Mapping[str, Any]], job: Job) -> dict[str, Any]:
     """Say what the app has to know of a network and its files."""
     return {
         "name": job.name,
         "labels": job.loaded.labels,
-        "reading": described(reading),
+        "reading": fields_of(reading(job)),
         "scores": rows[0]["output"]["name"] == "scores",
         "artifacts": [
             {
@@ -141,16 +143,16 @@ def describe(rows: Sequence[Mapping[str, Any]], job: Job, reading: Preprocessing
     }
 
 
-def described(reading: Preprocessing) -> dict[str, Any]:
+def fields_of(preprocessing: Preprocessing) -> dict[str, Any]:
     """Write a preprocessing with lists where a field may have several types, which Kotlin and Swift read."""
-    resize = reading.resize if isinstance(reading.resize, tuple) else (reading.resize,)
+    resize = preprocessing.resize if isinstance(preprocessing.resize, tuple) else (preprocessing.resize,)
     return {
         "resize": [side for side in resize if side is not None],
-        "crop": reading.crop or (),
-        "interpolation": reading.interpolation,
-        "channel_order": reading.channel_order,
-        "mean": reading.mean,
-        "std": reading.std,
+        "crop": preprocessing.crop or (),
+        "interpolation": preprocessing.interpolation,
+        "channel_order": preprocessing.channel_order,
+        "mean": preprocessing.mean,
+        "std": preprocessing.std,
     }
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from export.app.project import PLATFORMS, write_app
 from export.errors import ExportError
 from export.manifest import Failure
-from export.web.page import reading
 
 if TYPE_CHECKING:
     from export.context import Context
@@ -30,7 +29,7 @@ def add_apps(context: Context, manifest: dict[str, Any]) -> dict[str, Any]:
     for platform in (platform for platform in PLATFORMS.values() if platform.name in wanted):
         context.step(f"writing the app for {platform.title}")
         try:
-            apps.append(write_app(context.folder, manifest["artifacts"], context.job, platform, reading(context.job)))
+            apps.append(write_app(context.folder, manifest["artifacts"], context.job, platform))
         except ExportError as error:
             rejected.append(asdict(Failure(platform.name, "app", str(error))))
     return {**manifest, "apps": apps, "rejected": rejected}

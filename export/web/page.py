@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kerascnn
-from export.errors import ExportError, RequestError
+from export.classifying import reading
+from export.errors import ExportError
 from export.files import link, size_of
 from export.web.packages import PACKAGES, copy, packages_for, provide
 
 if TYPE_CHECKING:
     from export.job import Job
-    from kerascnn.photos.preprocessing import Preprocessing
 
 FOLDER = "web"
 INDEX = "index.html"
@@ -24,30 +24,6 @@ MODEL = "model.json"
 RUNTIMES = "runtimes"
 FILES = Path(__file__).parent / "page"
 _TITLES = {"tflite": "LiteRT.js", "onnx": "ONNX Runtime Web"}
-
-
-def check_suits(job: Job, made: str) -> None:
-    """Refuse a page or an app for a network that does not answer photos.
-
-    Args:
-        job: What is exported.
-        made: The option and what it makes, such as "--web makes a page".
-
-    Raises:
-        RequestError: It takes something else, or how photos are prepared is not known.
-    """
-    model = job.loaded.model
-    photo = len(model.inputs) == len(model.outputs) == 1 and len(model.inputs[0].shape) == 4
-    if not photo or model.inputs[0].shape[-1] not in (1, 3) or len(model.outputs[0].shape) != 2:
-        raise RequestError(
-            f"{made} that classifies photos, and {job.name} is not for that: it would have to take one image of 1 or 3 "
-            f"channels and to give one score a class. Leave {made.partition(' ')[0]} out."
-        )
-    if job.reading is None:
-        raise RequestError(
-            f"How photos are prepared for {job.name} is not known, so the {made.rpartition(' ')[2]} could not do it. "
-            "Name it with --preprocessing (from Python: preprocessing=)."
-        )
 
 
 def declines(format: str, dtype: str) -> str | None:
@@ -135,12 +111,3 @@ def describe(rows: list[Mapping[str, Any]], job: Job, versions: Mapping[str, str
         "runtimes": versions,
         "made_by": kerascnn.__version__,
     }
-
-
-def reading(job: Job) -> Preprocessing:
-    """Return how a photo of any size becomes the artifacts' input."""
-    known = job.reading
-    assert known is not None  # `check_suits` has seen to that
-    if known.resize is None and known.crop is None:
-        return replace(known, resize=tuple(job.loaded.model.inputs[0].shape[1:3]))
-    return known

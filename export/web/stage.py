@@ -7,11 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from export.classifying import reading
 from export.errors import ExportError
 from export.manifest import Failure
 from export.web.checking import check_page
 from export.web.packages import PACKAGES
-from export.web.page import FOLDER, RUNTIMES, reading, write_page
+from export.web.page import FOLDER, RUNTIMES, write_page
 
 if TYPE_CHECKING:
     from export.context import Context

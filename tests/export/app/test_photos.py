@@ -8,7 +8,7 @@ import PIL
 import pytest
 from PIL import Image
 
-from export.app.project import described
+from export.app.project import fields_of
 from kerascnn.photos import files, images
 from kerascnn.photos.preprocessing import Preprocessing
 from tests.export.app.kotlin import SOURCES, compiled
@@ -42,7 +42,7 @@ def prepared(program, folder, cases):
     lines = []
     for number, (photo, how) in enumerate(cases):
         (folder / f"{number}.rgb").write_bytes(np.asarray(photo).tobytes())
-        fields = described(how)
+        fields = fields_of(how)
         numbers = [",".join(map(repr, fields[name])) or "-" for name in ("resize", "crop", "mean", "std")]
         words = [
             folder / f"{number}.rgb",

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 
-import keras
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -15,6 +14,7 @@ from export.app import stage
 from export.app.project import PLATFORMS, _put_names
 from export.errors import ExportError
 from export.formats.precision import PRECISIONS
+from export.quantization.goal import Goal
 from export.request import Request
 from tests.export.test_adding import check
 from tests.export.web.conftest import LABELS, small
@@ -122,31 +122,16 @@ def test_requests_that_no_app_comes_of_are_refused(options, says):
         Request(**options)
 
 
-def test_a_precision_that_a_phone_cannot_run_is_refused(monkeypatch):
-    options = {"formats": ["tflite"], "precisions": ["int4"], "calibration": {}}
+@pytest.mark.parametrize(("precision", "ends"), [("int4", r"int4 kernels\."), ("auto", "which they may need")])
+def test_a_precision_that_a_phone_cannot_run_is_refused(precision, ends):
+    goal = Goal(None, 1000) if precision == "auto" else None
+    options = {"formats": ["tflite"], "precisions": [precision], "calibration": {}, "goal": goal}
     with pytest.raises(
-        RequestError, match=r"An app for iOS cannot run int4 files: TensorFlowLiteSwift 2\.17\.0 is older"
+        RequestError, match=rf"An app for iOS cannot run {precision} files: TensorFlowLiteSwift 2\.17\.0 .*{ends}"
     ):
         Request(apps=["ios"], **options)
-    monkeypatch.setattr("export.request._check_packages", lambda items: None)
     assert Request(apps=["android"], **options).apps == ["android"]
     assert not any(PLATFORMS["android"].declines(precision) for precision in PRECISIONS.values())
-
-
-@pytest.mark.parametrize(
-    ("shape", "says"),
-    [
-        ((12, 12, 3), "How photos are prepared for net is not known, so the app could not do it"),
-        ((12, 12, 4), "--app makes an app that classifies photos, and net is not for that"),
-    ],
-)
-def test_networks_that_no_app_is_for_are_refused(shape, says, tmp_path):
-    image = keras.Input(shape)
-    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3)(image))
-    network = keras.Model(image, keras.layers.Dense(3)(x), name="net")
-    with pytest.raises(RequestError, match=says):
-        export.export(network, tmp_path / "net", formats=[], apps=["ios"])
-    assert not (tmp_path / "net").exists()
 
 
 def test_the_command_line_refuses_in_one_paragraph(tmp_path):

@@ -2,12 +2,10 @@
 
 import json
 
-import keras
 import pytest
 from jsonschema import Draft202012Validator
 
 import export
-from export import RequestError
 from export.errors import ExportError
 from export.proving.proof import Proof
 from export.web import browser, packages, stage
@@ -92,19 +90,3 @@ def test_a_page_that_is_wrong_is_not_published(stand_ins, no_chromium, tmp_path,
     manifest = check(tmp_path / "net")
     assert manifest["web"] is None
     assert len(manifest["artifacts"]) == 2
-
-
-@pytest.mark.parametrize(
-    ("shape", "says"),
-    [
-        ((12, 12, 3), "How photos are prepared for net is not known"),
-        ((12, 12, 4), "makes a page that classifies photos, and net is not for that"),
-    ],
-)
-def test_networks_that_no_page_is_for_are_refused(shape, says, tmp_path):
-    image = keras.Input(shape)
-    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3)(image))
-    model = keras.Model(image, keras.layers.Dense(3)(x), name="net")
-    with pytest.raises(RequestError, match=says):
-        export.export(model, tmp_path / "net", formats=["tflite"], web=True)
-    assert not (tmp_path / "net").exists()
