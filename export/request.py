@@ -5,7 +5,6 @@ It imports nothing heavy, so that a bad request is refused at once.
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 from export import pushing, signing
 from export.app.project import FORMAT as APP_FORMAT
 from export.app.project import PLATFORMS
-from export.errors import RequestError
+from export.errors import RequestError, check_known
 from export.formats.format import OPSET, Format
 from export.formats.precision import PRECISIONS, Precision
 from export.formats.registry import FORMATS
@@ -144,8 +143,8 @@ class Request:
                 f"No format was asked for. Choose {', '.join(format.option for format in FORMATS.values())}, or --all "
                 f"of them (from Python: formats=, of {', '.join(FORMATS)})."
             )
-        _check_known("format", self.formats, FORMATS)
-        _check_known("precision", self.precisions, PRECISIONS)
+        check_known("format", self.formats, FORMATS)
+        check_known("precision", self.precisions, PRECISIONS)
         for precision in self.precisions:
             _check_written(precision, self.formats)
         if self.apps:
@@ -205,7 +204,7 @@ def _check_compression(compression: Compression) -> None:
 
 
 def _check_apps(platforms: Collection[str], formats: Collection[str], items: Sequence[Item]) -> None:
-    _check_known("platform", platforms, PLATFORMS)
+    check_known("platform", platforms, PLATFORMS)
     if APP_FORMAT not in formats:
         raise RequestError(
             f"An app runs .tflite files, and none was asked for. Add {FORMATS[APP_FORMAT].option}, or leave --app out "
@@ -237,14 +236,6 @@ def _check_arena(largest: int, items: Sequence[Item], provers: Sequence[Prover])
             f"--max-arena judges {' and '.join(QUANTIZED)} files for TFLite, and none was asked for. Add --tflite "
             f"--quantize {QUANTIZED[-1]}."
         )
-
-
-def _check_known(what: str, names: Collection[str], known: Collection[str]) -> None:
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise RequestError(f"There is no {what} {name!r}. Choose from {', '.join(known)}.{hint}")
 
 
 def _check_written(precision: str, formats: Collection[str]) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
 
-from export.errors import RequestError
+from export.errors import RequestError, check_known
 from export.formats.registry import FORMATS
 from export.proving.compiled import Compiled
 from export.proving.micro import Micro
@@ -31,13 +30,8 @@ def chosen(names: Collection[str], formats: Collection[str]) -> tuple[Prover, ..
     """
     takers: dict[str, tuple[str, ...]] = {format.runtime.name: (name,) for name, format in FORMATS.items()}
     takers |= {prover.name: prover.formats for prover in PROVERS.values()}
-    for name in names:
-        if name == ALL:
-            continue
-        if name not in takers:
-            near = difflib.get_close_matches(name, takers, n=1, cutoff=0.4)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise RequestError(f"There is no runtime {name!r}. Choose from {', '.join((ALL, *takers))}.{hint}")
+    check_known("runtime", names, (ALL, *takers))
+    for name in (name for name in names if name != ALL):
         if not set(takers[name]) & set(formats):
             asked = " or ".join(FORMATS[format].option for format in takers[name])
             raise RequestError(

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from export import cli
+from tests import pictures
 from tests.processes import in_process
 
 
@@ -39,13 +40,11 @@ def call(monkeypatch, capsys, tmp_path):
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """30 photos in folders named 0, 1 and 2, two files that are none, and the same as a zip."""
-    folder = tmp_path_factory.mktemp("photos")
-    random = np.random.default_rng(0)
-    for label in range(3):
-        (folder / str(label)).mkdir()
-        for i in range(10):
-            pixels = random.integers(0, 255, (70, 80, 3)) // (1 + np.arange(3) * label)
-            Image.fromarray(pixels.astype(np.uint8)).save(folder / str(label) / f"{i}.jpg")
+
+    def draw(random, label):
+        return random.integers(0, 255, (70, 80, 3)) // (1 + np.arange(3) * label)
+
+    folder = pictures.write(tmp_path_factory.mktemp("photos"), range(3), 10, draw, ".jpg")
     (folder / "0" / "broken.jpg").write_bytes(b"not a photo")
     (folder / "1" / "cut.png").write_bytes((folder / "0" / "1.jpg").read_bytes()[:300])
     with zipfile.ZipFile(folder.parent / "photos.zip", "w") as archive:

@@ -20,6 +20,7 @@ import kerascnn
 from export import ExportError, RequestError
 from export.formats.registry import FORMATS
 from kerascnn.photos.preprocessing import Preprocessing
+from tests import pictures
 
 CLASSES = ("red", "green", "blue")
 SIDE = 24
@@ -38,16 +39,8 @@ def tiny(classes=3, activation="softmax"):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """60 noisy photos in folders named after their colour."""
-    folder = tmp_path_factory.mktemp("photos")
-    random = np.random.default_rng(0)
-    for index, name in enumerate(CLASSES):
-        (folder / name).mkdir()
-        for i in range(20):
-            pixels = random.integers(0, 120, (40, 50, 3))
-            pixels[..., index] += 120
-            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{i}.png")
-    return folder
+    """60 noisy photos in folders named after their color."""
+    return pictures.write(tmp_path_factory.mktemp("photos"), CLASSES, 20, pictures.colored)
 
 
 @pytest.fixture(scope="module")

@@ -2,22 +2,21 @@
 
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import export
 from kerascnn import create_model
+from tests import pictures
+
+
+def gray(random, label):
+    return random.integers(0, 255, (32, 32))
 
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
     """LeNet-5 with the weights in the package, scored on ten pictures."""
-    photos = tmp_path_factory.mktemp("photos")
-    random = np.random.default_rng(0)
-    for label in range(10):
-        (photos / str(label)).mkdir()
-        Image.fromarray(random.integers(0, 255, (32, 32), np.uint8)).save(photos / str(label) / "0.png")
+    photos = pictures.write(tmp_path_factory.mktemp("photos"), range(10), 1, gray)
     folder = tmp_path_factory.mktemp("card") / "net"
     model = create_model("lenet5", weights="mnist")
     manifest = export.export(model, folder, formats=["tflite"], precisions=["dynamic"], evaluate=photos)

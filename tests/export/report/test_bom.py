@@ -7,8 +7,8 @@ import pytest
 
 from export.files import digest_of
 from export.report.bom import BOM, bom
-from export.report.intervals import wilson
 from kerascnn.registry import variants
+from kerascnn.statistics import wilson
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,12 @@ import keras
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
-from PIL import Image
 
 import export
 from export.checking.disagreements import disagreements, summary
 from export.compression.frontier import Row, draw
 from export.images import find_images
-from tests import pages
+from tests import pages, pictures
 
 CLASSES = ("red", "green", "blue")
 
@@ -30,14 +29,7 @@ def small():
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """Five photos of each colour, one of them with a name that HTML could take for its own."""
-    folder = tmp_path_factory.mktemp("photos")
-    random = np.random.default_rng(0)
-    for index, name in enumerate(CLASSES):
-        (folder / name).mkdir()
-        for i in range(5):
-            pixels = random.integers(0, 120, (40, 60, 3))
-            pixels[..., index] += 120
-            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{i}.png")
+    folder = pictures.write(tmp_path_factory.mktemp("photos"), CLASSES, 5, pictures.colored)
     (folder / "red" / "0.png").rename(folder / "red" / "<b>&0.png")
     return folder
 
