@@ -59,8 +59,8 @@ def push(folder: Path, name: str) -> None:
         )
     except Exception as error:  # its own errors, and those of the client below it
         raise ExportError(
-            f"{folder} is published there, but was not pushed to {name}: {_reason(error, name)} To try again without "
-            f"an export: hf upload {name} {folder}."
+            f"{folder} is published there, but was not pushed to {name}: {_reason(error, name)} To upload it "
+            f"without an export, which removes nothing there: hf upload {name} {folder}."
         ) from error
 
 
