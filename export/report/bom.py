@@ -85,10 +85,8 @@ def _network(manifest: Record, dataset: str | None) -> dict[str, Any]:
 
 
 def _licenses(source: Record) -> dict[str, Any]:
-    stated = source.get("licence") or card.NOT_STATED
-    if stated == card.NOT_STATED:
-        return {}
-    return {"licenses": [{"license": {"id": "Apache-2.0" if stated == card.AS_KERASCNN else stated}}]}
+    stated = card.license_of(source)
+    return {} if stated is None else {"licenses": [{"license": {"id": stated}}]}
 
 
 def _artifact(manifest: Record, artifact: Record, folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from export.report import exports, intervals, proofs, text
 from kerascnn.registry import Variant, WeightsRecord, variants
 
 Record = Mapping[str, Any]
-AS_KERASCNN, NOT_STATED = "as kerascnn", "not stated"
+_AS_KERASCNN, _NOT_STATED = "as kerascnn", "not stated"
 _UNKNOWN = "unknown"  # the hub's word for a license that nobody has stated
 _DATASETS = {"imagenet": "ILSVRC/imagenet-1k", "cifar10": "uoft-cs/cifar10", "mnist": "ylecun/mnist"}
 _LIBRARIES = {"saved_model": "keras", "tflite": "tflite", "onnx": "onnx"}
@@ -53,7 +53,7 @@ def front_matter(manifest: Record) -> dict[str, Any]:
     precisions = dict.fromkeys(artifact["precision"] for artifact in manifest["artifacts"])
     variant, record = variant_of(manifest), weights_record(manifest)
     fields: dict[str, Any] = {
-        "license": _license(manifest),
+        "license": (license_of(manifest["weights"]["source"]) or _UNKNOWN).lower(),
         "library_name": _LIBRARIES[formats[0]] if formats else "keras",
         "tags": list(dict.fromkeys(["kerascnn", *([variant.family] if variant else []), *formats, *precisions])),
     }
@@ -127,12 +127,10 @@ def dataset_of(record: WeightsRecord | None) -> str | None:
     return _DATASETS.get(record.labels if isinstance(record.labels, str) else record.name)
 
 
-def _license(manifest: Record) -> str:
-    """Return the hub's identifier of the license of the weights."""
-    stated = (manifest["weights"]["source"] or {}).get("licence") or NOT_STATED
-    if stated == NOT_STATED:
-        return _UNKNOWN
-    return "apache-2.0" if stated == AS_KERASCNN else stated.lower()
+def license_of(source: Record | None) -> str | None:
+    """Return the SPDX identifier of the license of weights; None where nobody has stated it."""
+    stated = (source or {}).get("licence") or _NOT_STATED
+    return {_NOT_STATED: None, _AS_KERASCNN: "Apache-2.0"}.get(stated, stated)
 
 
 def _what(manifest: Record) -> list[str]:
@@ -157,11 +155,11 @@ def _weights(manifest: Record) -> list[str]:
     lines = [f"- {source.get('name') or source.get('file')}, SHA-256 `{source['sha256']}`"]
     if source.get("url"):
         lines.append(f"- Address: <{source['url']}>")
-    stated = source.get("licence") or NOT_STATED
-    if stated == NOT_STATED:
+    stated = license_of(source)
+    if stated is None:
         lines.append("- License: not known. Ask who published the weights before you pass the files on.")
     else:
-        lines.append(f"- License: {'Apache-2.0, as kerascnn' if stated == AS_KERASCNN else stated}")
+        lines.append(f"- License: {stated}{', as kerascnn' if source['licence'] == _AS_KERASCNN else ''}")
     if dataset := dataset_of(record):
         lines.append(f"- Classes: those of {dataset}. What else the weights were trained on is not on record.")
     if record and record.errors and not manifest["compression"]:
