@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,11 +57,19 @@ class Inputs:
 
 
 class Passed(NamedTuple):
-    """An artifact that agrees with the Keras model, its runtime, and what it answered to the first images."""
+    """An artifact that agrees with the Keras model.
+
+    Attributes:
+        artifact: What the manifest says of it.
+        runtime: The loaded artifact.
+        outputs: What it answered to the first images.
+        details: What its format found out about it in its runtime, see `Format.details`.
+    """
 
     artifact: Artifact
     runtime: Runtime
     outputs: np.ndarray
+    details: Mapping[str, Any]
 
 
 @dataclass

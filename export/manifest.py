@@ -248,7 +248,10 @@ def write(manifest: Mapping[str, Any], folder: Path) -> None:
         folder: The folder of the export, complete but for this file.
     """
     files = {file.relative_to(folder).as_posix(): file for file in files_of(folder)}
-    sums = {name: {"bytes": size_of(file), "sha256": digest_of(file)} for name, file in files.items()}
+    known = {artifact["path"]: artifact["sha256"] for artifact in manifest["artifacts"]}
+    sums = {
+        name: {"bytes": size_of(file), "sha256": known.get(name) or digest_of(file)} for name, file in files.items()
+    }
     whole = {**manifest, "files": list(files), "checksums": sums}
     text = json.dumps(whole, indent=2, ensure_ascii=False, default=list, allow_nan=False)
     (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")

@@ -201,7 +201,7 @@ def make_artifacts(
         if passed is not None:
             context.step(f"timing {item.title}")
             timed = replace(passed.artifact, latency=measure_latency(passed.runtime, inputs.images[0]))
-            outcome.passed.append(Passed(timed, passed.runtime, passed.outputs))
+            outcome.passed.append(passed._replace(artifact=timed))
         if failure is not None:
             (outcome.left_out if item.optional else outcome.rejected).append(failure)
     return outcome
@@ -257,6 +257,7 @@ def _verified(
             raise ExportError(" ".join(parity.failures))
         runtime = open_artifact()
         check(runtime)
+        details = item.format.details(path, images, prediction.output)
     sizes = Sizes()
     if context.job.request.compression is not None:
         kernels = [array for array in arrays_of(context.job.loaded.model).values() if array.ndim in (2, 4)]
@@ -274,4 +275,4 @@ def _verified(
         parity=parity,
         steps=runtime.steps,
     )
-    return Passed(artifact, runtime, prediction.output)
+    return Passed(artifact, runtime, prediction.output, details)

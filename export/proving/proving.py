@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from export.attempts import attempt
-from export.context import Passed
 from export.errors import ExportError
 from export.formats.registry import FORMATS
 from export.opening import first_line
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from export.checking.runtimes import Prediction
-    from export.context import Context, Outcome
+    from export.context import Context, Outcome, Passed
     from export.general.stages import NamedArtifact
     from export.manifest import Artifact
     from export.proving.prover import Prover
@@ -43,9 +42,9 @@ def prove(context: Context, outcome: Outcome, images: np.ndarray, reference: Pre
         count = len(one.outputs)  # some precisions are compared on a few of the images
         answer = replace(reference, output=reference.output[:count], logits=reference.logits[:count])
         evidence = Evidence(images[:count], answer, one.outputs, item.precision, context.job.has_photos)
-        artifact, failure = attempt(context, item, partial(_proven, context, item, one.artifact, evidence))
+        artifact, failure = attempt(context, item, partial(_proven, context, item, one, evidence))
         if artifact is not None:
-            outcome.passed.append(Passed(artifact, one.runtime, one.outputs))
+            outcome.passed.append(one._replace(artifact=artifact))
         if failure is not None:
             (outcome.left_out if item.optional else outcome.rejected).append(failure)
 
@@ -70,14 +69,14 @@ def undecided(provers: Iterable[Prover], artifact: NamedArtifact) -> list[Proof]
     return [own_proof(artifact), *(one.not_run(reason) for one in provers if artifact.format in one.formats)]
 
 
-def _proven(context: Context, item: Item, artifact: Artifact, evidence: Evidence) -> Artifact:
-    """Add the proofs to an artifact.
+def _proven(context: Context, item: Item, passed: Passed, evidence: Evidence) -> Artifact:
+    """Return an artifact with its proofs.
 
     Raises:
         ExportError: It answers wrongly in one of the runtimes, or needs a larger arena than it may.
     """
-    details = item.format.details(context.folder / artifact.path, evidence.images, evidence.own)
-    proofs = [replace(own_proof(artifact), details=details)]
+    artifact = passed.artifact
+    proofs = [replace(own_proof(artifact), details=passed.details)]
     for prover in context.job.request.provers:
         if artifact.format not in prover.formats:
             continue
