@@ -123,7 +123,7 @@ def test_models_that_were_asked_apart_are_compared_without_asking_again(photos, 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"digest": "2"}, "answers of another model, or one that has changed. Give another --output"),
+        ({"digest": "2"}, r"answers of another model \(or one that has changed\)\. Give another --output"),
         ({"preparation": Preparation(Preprocessing(resize=(8, 8), mean=(1.0,)), (8, 8))}, "prepared in another way"),
     ],
 )
@@ -143,17 +143,36 @@ def test_other_photos_are_refused(photos, tmp_path):
     with pytest.raises(ValueError, match=r"red/03\.png has changed since it was answered"):
         evaluate([subject()], find_photos(photos), out)
     (photos / "red" / "03.png").rename(photos / "blue" / "99.png")
-    with pytest.raises(ValueError, match="answers of other photos, or other classes of them"):
+    with pytest.raises(ValueError, match=r"answers of other photos \(or other classes of them\)"):
         evaluate([subject()], find_photos(photos), out)
 
 
-def test_damaged_answers_are_refused(photos, tmp_path):
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        (0, "[]"),
+        (0, "{"),
+        (1, '{"photo": 3}'),
+        (1, "7"),
+        (1, '{"photo": "red/00.png", "crc32": 99999999999}'),
+        (1, '{"photo": "red/00.png", "crc32": 1, "above": 0, "tied": 1, "probabilities": []}'),
+    ],
+)
+def test_damaged_answers_are_refused(photos, tmp_path, place, line):
     evaluate([subject()], find_photos(photos), tmp_path / "out")
     path = tmp_path / "out" / "color.jsonl"
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join([lines[0], '{"photo": 3}\n', *lines[2:]]))
-    with pytest.raises(ValueError, match="is damaged"):
+    lines = path.read_text().splitlines()
+    lines[place] = line
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match=r"color\.jsonl is damaged"):
         evaluate([subject()], find_photos(photos), tmp_path / "out")
+
+
+def test_a_file_of_answers_that_is_still_empty_is_begun(photos, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "color.jsonl").touch()
+    found = evaluate([subject()], find_photos(photos), tmp_path / "out")
+    assert evaluate([subject(run=Dying(1))], find_photos(photos), tmp_path / "out") == found
 
 
 def test_what_is_no_photo_is_counted_and_left_out(photos, tmp_path):
