@@ -73,6 +73,14 @@ def ask(subjects: Sequence[Subject], photos: LabeledPhotos, output: Path, step: 
 def outputs(subjects: Sequence[Subject], photos: Sequence[str], open_photo: Callable[[str], bytes]) -> int:
     """Ask models about the first photo that can be read, to know how many classes they tell apart.
 
+    Args:
+        subjects: The models.
+        photos: The names of the photos.
+        open_photo: Returns the bytes of a photo.
+
+    Returns:
+        The number of classes.
+
     Raises:
         ValueError: It is not the same number for all, a model's class names are not as many, or the models do not have
             the same names.

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kerascnn.evaluating import LabeledPhotos, Subject, evaluate
+from export.files import digest_of
+from kerascnn.evaluating import LabeledPhotos, Subject, evaluate, subjects
 from kerascnn.photos.classifying import Classifier
 from kerascnn.photos.files import find_photos
 from kerascnn.photos.preparing import Preparation
@@ -233,6 +234,16 @@ def test_models_of_other_classes_are_refused(photos, tmp_path):
     unknown = Subject("color", Classifier("color", PREPARATION, shares, ("a", "b")), 1, "3")
     with pytest.raises(ValueError, match="There are 2 labels, but color tells 3 classes apart"):
         evaluate([unknown], find_photos(photos), tmp_path / "out")
+
+
+def test_a_folder_of_photos_has_its_own_name(photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    assert find_photos(Path()).name == find_photos(photos).name == "photos"
+
+
+def test_a_folder_has_the_digest_that_a_manifest_has(photos):
+    assert subjects._digest(photos) == digest_of(photos)
+    assert subjects._digest(photos / "red" / "00.png") == digest_of(photos / "red" / "00.png")
 
 
 def test_a_set_of_photos_is_known_by_names_and_classes(photos):
