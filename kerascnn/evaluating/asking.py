@@ -60,7 +60,7 @@ def ask(subjects: Sequence[Subject], photos: LabeledPhotos, output: Path, step: 
         done, total = len(photos.names) - len(left), len(photos.names)
         step("", done, total)
         asked = list(zip(subjects, known, strict=True))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # runtimes leave Python alone while they compute
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # runtimes release the GIL while they compute
             for chunk in _chunks(subjects, photos, left):
                 rows = pool.map(partial(_rows, chunk, photos), asked)
                 for answers, new in zip(known, rows, strict=True):
@@ -101,10 +101,15 @@ def outputs(subjects: Sequence[Subject], photos: Sequence[str], open_photo: Call
         if labels is not None and len(labels) != count:
             raise ValueError(f"There are {len(labels):,} labels, but {subject.name} tells {count:,} classes apart.")
     for subject, count in zip(others, counts[1:], strict=True):
-        if count != counts[0] or subject.classifier.labels != first.classifier.labels:
+        both = f"{first.name} and {subject.name}"
+        if count != counts[0]:
             raise ValueError(
-                f"{first.name} and {subject.name} do not tell the same classes apart: {counts[0]:,} and {count:,}, or "
-                "with other names. Evaluate them one by one, or give --labels."
+                f"{both} do not tell the same classes apart: {counts[0]:,} and {count:,}. Evaluate them one by one."
+            )
+        if subject.classifier.labels != first.classifier.labels:
+            raise ValueError(
+                f"{both} do not have the same class names. Evaluate them one by one, or give --labels if their classes "
+                "are the same."
             )
     return counts[0]
 

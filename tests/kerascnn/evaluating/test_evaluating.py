@@ -231,6 +231,9 @@ def test_models_of_other_classes_are_refused(photos, tmp_path):
     other = Subject("other", Classifier("other", PREPARATION, lambda images: np.ones((len(images), 4)) / 4), 1, "3")
     with pytest.raises(ValueError, match="color and other do not tell the same classes apart: 3 and 4"):
         evaluate([subject(), other], find_photos(photos), tmp_path / "out")
+    renamed = Subject("other", Classifier("other", PREPARATION, shares, COLORS[::-1]), 1, "3")
+    with pytest.raises(ValueError, match="color and other do not have the same class names"):
+        evaluate([subject(), renamed], find_photos(photos), tmp_path / "out")
     unknown = Subject("color", Classifier("color", PREPARATION, shares, ("a", "b")), 1, "3")
     with pytest.raises(ValueError, match="There are 2 labels, but color tells 3 classes apart"):
         evaluate([unknown], find_photos(photos), tmp_path / "out")
