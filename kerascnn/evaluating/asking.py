@@ -96,17 +96,14 @@ def outputs(subjects: Sequence[Subject], photos: Sequence[str], open_photo: Call
         raise PhotosError(f"None of the {len(photos):,} photos can be read.")
     first, *others = subjects
     counts = [one.classifier.probabilities(images[one.classifier.preparation][None]).shape[1] for one in subjects]
-    for subject, count in zip(subjects, counts, strict=True):
-        labels = subject.classifier.labels
-        if labels is not None and len(labels) != count:
-            raise ValueError(f"There are {len(labels):,} labels, but {subject.name} tells {count:,} classes apart.")
-    for subject, count in zip(others, counts[1:], strict=True):
+    names = [tuple(one.classifier.names(count)) for one, count in zip(subjects, counts, strict=True)]
+    for subject, count, own in zip(others, counts[1:], names[1:], strict=True):
         both = f"{first.name} and {subject.name}"
         if count != counts[0]:
             raise ValueError(
                 f"{both} do not tell the same classes apart: {counts[0]:,} and {count:,}. Evaluate them one by one."
             )
-        if subject.classifier.labels != first.classifier.labels:
+        if own != names[0]:
             raise ValueError(
                 f"{both} do not have the same class names. Evaluate them one by one, or give --labels if their classes "
                 "are the same."
