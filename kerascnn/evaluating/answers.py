@@ -55,7 +55,7 @@ class Answers:
         if content:
             self._load(content, about)
         else:
-            path.write_text(json.dumps(about, ensure_ascii=False) + "\n", encoding="utf-8")
+            path.write_text(json.dumps(about) + "\n", encoding="utf-8")
 
     def _load(self, content: bytes, about: Mapping[str, Any]) -> None:
         whole = content.rfind(b"\n") + 1  # a run that was killed may have left a part of a line
@@ -99,7 +99,7 @@ class Answers:
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows to the file, all at once."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
         for row in rows:
             self._note(row)
 

@@ -87,7 +87,7 @@ def evaluate(models: tuple[str, ...], options: Options, pictures: Pictures, prep
 
         save(plot(evaluation), *pictures.paths)
     if options.style == "json":
-        print(json.dumps(evaluation.as_json(), ensure_ascii=False))
+        print(json.dumps(evaluation.as_json()))
     elif options.style == "csv":
         from kerascnn.analysis import printing
 

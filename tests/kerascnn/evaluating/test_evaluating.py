@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -187,6 +188,14 @@ def test_what_is_no_photo_is_counted_and_left_out(photos, tmp_path):
         }
         assert (found.photos, found.reached[0].photos) == (90, 89)
         assert found.reached[0].top1.share == pytest.approx(80 / 89)
+
+
+def test_names_that_are_no_utf_8_are_names_too(photos, tmp_path):
+    """As old archives have them."""
+    (photos / "red" / "00.png").rename(photos / "red" / os.fsdecode(b"caf\xe9.png"))
+    found = evaluate([subject()], find_photos(photos), tmp_path / "out")
+    assert found.reached[0].photos == 90
+    assert evaluate([subject(run=Dying(1))], find_photos(photos), tmp_path / "out") == found
 
 
 def test_a_damaged_member_of_a_zip_is_left_out_each_time(photos, tmp_path):
