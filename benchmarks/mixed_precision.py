@@ -41,9 +41,7 @@ def main(photos: Path, targets: list[int]) -> None:
             reference = open_keras(model).predict_with_logits(images[others])
             size, answers = made(traced, precision, images[first::2], Goal(None, target), images[others])
             found = judged(answers, reference, labels[others])
-            best = [one.output.reshape(len(one.output), -1).argmax(axis=1) for one in (reference, answers)]
-            hits = [classes == labels[others] for classes in best]
-            pairs.append(np.array(hits, float))
+            pairs.append(np.stack([right(one.output, labels[others]) for one in (reference, answers)]))
             title = f"| {precision}{f', at most {target:,}' if target else ''} |"
             print(
                 f"{title} {name} | {size:,} | {found['divergence']:.4f} | {found['agreement']:.3f} "
@@ -62,6 +60,13 @@ def made(traced: Any, precision: str, chosen_on: np.ndarray, goal: Any, others: 
         path = Path(folder) / "model.tflite"
         write_tflite(traced, path, precision, chosen_on, goal=goal)
         return path.stat().st_size, open_tflite(path).predict_with_logits(others)
+
+
+def right(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Of each photo whether its class is the best one; where classes are tied, the chance of that."""
+    from kerascnn.statistics import hits, ranks
+
+    return hits(*ranks(scores.reshape(len(labels), -1), labels), 1)
 
 
 def difference(hits: np.ndarray) -> str:

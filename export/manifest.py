@@ -199,10 +199,10 @@ def describe(job: Job, inputs: Inputs, source: Source, outcome: Outcome, scores:
         count = len(inputs.calibration)
         calibration = Calibration("array", count, 0, count)
         if isinstance(job.calibration, ImageSource):
-            calibration = Calibration(job.calibration.path.name, len(job.calibration.names), inputs.skipped, count)
+            calibration = Calibration(job.calibration.name, len(job.calibration.names), inputs.skipped, count)
     if scores is not None and photos is not None:
         keras_model = scores.accuracies["keras"]
-        evaluation = Evaluation(photos.path.name, len(photos.names), scores.skipped, keras_model, scores.disagreements)
+        evaluation = Evaluation(photos.name, len(photos.names), scores.skipped, keras_model, scores.disagreements)
     created = now()
     accuracies = scores.accuracies if scores else {}
     return Manifest(

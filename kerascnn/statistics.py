@@ -49,7 +49,7 @@ def hits(above: np.ndarray, tied: np.ndarray, best: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Difference:
-    """What of two answered the same photos better.
+    """Which of two answered the same photos better, and how sure that is.
 
     Attributes:
         difference: Of the second's share of hits to the first's.
@@ -57,7 +57,7 @@ class Difference:
         high: The upper end.
         better: Photos that the second got and the first did not.
         worse: Photos that the first got and the second did not.
-        p: How likely as uneven a division of these photos is where neither is better: McNemar's exact test.
+        p: How likely these photos fall at least so unevenly where neither is better: McNemar's exact test.
     """
 
     difference: float
@@ -69,7 +69,7 @@ class Difference:
 
 
 def paired(first: np.ndarray, second: np.ndarray) -> Difference:
-    """Compare the hits of two on the same photos, in this order.
+    """Compare the hits of a first and a second on the same photos.
 
     The interval is Wald's after half a photo more in each of the four cells (Agresti and Min, 2005, Statistics in
     Medicine 24, 729-740). A photo that counts in part is better where it counts for more.
@@ -85,7 +85,7 @@ def paired(first: np.ndarray, second: np.ndarray) -> Difference:
 
 
 def sign_test(one: int, other: int) -> float:
-    """Return the two-sided p of an exact binomial test that a coin fell so unevenly."""
+    """Return how likely a fair coin falls at least so unevenly: the p of the exact binomial test, two-sided."""
     count, least = one + other, min(one, other)
     if one == other:
         return 1.0

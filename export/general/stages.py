@@ -241,7 +241,7 @@ def _score(context: Context, network: Network, manifest: dict[str, Any], runtime
         raise RequestError(f"None of the photos in {photos.path} could be read.")
     keras_model = scores.accuracies["keras"]
     manifest["evaluation"] = asdict(
-        manifests.Evaluation(photos.path.name, len(photos.names), scores.skipped, keras_model, scores.disagreements)
+        manifests.Evaluation(photos.name, len(photos.names), scores.skipped, keras_model, scores.disagreements)
     )
     for artifact in manifest["artifacts"]:
         artifact["accuracy"] = asdict(scores.accuracies[artifact["path"]])
@@ -250,7 +250,7 @@ def _score(context: Context, network: Network, manifest: dict[str, Any], runtime
 def _describe(context: Context, network: Network, kind: str, count: int, calibration: Any) -> dict[str, Any]:
     job = context.job
     origin, preprocessing = job.loaded.origin, job.loaded.preprocessing
-    source = job.calibration.path.name if isinstance(job.calibration, ImageSource) else "arrays"
+    source = job.calibration.name if isinstance(job.calibration, ImageSource) else "arrays"
     described = manifests.Manifest(
         created=manifests.now(),
         model=manifests.Model(origin.name, origin.variant, dict(origin.options), job.sha256),

@@ -87,7 +87,7 @@ def progress(what: str, stream: IO[str] | None = None) -> Iterator[Callable[[str
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     text = TextColumn("{task.description}")
     with Progress(text, *columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what)
+        task = bar.add_task(what, total=None)  # which is not known yet
         yield lambda name, done, total: bar.update(task, completed=done, total=total, description=f"{what} {name}")
 
 

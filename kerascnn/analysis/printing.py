@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from kerascnn.analysis.comparing import Compared
     from kerascnn.analysis.profiling import Profile
 
+_LEAST = 12  # letters of a word that stay together
+
 
 def listing(rows: Sequence[Compared]) -> None:
     """Print a line for each network. It does without rich, whose import takes longer than everything else."""
@@ -52,7 +54,7 @@ def _flat(value: object) -> object:
 
 
 def table(columns: str, numeric: int) -> Table:
-    """Make a table with these headings; the last `numeric` columns are aligned to the right."""
+    """Make a table with these headings, for `draw`; the last `numeric` columns are figures, aligned to the right."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -60,8 +62,19 @@ def table(columns: str, numeric: int) -> Table:
     names = columns.split("|")
     for i, name in enumerate(names):
         right = i >= len(names) - numeric
-        made.add_column(name, justify="right" if right else "left", no_wrap=True, overflow="ellipsis" if i else "fold")
+        made.add_column(name, justify="right" if right else "left", no_wrap=right, overflow="fold")
     return made
+
+
+def draw(table: Table) -> None:
+    """Print a table. Where a terminal is too narrow, words go on in the next line, and figures are never cut."""
+    screen = console()
+    for column in table.columns:
+        longest = max(len(str(text)) for text in (column.header, *column.cells))
+        column.min_width = min(longest, _LEAST) if screen.is_terminal and not column.no_wrap else longest
+    needed = sum((column.min_width or 0) + 3 for column in table.columns)
+    screen.width = max(screen.width, needed)  # the terminal breaks lines that are longer
+    screen.print(table)
 
 
 def console() -> Console:
@@ -87,8 +100,8 @@ def profile(costs: Profile, totals: dict[str, Any]) -> None:
             "" if row["receptive_field"] is None else ("all" if row["sees_all"] else _sides(row["receptive_field"])),
             "" if row["stride"] is None or row["stride"] == [0, 0] else _sides(row["stride"]),
         )
+    draw(shown)
     screen = console()
-    screen.print(shown)
     lines = {
         "parameters": f"{totals['parameters']:,}, and {totals['untrained']:,} that are not trained (+ above)",
         "multiply-accumulates": f"{totals['macs']:,}; {totals['flops_2x']:,} FLOPs; {totals['flops_lecture']:,} as "
@@ -112,7 +125,7 @@ def fields(rows: Sequence[dict[str, Any]]) -> None:
         known = row["receptive_field"] is not None
         parts = [_sides(row[key]) if known else "unknown" for key in ("receptive_field", "stride", "start")]
         shown.add_row(row["name"], row["kind"], _sides(row["output"]), *parts, "+ all" if row["sees_all"] else "")
-    console().print(shown)
+    draw(shown)
     print("field, stride and the first pixel that output 0 sees: in pixels of the image; + all: through global pooling")
 
 
@@ -132,7 +145,7 @@ def comparison(rows: Sequence[Compared]) -> None:
             _decimals(row.error5),
             _decimals(row.accuracy_per_million),
         )
-    console().print(shown)
+    draw(shown)
 
 
 def measured(rows: Sequence[Compared]) -> None:
@@ -150,8 +163,8 @@ def measured(rows: Sequence[Compared]) -> None:
                 "-" if figures.memory_mib is None else f"{figures.memory_mib:,.1f}",
                 _decimals(figures.joules),
             )
+    draw(shown)
     screen = console()
-    screen.print(shown)
     screen.print(f"Measured on {machine()}, {versions()}. MiB: what the process had above its weights.")
     if not energy_meters():
         screen.print(NO_METERS)

@@ -39,8 +39,8 @@ def evaluate(
         What the models reached.
 
     Raises:
-        ValueError: The photos have no classes or none of the models', cannot be read, or the folder holds answers of
-            other models or to other photos.
+        ValueError: No photo can be read, the class of one is not known or is none of the models', the models have
+            other classes than the first, or the folder holds answers of other models or to other photos.
     """
     classes = outputs(subjects, photos.names, photos.open)
     labeled = label_photos(photos, truth, subjects[0].classifier.labels, classes)

@@ -9,6 +9,7 @@ same.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ from kerascnn import statistics
 from kerascnn.evaluating.photos import LabeledPhotos
 
 TOP = 5
+_CHANGES = {  # what other answers are of, by the key of the first line that says it
+    "model_sha256": "another model (or one that has changed)",
+    "photos_sha256": "other photos (or other classes of them)",
+    "preprocessing": "photos that were prepared in another way",
+}
 
 
 class Answers:
@@ -45,28 +51,33 @@ class Answers:
         self._checksums = np.zeros(count, np.uint32)
         self._above, self._tied = np.zeros(count, np.int32), np.full(count, -1, np.int32)
         self.confidence = np.zeros(count)
-        if path.exists():
-            self._load(dict(about))
+        content = path.read_bytes() if path.exists() else b""
+        if content:
+            self._load(content, about)
         else:
-            path.write_text(json.dumps(about, ensure_ascii=False) + "\n", encoding="utf-8")
+            path.write_text(json.dumps(about) + "\n", encoding="utf-8")
 
-    def _load(self, about: dict[str, Any]) -> None:
-        content = self.path.read_bytes()
+    def _load(self, content: bytes, about: Mapping[str, Any]) -> None:
         whole = content.rfind(b"\n") + 1  # a run that was killed may have left a part of a line
         first, *lines = content[:whole].splitlines() or [b""]
         try:
-            _check(json.loads(first or b"{}"), about, self.path)
-            for row in map(json.loads, lines):
+            found = json.loads(first)
+            different = [what for key, what in _CHANGES.items() if found.get(key) != about[key]]
+            for row in map(json.loads, () if different else lines):
                 if row["crc32"]:  # what could not even be opened is asked for again
                     self._note(row)
-        except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise ValueError(
-                f"{self.path} is damaged: {error}. Delete it, and its photos are answered anew; or give another "
+                f"{self.path} is damaged ({error}). Delete it, and its photos are answered anew; or give another "
                 "--output."
             ) from error
+        if different:
+            raise ValueError(
+                f"{self.path} holds answers of {' and '.join(different)}. Give another --output, or delete the file, "
+                "and all photos are answered anew."
+            )
         if whole < len(content):
-            with self.path.open("r+b") as file:
-                file.truncate(whole)
+            os.truncate(self.path, whole)
 
     def _note(self, row: Mapping[str, Any]) -> None:
         place = self.photos.places[row["photo"]]
@@ -88,7 +99,7 @@ class Answers:
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows to the file, all at once."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
         for row in rows:
             self._note(row)
 
@@ -103,12 +114,15 @@ class Answers:
 
 
 def rows_of(names: Sequence[tuple[str, int]], labels: np.ndarray, probabilities: np.ndarray) -> list[dict[str, Any]]:
-    """Make the rows of photos.
+    """Make the lines of photos that were answered.
 
     Args:
-        names: Their names and checksums.
+        names: The photos' names and checksums.
         labels: Their classes, [n].
         probabilities: The answers to them, [n, classes].
+
+    Returns:
+        A row for each, for `Answers.add`.
     """
     above, tied = statistics.ranks(probabilities, labels)
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
@@ -125,19 +139,3 @@ def rows_of(names: Sequence[tuple[str, int]], labels: np.ndarray, probabilities:
         }
         for i, (name, checksum) in enumerate(names)
     ]
-
-
-_CHANGES = {
-    "model_sha256": "another model, or one that has changed",
-    "photos_sha256": "other photos, or other classes of them",
-    "preprocessing": "photos that were prepared in another way",
-}
-
-
-def _check(found: Mapping[str, Any], about: Mapping[str, Any], path: Path) -> None:
-    different = [what for key, what in _CHANGES.items() if found.get(key) != about[key]]
-    if different:
-        raise ValueError(
-            f"{path} holds answers of {' and '.join(different)}. Give another --output, or delete the file, and all "
-            "photos are answered anew."
-        )

@@ -60,7 +60,7 @@ def ask(subjects: Sequence[Subject], photos: LabeledPhotos, output: Path, step: 
         done, total = len(photos.names) - len(left), len(photos.names)
         step("", done, total)
         asked = list(zip(subjects, known, strict=True))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # runtimes leave Python alone while they compute
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # runtimes release the GIL while they compute
             for chunk in _chunks(subjects, photos, left):
                 rows = pool.map(partial(_rows, chunk, photos), asked)
                 for answers, new in zip(known, rows, strict=True):
@@ -72,6 +72,14 @@ def ask(subjects: Sequence[Subject], photos: LabeledPhotos, output: Path, step: 
 
 def outputs(subjects: Sequence[Subject], photos: Sequence[str], open_photo: Callable[[str], bytes]) -> int:
     """Ask models about the first photo that can be read, to know how many classes they tell apart.
+
+    Args:
+        subjects: The models.
+        photos: The names of the photos.
+        open_photo: Returns the bytes of a photo.
+
+    Returns:
+        The number of classes.
 
     Raises:
         ValueError: It is not the same number for all, a model's class names are not as many, or the models do not have
@@ -88,15 +96,17 @@ def outputs(subjects: Sequence[Subject], photos: Sequence[str], open_photo: Call
         raise PhotosError(f"None of the {len(photos):,} photos can be read.")
     first, *others = subjects
     counts = [one.classifier.probabilities(images[one.classifier.preparation][None]).shape[1] for one in subjects]
-    for subject, count in zip(subjects, counts, strict=True):
-        labels = subject.classifier.labels
-        if labels is not None and len(labels) != count:
-            raise ValueError(f"There are {len(labels):,} labels, but {subject.name} tells {count:,} classes apart.")
-    for subject, count in zip(others, counts[1:], strict=True):
-        if count != counts[0] or subject.classifier.labels != first.classifier.labels:
+    names = [tuple(one.classifier.names(count)) for one, count in zip(subjects, counts, strict=True)]
+    for subject, count, own in zip(others, counts[1:], names[1:], strict=True):
+        both = f"{first.name} and {subject.name}"
+        if count != counts[0]:
             raise ValueError(
-                f"{first.name} and {subject.name} do not tell the same classes apart: {counts[0]:,} and {count:,}, or "
-                "with other names. Evaluate them one by one, or give --labels."
+                f"{both} do not tell the same classes apart: {counts[0]:,} and {count:,}. Evaluate them one by one."
+            )
+        if own != names[0]:
+            raise ValueError(
+                f"{both} do not have the same class names. Evaluate them one by one, or give --labels if their classes "
+                "are the same."
             )
     return counts[0]
 

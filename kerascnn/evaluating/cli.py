@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from kerascnn.analysis.options import Pictures, Style, announce, picture_options, progress, style_options
+from kerascnn.analysis.options import FILE, Pictures, Style, announce, picture_options, progress, style_options
 from kerascnn.console import SETTINGS, options_as, quiet
 from kerascnn.photos.choosing import PreprocessingChoice, preprocessing_options
 
@@ -27,9 +27,6 @@ class Options:
     style: Style
 
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
-
-
 @click.command("evaluate", context_settings=SETTINGS)
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option(
@@ -39,13 +36,11 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     metavar="DIR|ZIP",
     help="Photos, in folders named after their classes or with --truth.",
 )
-@click.option("--truth", type=_FILE, metavar="FILE", help="The classes of the photos: NAME CLASS in each line.")
+@click.option("--truth", type=FILE, metavar="FILE", help="The classes of the photos: NAME CLASS in each line.")
 @click.option(
     "--weights", metavar="auto|NAME|FILE", default="auto", help="Of a network by name; by default its published ones."
 )
-@click.option(
-    "--labels", type=_FILE, metavar="FILE", help="Class names, one a line, if a model does not remember them."
-)
+@click.option("--labels", type=FILE, metavar="FILE", help="Class names, one a line, if a model does not remember them.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -78,7 +73,7 @@ def evaluate(models: tuple[str, ...], options: Options, pictures: Pictures, prep
     found = find_subjects(models, options.weights)
     labels = read_labels(options.labels) if options.labels else None
     given = preprocessing if preprocessing.given else None
-    output = options.output or Path("evaluations") / options.data.stem
+    output = options.output or Path("evaluations") / photos.name.removesuffix(".zip")
     with quiet() as stream, contextlib.redirect_stdout(sys.stderr), progress("evaluating", stream) as step:
         from kerascnn.evaluating import evaluate
 
@@ -92,7 +87,7 @@ def evaluate(models: tuple[str, ...], options: Options, pictures: Pictures, prep
 
         save(plot(evaluation), *pictures.paths)
     if options.style == "json":
-        print(json.dumps(evaluation.as_json(), ensure_ascii=False))
+        print(json.dumps(evaluation.as_json()))
     elif options.style == "csv":
         from kerascnn.analysis import printing
 

@@ -34,7 +34,8 @@ def plot(evaluation: Evaluation) -> Any:
     for top1, source in {(one.published.top1, one.published.source) for one in evaluation.reached if one.published}:
         axes.axhline(100 * top1, color=QUIET, linestyle="--", label=f"published: {100 * top1:.1f} % ({source})")
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=range(1, 10) if max(sizes) < 8 * min(sizes) else (1, 2, 5)))
+    near = min(sizes) < max(sizes) < 8 * min(sizes)
+    axes.xaxis.set_major_locator(LogLocator(subs=range(1, 10) if near else (1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("MB")

@@ -27,7 +27,7 @@ class Share:
 
     @classmethod
     def of(cls, hits: np.ndarray) -> Share:
-        """Make one of what each photo counts."""
+        """Make one from what each photo counts, 0 to 1."""
         share = float(hits.mean())
         return cls(share, *wilson(share, len(hits)))
 
@@ -50,7 +50,7 @@ class Published:
 
     @classmethod
     def of(cls, error: PublishedError, measured: Share) -> Published:
-        """Make one of published errors, in percent."""
+        """Make one from published errors, in percent."""
         top1 = round(1 - error.top1 / 100, 6)
         top5 = None if error.top5 is None else round(1 - error.top5 / 100, 6)
         less = (measured.share - top1, measured.low - top1, measured.high - top1)
@@ -138,6 +138,9 @@ def summarize(
         photos: The photos.
         classes: How many classes the models tell apart.
 
+    Returns:
+        What they reached on the photos that all of them could read.
+
     Raises:
         ValueError: None of the photos could be read.
     """
@@ -157,7 +160,7 @@ def summarize(
         for subject, one, own, difference in zip(subjects, answers, hits, differences, strict=True)
     ]
     shown = len(set(photos.labels))
-    return Evaluation(photos.files.path.name, len(photos.names), classes, shown, left_out, reached, pairs)
+    return Evaluation(photos.files.name, len(photos.names), classes, shown, left_out, reached, pairs)
 
 
 def _reached(

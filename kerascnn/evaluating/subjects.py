@@ -50,6 +50,14 @@ class Subject:
 def find_subjects(models: Sequence[str], weights: str = "auto") -> list[Named]:
     """Find the models that names and paths stand for; nothing is opened.
 
+    Args:
+        models: Names of variants, and paths as `kerascnn.photos.opening.open_classifier` takes them; the folder of an
+            export stands for all of its artifacts.
+        weights: Of the variants: the name of published weights or a file; "auto" takes those at hand.
+
+    Returns:
+        Each of them once. Those that share a name are called by their paths.
+
     Raises:
         ValueError: There is no such model, or there are weights for none of them.
         FileNotFoundError: There are no such weights.
@@ -105,8 +113,8 @@ def _size(file: Path) -> int:
 
 
 def _digest(path: Path) -> str:
-    """Return the digest of a file, or of the files of a folder and their names."""
+    """Return the digest of a file or a folder, as an export's manifest has it."""
     if path.is_file():
         return sha256(path)
-    parts = [f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in _files(path)]
+    parts = [f"{sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in _files(path)]
     return hashlib.sha256("".join(parts).encode()).hexdigest()

@@ -125,12 +125,17 @@ class Classifier:
 
     def _answer(self, batch: Sequence[tuple[Photo, np.ndarray]], top: int) -> Iterator[tuple[Photo, Answer]]:
         probabilities = self.probabilities(np.stack([prepared for _, prepared in batch]))
-        names = self._names(probabilities.shape[1])
+        names = self.names(probabilities.shape[1])
         for (photo, _), row in zip(batch, probabilities, strict=True):
             best = np.argsort(-row, kind="stable")[:top]
             yield photo, Answer(photo.name, tuple(Guess(names[i], float(row[i]), int(i)) for i in best))
 
-    def _names(self, outputs: int) -> Sequence[str]:
+    def names(self, outputs: int) -> Sequence[str]:
+        """Return the names of its classes, of which there are `outputs`; "class 0" and so on where it knows none.
+
+        Raises:
+            ValueError: Its class names are not as many.
+        """
         if self.labels is None:
             return [f"class {i}" for i in range(outputs)]
         if len(self.labels) != outputs:

@@ -35,6 +35,11 @@ class PhotoFiles:
     archive: zipfile.ZipFile | None = field(default=None, repr=False, compare=False)
     others: tuple[str, ...] = field(default=(), kw_only=True)
 
+    @property
+    def name(self) -> str:
+        """What reports call the folder or zip: its own name, also where it was given as `.`."""
+        return self.path.resolve().name
+
     def open(self, name: str) -> bytes:
         """Return the bytes of a file; see `unreadable` for what a damaged archive raises."""
         return self.archive.read(name) if self.archive else (self.path / name).read_bytes()
@@ -134,7 +139,7 @@ def _class_of_folder(name: str, known: Mapping[str, list[int]], classes: int) ->
 
 
 def known_classes(labels: Sequence[str] | None, wnids: Sequence[str] | None) -> dict[str, list[int]]:
-    """Return the classes of each name and WordNet id, for `find_class`."""
+    """Return the classes that each name and WordNet id stands for, in the form that `find_class` takes."""
     known: dict[str, list[int]] = {}
     for table in (labels or (), wnids or ()):
         for index, label in enumerate(table):
@@ -150,6 +155,9 @@ def find_class(text: str, known: Mapping[str, list[int]], classes: int, what: st
         known: The classes of each name and id.
         classes: How many the network knows.
         what: What messages call the text.
+
+    Returns:
+        Its index.
 
     Raises:
         PhotosError: It is none of these, or two classes share the name.

@@ -44,7 +44,7 @@ def open_classifier(
         weights: Of a variant: the name of published weights or a file; "auto" takes those at hand before others.
         preprocessing: How photos are prepared, in place of what it remembers.
         labels: Class names, in place of those that it remembers.
-        threads: What a .tflite or .onnx file computes with.
+        threads: How many threads a .tflite or .onnx file computes with.
 
     Raises:
         ValueError: There is no such model, it cannot be read, or how photos are prepared for it is not known.
@@ -123,10 +123,10 @@ def _in_folder(folder: Path) -> Path:
 
 
 def artifacts_in(folder: Path) -> list[Path]:
-    """List what answers photos in an export: float32 before others, and what is installed here before what is not.
+    """List the artifacts of an export that answer photos: float32 first, and those whose runtime is installed first.
 
     Raises:
-        ValueError: There is nothing of what the manifest names.
+        ValueError: None of the artifacts that the manifest names is there.
     """
     manifest = _read_json(folder / MANIFEST)
     known = [artifact for artifact in manifest.get("artifacts", []) if artifact["format"] in FORMATS]

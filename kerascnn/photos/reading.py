@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 def read_ahead(
     read: Callable[[Item], Result], items: Iterable[Item], ahead: int, threads: int | None = None
 ) -> Iterator[Result]:
-    """Call a function for each item in threads; Pillow leaves Python alone while it decodes and resizes.
+    """Call a function for each item in threads; Pillow releases the GIL while it decodes and resizes.
 
     Args:
         read: The function.

@@ -41,7 +41,7 @@ def open_artifact(path: Path, threads: int = THREADS) -> Artifact:
 
     Args:
         path: The file or folder.
-        threads: What a file computes with; TensorFlow takes what it wants for a SavedModel.
+        threads: How many threads a file computes with; for a SavedModel, TensorFlow takes as many as it wants.
 
     Raises:
         ModuleNotFoundError: Its runtime is not installed.

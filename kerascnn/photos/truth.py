@@ -33,8 +33,10 @@ def read_truth(path: Path, names: Sequence[str], labels: Sequence[str] | None, c
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PhotosError(f"{path} cannot be read as a list of classes: {error}") from error
+    except OSError as error:
+        raise PhotosError(f"The list of classes {path} cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise PhotosError(f"The list of classes {path} is not UTF-8 text. Save it as UTF-8.") from error
     rows = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     photos = _by_every_name(names)
     pairs = [(number, *_split(line)) for number, line in rows]
@@ -76,7 +78,7 @@ def _split(line: str) -> tuple[str, str]:
 
 
 def _by_every_name(names: Sequence[str]) -> dict[str, str]:
-    """Find photos by their paths, their file names, and these without the ending, where they are those of one photo."""
+    """Map every name of a photo to it: its path, and where no other photo has them, its file name and stem."""
     found: dict[str, str | None] = {}
     for name in names:
         path = PurePosixPath(name)

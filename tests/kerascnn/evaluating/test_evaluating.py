@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kerascnn.evaluating import LabeledPhotos, Subject, evaluate
+from export.files import digest_of
+from kerascnn.evaluating import LabeledPhotos, Subject, evaluate, subjects
 from kerascnn.photos.classifying import Classifier
 from kerascnn.photos.files import find_photos
 from kerascnn.photos.preparing import Preparation
@@ -123,7 +125,7 @@ def test_models_that_were_asked_apart_are_compared_without_asking_again(photos, 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"digest": "2"}, "answers of another model, or one that has changed. Give another --output"),
+        ({"digest": "2"}, r"answers of another model \(or one that has changed\)\. Give another --output"),
         ({"preparation": Preparation(Preprocessing(resize=(8, 8), mean=(1.0,)), (8, 8))}, "prepared in another way"),
     ],
 )
@@ -143,17 +145,36 @@ def test_other_photos_are_refused(photos, tmp_path):
     with pytest.raises(ValueError, match=r"red/03\.png has changed since it was answered"):
         evaluate([subject()], find_photos(photos), out)
     (photos / "red" / "03.png").rename(photos / "blue" / "99.png")
-    with pytest.raises(ValueError, match="answers of other photos, or other classes of them"):
+    with pytest.raises(ValueError, match=r"answers of other photos \(or other classes of them\)"):
         evaluate([subject()], find_photos(photos), out)
 
 
-def test_damaged_answers_are_refused(photos, tmp_path):
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        (0, "[]"),
+        (0, "{"),
+        (1, '{"photo": 3}'),
+        (1, "7"),
+        (1, '{"photo": "red/00.png", "crc32": 99999999999}'),
+        (1, '{"photo": "red/00.png", "crc32": 1, "above": 0, "tied": 1, "probabilities": []}'),
+    ],
+)
+def test_damaged_answers_are_refused(photos, tmp_path, place, line):
     evaluate([subject()], find_photos(photos), tmp_path / "out")
     path = tmp_path / "out" / "color.jsonl"
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join([lines[0], '{"photo": 3}\n', *lines[2:]]))
-    with pytest.raises(ValueError, match="is damaged"):
+    lines = path.read_text().splitlines()
+    lines[place] = line
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match=r"color\.jsonl is damaged"):
         evaluate([subject()], find_photos(photos), tmp_path / "out")
+
+
+def test_a_file_of_answers_that_is_still_empty_is_begun(photos, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "color.jsonl").touch()
+    found = evaluate([subject()], find_photos(photos), tmp_path / "out")
+    assert evaluate([subject(run=Dying(1))], find_photos(photos), tmp_path / "out") == found
 
 
 def test_what_is_no_photo_is_counted_and_left_out(photos, tmp_path):
@@ -167,6 +188,14 @@ def test_what_is_no_photo_is_counted_and_left_out(photos, tmp_path):
         }
         assert (found.photos, found.reached[0].photos) == (90, 89)
         assert found.reached[0].top1.share == pytest.approx(80 / 89)
+
+
+def test_names_that_are_no_utf_8_are_names_too(photos, tmp_path):
+    """As old archives have them."""
+    (photos / "red" / "00.png").rename(photos / "red" / os.fsdecode(b"caf\xe9.png"))
+    found = evaluate([subject()], find_photos(photos), tmp_path / "out")
+    assert found.reached[0].photos == 90
+    assert evaluate([subject(run=Dying(1))], find_photos(photos), tmp_path / "out") == found
 
 
 def test_a_damaged_member_of_a_zip_is_left_out_each_time(photos, tmp_path):
@@ -211,9 +240,22 @@ def test_models_of_other_classes_are_refused(photos, tmp_path):
     other = Subject("other", Classifier("other", PREPARATION, lambda images: np.ones((len(images), 4)) / 4), 1, "3")
     with pytest.raises(ValueError, match="color and other do not tell the same classes apart: 3 and 4"):
         evaluate([subject(), other], find_photos(photos), tmp_path / "out")
+    renamed = Subject("other", Classifier("other", PREPARATION, shares, COLORS[::-1]), 1, "3")
+    with pytest.raises(ValueError, match="color and other do not have the same class names"):
+        evaluate([subject(), renamed], find_photos(photos), tmp_path / "out")
     unknown = Subject("color", Classifier("color", PREPARATION, shares, ("a", "b")), 1, "3")
     with pytest.raises(ValueError, match="There are 2 labels, but color tells 3 classes apart"):
         evaluate([unknown], find_photos(photos), tmp_path / "out")
+
+
+def test_a_folder_of_photos_has_its_own_name(photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    assert find_photos(Path()).name == find_photos(photos).name == "photos"
+
+
+def test_a_folder_has_the_digest_that_a_manifest_has(photos):
+    assert subjects._digest(photos) == digest_of(photos)
+    assert subjects._digest(photos / "red" / "00.png") == digest_of(photos / "red" / "00.png")
 
 
 def test_a_set_of_photos_is_known_by_names_and_classes(photos):

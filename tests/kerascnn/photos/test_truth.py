@@ -72,5 +72,5 @@ def test_refusals(tmp_path, text, said):
 def test_what_is_no_text_is_refused(tmp_path):
     path = tmp_path / "list.txt"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(PhotosError, match="cannot be read as a list of classes"):
+    with pytest.raises(PhotosError, match=r"is not UTF-8 text\. Save it as UTF-8"):
         read_truth(path, PHOTOS, LABELS, 1000)
