@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +56,8 @@ class Inputs:
     names: tuple[str, ...] = ()
 
 
-class Passed(NamedTuple):
+@dataclass(frozen=True)
+class Passed:
     """An artifact that agrees with the Keras model.
 
     Attributes:

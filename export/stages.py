@@ -201,7 +201,7 @@ def make_artifacts(
         if passed is not None:
             context.step(f"timing {item.title}")
             timed = replace(passed.artifact, latency=measure_latency(passed.runtime, inputs.images[0]))
-            outcome.passed.append(passed._replace(artifact=timed))
+            outcome.passed.append(replace(passed, artifact=timed))
         if failure is not None:
             (outcome.left_out if item.optional else outcome.rejected).append(failure)
     return outcome

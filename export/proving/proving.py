@@ -44,7 +44,7 @@ def prove(context: Context, outcome: Outcome, images: np.ndarray, reference: Pre
         evidence = Evidence(images[:count], answer, one.outputs, item.precision, context.job.has_photos)
         artifact, failure = attempt(context, item, partial(_proven, context, item, one, evidence))
         if artifact is not None:
-            outcome.passed.append(one._replace(artifact=artifact))
+            outcome.passed.append(replace(one, artifact=artifact))
         if failure is not None:
             (outcome.left_out if item.optional else outcome.rejected).append(failure)
 
