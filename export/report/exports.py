@@ -62,3 +62,13 @@ def _elsewhere(manifest: Record, export: Record) -> list[str]:
         return []
     keras = 100 * export["evaluation"]["keras"]["top1"]
     return [f"Top-1 on those photos, which are not those of the table: Keras {keras:.1f} %, {', '.join(accuracies)}."]
+
+
+def milliseconds(value: float) -> str:
+    """Return a latency for tables."""
+    return f"{value:.{2 if value < 1 else 1}f} ms"
+
+
+def size(value: int) -> str:
+    """Return a number of bytes for tables, in MB, or in kB where that would be 0.0 MB."""
+    return f"{value / 1e6:.2f} MB" if value >= 100_000 else f"{value / 1e3:.1f} kB"

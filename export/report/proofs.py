@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.formats.registry import FORMATS
 from export.proving.provers import PROVERS
+from export.report.exports import milliseconds
 from kerascnn.analysis.pages import blocks
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def words(proof: Record, artifact: Record) -> str:
     elif proof["sqnr_db"] is not None:
         said.append(f"{proof['sqnr_db']:.1f} dB")
     if proof["median_ms"] is not None:
-        said.append(f"{proof['median_ms']:.{2 if proof['median_ms'] < 1 else 1}f} ms")
+        said.append(milliseconds(proof["median_ms"]))
     prover = PROVERS.get(proof["runtime"])
     said.append(prover.words(proof["details"]) if prover else "")
     return ", ".join(filter(None, said))

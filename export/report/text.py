@@ -34,7 +34,7 @@ def rows(manifest: Mapping[str, Any]) -> list[tuple[str, ...]]:
                 artifact["precision"],
                 _size(artifact["bytes"]),
                 *(_size(artifact["sizes"].get(name)) for name in ("transport", "memory")),
-                f"{artifact['latency']['median_ms']:.1f} ms",
+                exports.milliseconds(artifact["latency"]["median_ms"]),
                 parity(artifact),
                 *_accuracy(exports.accuracy_of(manifest, artifact)),
             )
@@ -43,7 +43,7 @@ def rows(manifest: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _size(size: int | None) -> str:
-    return "" if size is None else f"{size / 1e6:.2f} MB"
+    return "" if size is None else exports.size(size)
 
 
 def parity(artifact: Mapping[str, Any]) -> str:
