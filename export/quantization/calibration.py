@@ -24,19 +24,27 @@ FEWEST_IMAGES = 8  # fewer are too few to rescale and round by, and to hold some
 _known: WeakKeyDictionary[TracedModel, _Preparation] = WeakKeyDictionary()  # an entry ends with its traced model
 
 
-def check_calibration(traced: TracedModel, calibration: np.ndarray | None, what: str) -> np.ndarray:
+def check_calibration(
+    traced: TracedModel, calibration: np.ndarray | None, what: str, *, rounds: bool = False
+) -> np.ndarray:
     """Return the calibration images, if they are what `traced` takes.
 
     Args:
         traced: the model to calibrate.
         calibration: float32 [n, H, W, C].
         what: the file that needs them, for messages.
+        rounds: whether its weights are useless unless they are rounded for enough images.
 
     Raises:
-        RequestError: there are none, or they have another shape or type.
+        RequestError: there are none or too few, or they have another shape or type.
     """
     if calibration is None or len(calibration) == 0:
         raise RequestError(f"{what} needs calibration images, and there are none; 100 photos are plenty.")
+    if rounds and len(calibration) < FEWEST_IMAGES:
+        raise RequestError(
+            f"{what} needs at least {FEWEST_IMAGES} calibration images to round its weights by, and there are "
+            f"{len(calibration)}; 100 photos are plenty."
+        )
     if calibration.shape[1:] != traced.input_shape[1:] or calibration.dtype != "float32":
         raise RequestError(
             f"Calibration images are {calibration.dtype} {calibration.shape[1:]}; "

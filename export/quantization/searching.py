@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.errors import ExportError, RequestError
+from export.errors import ExportError
 from export.quantization import sequence
-from export.quantization.calibration import FEWEST_IMAGES
 from export.quantization.sequence import Network
 from export.quantization.steps import INT4, INT8
 
@@ -29,7 +28,6 @@ SEARCHED = 32  # photos on which divergences are measured
 HELD_BACK = 4  # every fourth photo is held back from rounding, to measure what a plan costs
 MARGIN = 0.5  # of the drop that is allowed: what the plan may be expected to cost
 TRIES = 4
-
 
 Cost = Callable[[np.ndarray, int], float]
 
@@ -54,20 +52,14 @@ def search(
 
     Args:
         network: The network.
-        images: float32 [n, height, width, channels], as it takes them.
+        images: float32 [n, height, width, channels], as it takes them; at least `calibration.FEWEST_IMAGES`.
         goal: What it has to reach.
         cost: Says how many bytes a kernel takes with a number of levels.
         weigh: Says how many bytes the file of a graph has.
 
     Raises:
-        RequestError: There are too few images.
         ExportError: The goal cannot be reached; the message says what can be.
     """
-    if len(images) < FEWEST_IMAGES:
-        raise RequestError(
-            f"auto needs at least {FEWEST_IMAGES} calibration images to choose precisions by, and there are "
-            f"{len(images)}; 100 photos are plenty."
-        )
     held = np.arange(len(images)) % HELD_BACK == HELD_BACK - 1
     rounding, judging = images[~held], images[held]
     candidates = plans(network, measure(network, rounding), cost)
