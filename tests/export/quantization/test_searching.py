@@ -15,13 +15,15 @@ pytest.importorskip("tensorflow")
 pytest.importorskip("ai_edge_litert")
 
 from export import ExportError, RequestError  # noqa: E402
-from export.context import Outcome  # noqa: E402
+from export.context import Outcome, Passed  # noqa: E402
 from export.formats import onnx as onnx_format  # noqa: E402
 from export.formats.format import Source  # noqa: E402
 from export.formats.precision import PRECISIONS  # noqa: E402
 from export.formats.tflite import write_tflite  # noqa: E402
 from export.formats.tflite_kernels import cost  # noqa: E402
 from export.formats.tflite_runtime import open_tflite  # noqa: E402
+from export.images import ImageSource  # noqa: E402
+from export.manifest import Artifact  # noqa: E402
 from export.quantization import searching, sequence  # noqa: E402
 from export.quantization.goal import Goal  # noqa: E402
 from export.quantization.sequence import Network  # noqa: E402
@@ -154,28 +156,32 @@ def test_two_numbers_a_byte_the_first_in_the_low_half() -> None:
 
 def test_what_loses_more_than_it_may_is_not_published(tmp_path: Path) -> None:
     """Judged on the photos that calibration did not use; an artifact of another precision stays."""
-    hits = np.ones(100)
+    photos = ImageSource(tmp_path, tuple(f"{number:03}.jpg" for number in range(150)))
+    hits = np.ones(150)
     worse = hits.copy()
-    worse[:3] = 0
+    worse[:53] = 0  # three of those held back
     notes: list[str] = []
 
     def judge(drop: float) -> Outcome:
         (tmp_path / "auto.tflite").touch()
         names = {"auto.tflite": "auto", "other.tflite": "int4"}
         passed = [
-            SimpleNamespace(artifact=SimpleNamespace(path=path, precision=name, format="tflite", packed=None))
+            Passed(Artifact(path, "tflite", name, *[None] * 7), None, None)  # type: ignore[arg-type]
             for path, name in names.items()
         ]
-        outcome: Any = Outcome(passed=passed)  # type: ignore[arg-type]
+        outcome = Outcome(passed=passed)
         scores: Any = SimpleNamespace(
-            hits={"keras": hits, "auto.tflite": worse, "other.tflite": worse}, photos=tuple(map(str, range(100)))
+            hits={"keras": hits, "auto.tflite": worse, "other.tflite": worse}, photos=photos.names
         )
-        job = SimpleNamespace(request=SimpleNamespace(goal=Goal(drop)), calibration=None, evaluation=None)
+        seen = ImageSource(tmp_path, photos.names[:50])
+        job = SimpleNamespace(request=SimpleNamespace(goal=Goal(drop)), calibration=seen, evaluation=photos)
         context: Any = SimpleNamespace(job=job, folder=tmp_path, progress=SimpleNamespace(note=notes.append))
         judge_drops(context, outcome, scores)
         return outcome
 
-    assert not judge(3.1).rejected
+    outcome = judge(3.1)
+    assert not outcome.rejected
+    assert [one.artifact.drop and one.artifact.drop.photos for one in outcome.passed] == [100, None]
     assert "loses 3.00 points of top-1 on 100 photos held back" in notes[0]
     outcome = judge(2.9)
     assert [one.artifact.path for one in outcome.passed] == ["other.tflite"]
@@ -190,9 +196,23 @@ def test_what_loses_more_than_it_may_is_not_published(tmp_path: Path) -> None:
         ({"precisions": ["auto"]}, "--evaluate"),
         ({"precisions": ["auto"], "goal": Goal(0.0)}, "more than 0"),
         ({"precisions": ["auto"], "goal": Goal(None, -1)}, "cannot have -1 bytes"),
+        ({"precisions": ["auto"], "goal": Goal(None, None)}, "nothing to reach"),
         ({"precisions": ["auto"], "goal": Goal(None, 9), "compression": Compression()}, "not for both"),
     ],
 )
 def test_goals_that_cannot_be_are_refused_at_once(options: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         Request(formats=["tflite"], calibration=np.zeros((9, 4, 4, 3), np.float32), **options)
+
+
+def test_a_drop_that_too_few_photos_could_prove_is_refused_at_once(tmp_path: Path) -> None:
+    """Of 129 photos every one but 29 is calibrated on, also where a folder within theirs is evaluated on."""
+    names = tuple(f"cat/{number:03}.jpg" for number in range(129))
+    (tmp_path / "cat").mkdir()
+    within = ImageSource(tmp_path / "cat", tuple(name.removeprefix("cat/") for name in names))
+    calibration = ImageSource(tmp_path, names)
+    for evaluation in (calibration, within):
+        with pytest.raises(RequestError, match="^29 photos of --evaluate are not used to choose precisions, and 30"):
+            Request(formats=["tflite"], precisions=["auto"], calibration=calibration, evaluation=evaluation)
+    for evaluation, goal in ((ImageSource(tmp_path / "others", names), None), (within, Goal(None, 9))):
+        Request(formats=["tflite"], precisions=["auto"], calibration=calibration, evaluation=evaluation, goal=goal)
