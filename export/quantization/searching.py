@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from export.tracing.freezing import FrozenGraph
 
 HALF = 1 << 11  # levels of a float16 number, whose kernels are rounded as they are
-SEARCHED = 32  # photos on which divergences are measured
+SEARCHED = 32  # photos, about, on which divergences are measured
 HELD_BACK = 4  # every fourth photo is held back from rounding, to measure what a plan costs
 MARGIN = 0.5  # of the drop that is allowed: what the plan may be expected to cost
 TRIES = 4
