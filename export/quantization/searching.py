@@ -18,6 +18,7 @@ from export.errors import ExportError
 from export.quantization import sequence
 from export.quantization.sequence import Network
 from export.quantization.steps import INT4, INT8
+from kerascnn.statistics import compare, log_probabilities
 
 if TYPE_CHECKING:
     from export.quantization.goal import Goal
@@ -73,10 +74,8 @@ def measure(network: Network, images: np.ndarray) -> dict[str, float]:
     """Return what four bits in each layer alone cost, in nats a photo."""
     alone = sequence.quantize(network, images, sequence.all_in_four_bits(network.frozen), alone=True)
     seen = images[:: max(1, len(images) // SEARCHED)]
-    reference = log_probabilities(network, seen, {})
-    return {
-        name: divergence(reference, log_probabilities(network, seen, {name: alone[name]})) for name in network.layers
-    }
+    reference = answers(network, seen, {})
+    return {name: compare(reference, answers(network, seen, {name: alone[name]}))[0] for name in network.layers}
 
 
 def plans(network: Network, nats: Mapping[str, float], cost: Cost) -> list[Plan]:
@@ -121,33 +120,24 @@ def _within_drop(
 ) -> Plan:
     """Return the smallest plan that is expected to cost at most a part of the drop, found by halving the plans."""
     rounding, judging = photos
-    reference = log_probabilities(network, judging, {})
+    reference = answers(network, judging, {})
     first, last = -1, len(candidates) - 1  # the first costs too much; the last is what everything is compared with
     for _ in range(TRIES):
         if last - first <= 1:
             break
         middle = (first + last) // 2
         changed = sequence.quantize(network, rounding, candidates[middle].levels)
-        if expected_drop(reference, log_probabilities(network, judging, changed)) <= MARGIN * drop:
+        if expected_drop(reference, answers(network, judging, changed)) <= MARGIN * drop:
             last = middle
         else:
             first = middle
     return candidates[last]
 
 
-def log_probabilities(network: Network, images: np.ndarray, changed: Mapping[str, np.ndarray]) -> np.ndarray:
+def answers(network: Network, images: np.ndarray, changed: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return the logarithms of the probabilities [n, classes] that a network gives, with some values replaced."""
-    logits = np.concatenate(
-        [network.run(images[start : start + 16], network.logits, changed) for start in range(0, len(images), 16)]
-    )
-    logits = logits.reshape(len(images), -1).astype(np.float64)
-    logits -= logits.max(axis=1, keepdims=True)
-    return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
-
-
-def divergence(reference: np.ndarray, found: np.ndarray) -> float:
-    """Return the divergence of answers from those of the original, in nats a photo."""
-    return float((np.exp(reference) * (reference - found)).sum(axis=1).mean())
+    parts = [network.run(images[start : start + 16], network.logits, changed) for start in range(0, len(images), 16)]
+    return log_probabilities(np.concatenate(parts))
 
 
 def expected_drop(reference: np.ndarray, found: np.ndarray) -> float:

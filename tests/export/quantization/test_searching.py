@@ -31,6 +31,7 @@ from export.quantization.steps import INT4, INT8, nibbles, steps_of  # noqa: E40
 from export.request import Compression, Request  # noqa: E402
 from export.scoring import judge_drops  # noqa: E402
 from export.tracing.graph import trace  # noqa: E402
+from kerascnn.statistics import compare  # noqa: E402
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="export runs on TensorFlow")
 layers = keras.layers
@@ -66,9 +67,9 @@ def images() -> np.ndarray:
 def test_later_layers_make_up_for_what_earlier_ones_lost(traced: Any, images: np.ndarray) -> None:
     network = Network(traced.frozen, traced.input_name)
     four = sequence.all_in_four_bits(traced.frozen)
-    reference = searching.log_probabilities(network, images[::2], {})
+    reference = searching.answers(network, images[::2], {})
     lost = [
-        searching.divergence(reference, searching.log_probabilities(network, images[::2], changed))
+        compare(reference, searching.answers(network, images[::2], changed))[0]
         for changed in (sequence.nearest(network, four), sequence.quantize(network, images[1::2], four))
     ]
     assert lost[1] < 0.5 * lost[0]
@@ -115,7 +116,7 @@ def test_the_smallest_plan_that_is_expected_to_lose_little_enough_is_taken(monke
     """Seven plans that lose 6, 5, … 0 points; half of what is allowed is what a plan may be expected to lose."""
     candidates = [searching.Plan({"kernel": number}, number) for number in range(7)]
     monkeypatch.setattr(sequence, "quantize", lambda network, images, levels: levels)
-    monkeypatch.setattr(searching, "log_probabilities", lambda network, images, changed: changed.get("kernel", 6))
+    monkeypatch.setattr(searching, "answers", lambda network, images, changed: changed.get("kernel", 6))
     monkeypatch.setattr(searching, "expected_drop", lambda reference, found: reference - found)
     network: Any = None
     photos = (np.zeros(1), np.zeros(1))
@@ -136,7 +137,7 @@ def test_an_onnx_file_has_the_same_mixture_and_answers(traced: Any, images: np.n
     kinds = {tensor.data_type for tensor in onnx.load(tmp_path / "auto.onnx").graph.initializer}
     assert {onnx.TensorProto.INT4, onnx.TensorProto.INT8, onnx.TensorProto.FLOAT16} <= kinds
     found = onnx_format.Onnx().open(tmp_path / "auto.onnx").predict(images)
-    expected = np.exp(searching.log_probabilities(network, images, changed))
+    expected = np.exp(searching.answers(network, images, changed))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)  # it rounds what a dense layer reads
 
 
