@@ -8,6 +8,7 @@ much finer measure than accuracy.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -102,23 +103,24 @@ def _within_bytes(
     network: Network, images: np.ndarray, candidates: Sequence[Plan], target: int, weigh: Callable[[FrozenGraph], int]
 ) -> FrozenGraph:
     """Return the largest plan that fits."""
-    least = weigh(network.with_values(sequence.nearest(network, candidates[0].levels)))
-    rest = least - candidates[0].bytes  # what a file has beside its kernels
-    fitting = [plan for plan in candidates if plan.bytes + rest <= target]
-    for plan in reversed(fitting):
+
+    def size(plan: Plan) -> int:
+        return weigh(network.with_values(sequence.nearest(network, plan.levels)))
+
+    for plan in reversed(candidates[: bisect_right(candidates, target, key=size)]):
         graph = network.with_values(sequence.quantize(network, images, plan.levels))
         if weigh(graph) <= target:
             return graph
     raise ExportError(
-        f"The smallest mixture of precisions has {least:,} bytes; {target:,} were asked for. Ask for more, or compress "
-        "the network first."
+        f"The smallest mixture of precisions has {size(candidates[0]):,} bytes; {target:,} were asked for. Ask for "
+        "more, or compress the network first."
     )
 
 
 def _within_drop(
     network: Network, photos: tuple[np.ndarray, np.ndarray], candidates: Sequence[Plan], drop: float
 ) -> Plan:
-    """Return the smallest plan that is expected to cost at most a part of the drop, found by halving the plans."""
+    """Return about the smallest plan that is expected to cost at most a part of the drop, halving them TRIES times."""
     rounding, judging = photos
     reference = answers(network, judging, {})
     first, last = -1, len(candidates) - 1  # the first costs too much; the last is what everything is compared with
