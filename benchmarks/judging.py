@@ -18,20 +18,17 @@ def judged(answers: Any, reference: Any, labels: np.ndarray) -> dict[str, float]
         labels: [n].
     """
     from export.checking.accuracy import accuracy
+    from kerascnn.statistics import compare, log_probabilities
 
-    ours, theirs = (_log_softmax(one.logits.reshape(len(labels), -1)) for one in (answers, reference))
+    ours, theirs = (log_probabilities(one.logits) for one in (answers, reference))
+    divergence, agreement = compare(theirs, ours)
     score = accuracy(answers.output, labels)
     return {
-        "divergence": round(float((np.exp(theirs) * (theirs - ours)).sum(axis=1).mean()), 5),
-        "agreement": round(float((theirs.argmax(axis=1) == ours.argmax(axis=1)).mean()), 4),
+        "divergence": round(divergence, 5),
+        "agreement": round(agreement, 4),
         "top1": round(score.top1, 4),
         "top5": round(score.top5, 4),
     }
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    logits = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
 
 def read(table: Path | None) -> list[dict[str, str]]:

@@ -70,11 +70,11 @@ def right(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def difference(hits: np.ndarray) -> str:
-    """The points that the second of two [2, photos] has lost, with the interval of the paired difference."""
+    """The points that the second of [2, photos] has lost to the first, with the interval of the paired difference."""
     from kerascnn.statistics import paired
 
-    found = paired(*hits)
-    return f"{-100 * found.difference:.1f} ({-100 * found.high:.1f} to {-100 * found.low:.1f})"
+    lost = paired(*hits[::-1])
+    return f"{100 * lost.difference:.1f} ({100 * lost.low:.1f} to {100 * lost.high:.1f})"
 
 
 if __name__ == "__main__":

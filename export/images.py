@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-__all__ = ["ImageSource", "LoadedImages", "find_images", "labels_from_folders", "load_images", "spread"]
+__all__ = ["ImageSource", "LoadedImages", "find_images", "held_back", "labels_from_folders", "load_images", "spread"]
+
+
+CALIBRATION_PHOTOS = 100
 
 
 class Preprocessing(Protocol):
@@ -89,6 +92,16 @@ def labels_from_folders(
     """
     with _as_request_error():
         return files.labels_from_folders(names, labels, wnids, classes)
+
+
+def held_back(evaluation: ImageSource, calibration: object) -> list[str]:
+    """Name the evaluation photos that steps and precisions are not chosen with, as far as their paths tell."""
+    if not isinstance(calibration, ImageSource):
+        return list(evaluation.names)
+    root = calibration.path.resolve()
+    seen = {f"{root}/{name}" for name in spread(calibration.names, CALIBRATION_PHOTOS)}
+    root = evaluation.path.resolve()
+    return [name for name in evaluation.names if f"{root}/{name}" not in seen]
 
 
 def load_images(source: ImageSource, names: Sequence[str], preprocessing: Preprocessing) -> LoadedImages:

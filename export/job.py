@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from kerascnn.photos.preprocessing import Preprocessing
 
-CALIBRATION_PHOTOS = 100
 COMPRESSION_PHOTOS = 500
 VERIFICATION_PHOTOS = 250
 VERIFICATION_SYNTHETIC = 8

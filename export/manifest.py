@@ -112,6 +112,23 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Drop:
+    """What a mixture of precisions loses on photos that it was not chosen with.
+
+    Attributes:
+        points: Of top-1 accuracy; below 0 where it gains.
+        low: The lower end of the 95 % interval.
+        high: The upper end.
+        photos: How many they are.
+    """
+
+    points: float
+    low: float
+    high: float
+    photos: int
+
+
+@dataclass(frozen=True)
 class Artifact:
     """One artifact, a file or a folder, and what was measured of it.
 
@@ -129,6 +146,7 @@ class Artifact:
         steps: (scale, zero point) of a quantized input or output, by its name.
         latency: How long it takes to answer; None until it is timed.
         accuracy: On the evaluation photos; None where there are none.
+        drop: What a mixture of precisions loses, where `--max-drop` says what it may.
         proofs: What became of it in each runtime, the one that it was verified in first.
         created: When the export that made it ended, as `Manifest.created`.
     """
@@ -146,6 +164,7 @@ class Artifact:
     steps: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     latency: Latency | None = None
     accuracy: Accuracy | None = None
+    drop: Drop | None = None
     proofs: list[Proof] = field(default_factory=list)
     created: str = ""
 

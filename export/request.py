@@ -19,7 +19,7 @@ from export.errors import RequestError, check_known
 from export.formats.format import OPSET, Format
 from export.formats.precision import PRECISIONS, Precision
 from export.formats.registry import FORMATS
-from export.images import ImageSource
+from export.images import ImageSource, held_back
 from export.proving import provers
 from export.proving.micro import QUANTIZED, Micro
 from export.proving.web import Web
@@ -149,7 +149,9 @@ class Request:
             _check_written(precision, self.formats)
         if self.apps:
             _check_apps(self.apps, self.formats, self.items)
-        check_goal(self.goal, "auto" in self.precisions, self.evaluation is not None, self.compression is not None)
+        asked, photos = "auto" in self.precisions, self.evaluation
+        count = len(held_back(photos, self.calibration)) if asked and photos is not None else None
+        check_goal(self.goal, asked, count, self.compression is not None)
         _check_packages(self.items)
         self.provers  # noqa: B018  (refuses names)
         if self.sign is not None:

@@ -10,18 +10,16 @@ import numpy as np
 
 from export.checking.accuracy import Scores, evaluate
 from export.checking.runtimes import Prediction, Runtime, open_keras
-from export.context import Context, Inputs, Outcome
+from export.context import Context, Inputs, Outcome, Passed
 from export.errors import RequestError
-from export.images import ImageSource, spread
-from export.job import CALIBRATION_PHOTOS, Job
-from export.manifest import Failure
-from export.quantization.goal import Goal
+from export.images import held_back
+from export.job import Job
+from export.manifest import Artifact, Drop, Failure
+from export.quantization.goal import Goal, check_held_back
 from kerascnn.statistics import paired
 
 if TYPE_CHECKING:
     import keras
-
-LEAST_HELD_BACK = 30  # photos
 
 
 def score_artifacts(context: Context, outcome: Outcome, inputs: Inputs, reference: Prediction) -> Scores | None:
@@ -71,36 +69,47 @@ def judge_drops(context: Context, outcome: Outcome, scores: Scores | None) -> No
     """Refuse each artifact of mixed precisions that loses more than it may on photos that its search has not seen.
 
     Raises:
-        RequestError: Fewer than LEAST_HELD_BACK evaluation photos were held back.
+        RequestError: Too few of these could be read.
     """
-    goal = context.job.request.goal or Goal()
-    if scores is None or goal.max_drop is None:
+    goal, photos = context.job.request.goal or Goal(), context.job.evaluation
+    if scores is None or photos is None or goal.max_drop is None:
         return
-    calibration, evaluation = context.job.calibration, context.job.evaluation
-    seen: set[str] = set()
-    if isinstance(calibration, ImageSource) and evaluation is not None and calibration.path == evaluation.path:
-        seen = set(spread(calibration.names, CALIBRATION_PHOTOS))
-    held = np.array([name not in seen for name in scores.photos])
-    for passed in [one for one in outcome.passed if one.artifact.precision == "auto"]:
-        if held.sum() < LEAST_HELD_BACK:
-            raise RequestError(
-                f"{held.sum()} photos of --evaluate were not used to choose precisions, and {LEAST_HELD_BACK} are "
-                "needed to prove the result. Give more, or others than those of --calibration-data."
-            )
-        found = paired(*(np.asarray(scores.hits[name])[held] for name in ("keras", passed.artifact.path)))
-        drop = -100 * found.difference
-        sentence = (
-            f"It loses {drop:.2f} points of top-1 on {held.sum()} photos held back from the search (95 % interval "
-            f"{-100 * found.high:.2f} to {-100 * found.low:.2f})"
-        )
-        context.progress.note(f"{passed.artifact.path}: {sentence}.")
-        if drop > goal.max_drop:
-            outcome.passed.remove(passed)
-            packed = passed.artifact.packed
-            for path in (passed.artifact.path, *([packed.path] if packed else [])):
-                (context.folder / path).unlink()
-            reason = f"{sentence}; --max-drop allows {goal.max_drop:g}. Allow more points, or more bytes."
-            outcome.rejected.append(Failure(passed.artifact.format, passed.artifact.precision, reason))
+    unseen = set(held_back(photos, context.job.calibration))
+    held = np.array([name in unseen for name in scores.photos])
+    passed, outcome.passed = outcome.passed, []
+    for one in passed:
+        artifact, failure = one.artifact, None
+        if artifact.precision == "auto":
+            check_held_back(int(held.sum()))
+            hits = (np.asarray(scores.hits[name])[held] for name in (artifact.path, "keras"))
+            artifact = replace(artifact, drop=_drop(*hits))
+            failure = _failure(context, artifact, goal.max_drop)
+        if failure is None:
+            outcome.passed.append(Passed(artifact, one.runtime, one.outputs))
+        else:
+            outcome.rejected.append(failure)
+
+
+def _drop(artifact: np.ndarray, original: np.ndarray) -> Drop:
+    lost = paired(artifact, original)
+    return Drop(100 * lost.difference, 100 * lost.low, 100 * lost.high, len(original))
+
+
+def _failure(context: Context, artifact: Artifact, allowed: float) -> Failure | None:
+    """Say what an artifact loses; remove it where that is too much."""
+    drop = artifact.drop
+    assert drop is not None
+    sentence = (
+        f"It loses {drop.points:.2f} points of top-1 on {drop.photos} photos held back from the search (95 % interval "
+        f"{drop.low:.2f} to {drop.high:.2f})"
+    )
+    context.progress.note(f"{artifact.path}: {sentence}.")
+    if drop.points <= allowed:
+        return None
+    for path in (artifact.path, *([artifact.packed.path] if artifact.packed else [])):
+        (context.folder / path).unlink()
+    reason = f"{sentence}; --max-drop allows {allowed:g}. Allow more points, or more bytes."
+    return Failure(artifact.format, artifact.precision, reason)
 
 
 def keras_runtime(job: Job, model: keras.Model) -> Runtime:

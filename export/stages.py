@@ -23,8 +23,8 @@ from export.context import Context, Inputs, Outcome, Passed
 from export.errors import ExportError
 from export.files import digest_of, size_of
 from export.formats.format import Source
-from export.images import ImageSource
-from export.job import CALIBRATION_PHOTOS, COMPRESSION_PHOTOS, verification_images, with_preprocessing
+from export.images import CALIBRATION_PHOTOS, ImageSource
+from export.job import COMPRESSION_PHOTOS, verification_images, with_preprocessing
 from export.manifest import THREADS, Artifact, Failure
 from export.proving.proving import prove
 from export.quantization.goal import Goal

@@ -1,4 +1,4 @@
-"""How sure accuracies and their differences are, and how far confidences can be believed."""
+"""How sure accuracies and their differences are, how far answers diverge, and how far confidences can be believed."""
 
 from __future__ import annotations
 
@@ -91,6 +91,24 @@ def sign_test(one: int, other: int) -> float:
         return 1.0
     ways = [math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1) for k in range(least + 1)]
     return min(1.0, 2 * math.fsum(math.exp(way - count * math.log(2)) for way in ways))
+
+
+def log_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Return the logarithms [n, classes] of what a softmax makes of logits [n, ..., classes], in float64."""
+    rows = np.reshape(logits, (len(logits), -1)).astype(np.float64)
+    rows -= rows.max(axis=1, keepdims=True)
+    return np.asarray(rows - np.log(np.exp(rows).sum(axis=1, keepdims=True)))
+
+
+def compare(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+    """Compare the log-probabilities [n, classes] of two networks.
+
+    Returns:
+        The mean divergence of the second from the first in nats a photo, and the share of photos with the same best
+        class.
+    """
+    divergence = (np.exp(before) * (before - after)).sum(axis=-1).mean()
+    return float(divergence), float((before.argmax(axis=-1) == after.argmax(axis=-1)).mean())
 
 
 @dataclass(frozen=True)

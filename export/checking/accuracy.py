@@ -65,33 +65,28 @@ def evaluate(
     Returns:
         None where no photo could be read.
     """
-    totals = {name: np.zeros(2) for name in runtimes}
-    best: dict[str, list[np.ndarray]] = {name: [] for name in runtimes}
+    found: dict[str, list[np.ndarray]] = {name: [] for name in runtimes}
     photo_names: list[str] = []
-    count = skipped = 0
+    skipped = 0
     differing: list[dict[str, Any]] = []
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for chunk in photos:
             skipped += chunk.skipped
-            step(count + skipped)
+            step(len(photo_names) + skipped)
             if chunk.labels:
                 ask = partial(_answer, chunk)
                 scored = pool.map(ask, runtimes.values(), [(known or {}).get(name, {}) for name in runtimes])
                 answers = dict(zip(runtimes, scored, strict=True))
                 for name, scores in answers.items():
-                    reached = accuracy(scores, chunk.labels)
-                    totals[name] += np.array([reached.top1, reached.top5]) * len(chunk.labels)
-                    best[name].append(_top1(scores, chunk.labels))
+                    found[name].append(_hits(scores, chunk.labels))
                 photo_names += chunk.names
                 differing += disagreements(chunk.names, chunk.labels, answers)
-            count += len(chunk.labels)
-    if not count:
+    if not photo_names:
         return None
-    accuracies = {
-        name: Accuracy(float(top1 / count), float(top5 / count), count) for name, (top1, top5) in totals.items()
-    }
-    single = {name: np.concatenate(values).tolist() for name, values in best.items()}
-    return Scores(accuracies, skipped, summary(differing), single, tuple(photo_names))
+    reached = {name: np.concatenate(parts, axis=1) for name, parts in found.items()}
+    accuracies = {name: _accuracy(both) for name, both in reached.items()}
+    top1 = {name: both[0].tolist() for name, both in reached.items()}
+    return Scores(accuracies, skipped, summary(differing), top1, tuple(photo_names))
 
 
 def _answer(photos: LabeledPhotos, runtime: Runtime, known: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -105,10 +100,15 @@ def _answer(photos: LabeledPhotos, runtime: Runtime, known: Mapping[str, np.ndar
 
 def accuracy(scores: np.ndarray, labels: Sequence[int]) -> Accuracy:
     """Return top-1 and top-5 of scores [n, ..., classes]; see `kerascnn.statistics.hits` for equal scores and NaN."""
+    return _accuracy(_hits(scores, labels))
+
+
+def _hits(scores: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+    """Return [2, n]: whether each photo's class is the best one, and whether it is among the best five."""
     above, tied = ranks(np.reshape(scores, (len(labels), -1)), np.asarray(labels))
-    top1, top5 = (float(hits(above, tied, best).mean()) for best in (1, 5))
-    return Accuracy(top1, top5, len(labels))
+    return np.stack([hits(above, tied, best) for best in (1, 5)])
 
 
-def _top1(scores: np.ndarray, labels: Sequence[int]) -> np.ndarray:
-    return hits(*ranks(np.reshape(scores, (len(labels), -1)), np.asarray(labels)), 1)
+def _accuracy(reached: np.ndarray) -> Accuracy:
+    top1, top5 = map(float, reached.mean(axis=1))
+    return Accuracy(top1, top5, reached.shape[1])

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from export.compression import recipe
-from export.compression.networks import compare
 from export.errors import ExportError, RequestError
 from export.files import digest_of
 from export.opening import LoadedModel, origin_of
 from export.report.progress import Progress
 from kerascnn.factory import create_model
+from kerascnn.statistics import compare, log_probabilities
 from kerascnn.weights import WeightsError, container
 from kerascnn.weights.container.header import Header
 
@@ -152,6 +152,4 @@ def _answers(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Return the logarithms of the probabilities that the model gives images now."""
     from export.checking.runtimes import open_keras
 
-    logits = open_keras(model).predict_with_logits(images).logits.reshape(len(images), -1).astype(np.float64)
-    logits -= logits.max(axis=-1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    return log_probabilities(open_keras(model).predict_with_logits(images).logits)

@@ -13,10 +13,11 @@ import numpy as np
 
 from export.compression import pruning, recipe
 from export.compression.clustering import bits_by_layer
-from export.compression.networks import compare, log_probabilities
+from export.compression.networks import log_probabilities
 from export.compression.sequence import Reference, cluster_in_sequence
 from export.compression.states import Score, state
 from export.errors import RequestError
+from kerascnn.statistics import compare
 
 if TYPE_CHECKING:
     import keras

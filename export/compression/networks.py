@@ -1,4 +1,4 @@
-"""Find the weights of a network that are compressed, compare its answers, and refuse what cannot be compressed."""
+"""Find the weights of a network that are compressed, and refuse what cannot be compressed."""
 
 from __future__ import annotations
 
@@ -138,16 +138,6 @@ def log_probabilities(model: keras.Model) -> Callable[[Any], Any]:
         return tf.nn.log_softmax(output) if logits else tf.math.log(tf.maximum(output, 1e-30))
 
     return answers
-
-
-def compare(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
-    """Compare log-probabilities [n, classes] before and after a compression.
-
-    Returns:
-        The mean divergence in nats a photo, and the share of photos with the same best class.
-    """
-    divergence = (np.exp(before) * (before - after)).sum(axis=-1).mean()
-    return float(divergence), float((before.argmax(axis=-1) == after.argmax(axis=-1)).mean())
 
 
 def members(kernel: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:

@@ -1,7 +1,7 @@
 """Pass photos through a network piece by piece, while the weights of what follows may still change.
 
-What the photos are at one place is kept, so that the next piece starts there and not at the network's input. Where that
-would take too much memory, the piece starts where it was last kept.
+What the network has made of the photos up to one place is kept, so that the next piece starts there and not at the
+network's input. Where that would take too much memory, the next piece starts at the last place that was kept.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Passage:
         return self._positions[layer.name]
 
     def inputs(self, layer: keras.Layer) -> Iterator[list[np.ndarray]]:
-        """Yield, for each photo, what a layer gets of it in each network, with the weights as they are now.
+        """Yield, for each photo, what a layer receives in each network, with the weights as they are now.
 
         Args:
             layer: of the first network. The weights of those before it must not change any more.

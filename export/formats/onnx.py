@@ -61,12 +61,7 @@ class Onnx(Format):
 
     def write(self, source: Source, path: Path, precision: Precision) -> None:
         """Write a file that carries labels and preprocessing as its metadata."""
-        if precision.weights == "mixed":
-            path.write_bytes(_mixed(source))
-            return
-        write_onnx(
-            source.traced, path, precision.name, source.calibration, opset=source.opset, metadata=source.metadata
-        )
+        path.write_bytes(_content(source, _on_steps(source, precision), precision))
 
     def open(self, path: Path, threads: int = 2) -> Runtime:
         """Load it into ONNX Runtime on the CPU."""
@@ -88,32 +83,55 @@ def write_onnx(
         traced: The network.
         path: The file to write.
         precision: `float32`; `float16`: half precision inside but for the softmax; `int8`: int8 inside;
-            `int8-symmetric`: the same without zero points. Input and output are float32 in all of them.
-        calibration: float32 [n, height, width, channels], as the network takes them; needed for int8 and
-            int8-symmetric.
+            `int8-symmetric`: the same without zero points; `auto`: int4, int8 or float16 weights in each layer, as is
+            expected to lose at most a point of top-1. Input and output are float32 in all of them.
+        calibration: float32 [n, height, width, channels], as the network takes them; needed for int8, int8-symmetric
+            and auto.
         opset: Version of the standard operator set. 18 and later are valid but slower in places: tf2onnx then writes
             the global average pooling as ReduceMean between two transposes.
         metadata: Written to the file's `metadata_props`.
 
     Raises:
-        RequestError: The opset is not written, the precision is unknown, or calibration images are missing or
-            have another shape.
+        RequestError: The opset is not written, the precision is unknown, or calibration images are missing, too few or
+            of another shape.
         ExportError: The network has an operation that ONNX does not have, or the file would exceed 2 GiB.
     """
-    import onnx
-
-    from export.quantization.calibration import check_calibration, prepare
-
     chosen = Onnx().precision(precision)
     Onnx().check_opset(opset, chosen)
-    frozen = traced.frozen
-    if chosen.has_ranges:
-        calibration = check_calibration(traced, calibration, f"ONNX {precision}")
-        frozen = prepare(traced, calibration, activations=True)  # on TFLite's int8 steps, which are ONNX Runtime's too
-    model = at_opset(in_precision(_in_floats(traced, frozen, opset), chosen, calibration), opset)
-    refuse_foreign_operations(model, traced.model.name)
-    onnx.helper.set_model_props(model, dict(metadata or {}))
-    path.write_bytes(model.SerializeToString())
+    Onnx().write(Source(traced, calibration, opset=opset, metadata=metadata or {}), path, chosen)
+
+
+def _on_steps(source: Source, precision: Precision) -> FrozenGraph:
+    """Return the graph with kernels on the steps of the precision, chosen for the calibration images."""
+    from export.quantization.calibration import check_calibration, prepare
+    from export.quantization.searching import search
+    from export.quantization.sequence import Network
+
+    traced, title = source.traced, f"ONNX {precision.name}"
+    if not precision.needs_photos:
+        return traced.frozen
+    calibration = check_calibration(traced, source.calibration, title, rounds=precision.rounds_by_photos)
+    if precision.has_ranges:
+        return prepare(traced, calibration, activations=True)  # on TFLite's int8 steps, which are ONNX Runtime's too
+    network = Network(traced.frozen, traced.input_name)
+    return search(
+        network, calibration, source.goal, onnx_mixed.cost, lambda frozen: len(_content(source, frozen, precision))
+    )
+
+
+def _content(source: Source, frozen: FrozenGraph, precision: Precision) -> bytes:
+    """Convert a graph whose kernels lie on the steps of the precision."""
+    import onnx
+
+    if precision.weights == "mixed":
+        opset = max(source.opset, onnx_mixed.LEAST_OPSET)
+        model = onnx_mixed.with_small_kernels(at_opset(_in_floats(source.traced, frozen, opset), opset))
+    else:
+        model = _in_floats(source.traced, frozen, source.opset)
+        model = at_opset(in_precision(model, precision, source.calibration), source.opset)
+    refuse_foreign_operations(model, source.traced.model.name)
+    onnx.helper.set_model_props(model, dict(source.metadata))
+    return bytes(model.SerializeToString())
 
 
 def _in_floats(traced: TracedModel, frozen: FrozenGraph, opset: int) -> onnx.ModelProto:
@@ -129,28 +147,6 @@ def _in_floats(traced: TracedModel, frozen: FrozenGraph, opset: int) -> onnx.Mod
         raise ExportError(f"The ONNX file of {traced.model.name!r} would not be valid: {error}") from error
     _store_kernels(model.graph, frozen.kernels)
     return model
-
-
-def _mixed(source: Source) -> bytes:
-    """Return a file with each kernel in the precision that is best for it."""
-    import onnx
-
-    from export.quantization.calibration import check_calibration
-    from export.quantization.searching import search
-    from export.quantization.sequence import Network
-
-    traced, opset = source.traced, max(source.opset, onnx_mixed.LEAST_OPSET)
-
-    def content(frozen: FrozenGraph) -> bytes:
-        model = onnx_mixed.with_small_kernels(at_opset(_in_floats(traced, frozen, opset), opset))
-        refuse_foreign_operations(model, traced.model.name)
-        onnx.helper.set_model_props(model, dict(source.metadata))
-        return bytes(model.SerializeToString())
-
-    calibration = check_calibration(traced, source.calibration, "ONNX auto")
-    network = Network(traced.frozen, traced.input_name)
-    chosen = search(network, calibration, source.goal, onnx_mixed.cost, lambda frozen: len(content(frozen)))
-    return content(chosen)
 
 
 def in_precision(

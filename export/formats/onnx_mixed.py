@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.quantization.steps import INT4, INT8, nibbles, steps_of
+from export.quantization.steps import INT4, INT8, nibbles, numbers_of, steps_of
 
 if TYPE_CHECKING:
     import onnx
@@ -60,8 +60,7 @@ def _stored(graph: onnx.GraphProto, tensor: onnx.TensorProto, node: onnx.NodePro
         steps = steps_of(kernel, axis, levels)
         if steps is None:
             continue
-        shape = [-1 if place == axis else 1 for place in range(kernel.ndim)]
-        numbers = np.round(kernel / steps.reshape(shape)).astype(np.int8)
+        numbers = numbers_of(kernel, axis, steps)
         graph.initializer.remove(tensor)
         raw = nibbles(numbers) if levels == INT4 else numbers.tobytes()
         graph.initializer.add(name=small, data_type=kind, dims=kernel.shape, raw_data=raw)

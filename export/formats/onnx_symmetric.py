@@ -15,12 +15,12 @@ import numpy as np
 
 from export.formats.onnx_int8 import by_name, from_softmax, prepared, with_steps
 from export.formats.onnx_runtime import Sample, float_tensors, logits_of, runner, samples_of
+from export.quantization.steps import INT8
 
 if TYPE_CHECKING:
     import onnx
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-LEVELS = 127
 LEAST_SHARE = 0.7  # of the largest value, below which no range is cut: few photos say little of the values above
 _KEPT = 20_000  # values of a tensor and an image that its range is chosen by
 
@@ -78,14 +78,14 @@ def _ranges(
             sizes = np.abs(values[name]).ravel()
             top[name] = max(top[name], float(sizes.max()))
             kept[name].append(sizes[:: -(-sizes.size // _KEPT)])
-    largest = {name: (value or 1.0) / LEVELS for name, value in top.items()}
+    largest = {name: (value or 1.0) / INT8 for name, value in top.items()}
     return largest, {name: _least_error(np.concatenate(kept[name]), step) for name, step in largest.items()}
 
 
 def _least_error(values: np.ndarray, largest: float) -> float:
     """Return the step at which values lose least, from LEAST_SHARE times `largest` to `largest`."""
     steps = largest * np.linspace(LEAST_SHARE, 1, 16)
-    losses = [float(np.square(np.minimum(np.round(values / step), LEVELS) * step - values).sum()) for step in steps]
+    losses = [float(np.square(np.minimum(np.round(values / step), INT8) * step - values).sum()) for step in steps]
     return float(steps[int(np.argmin(losses))])
 
 

@@ -49,7 +49,12 @@ class Precision:
     @property
     def needs_photos(self) -> bool:
         """Whether it cannot be written without photos: for the ranges, or to round weights by."""
-        return self.has_ranges or self.weights in ("int4", "mixed")
+        return self.has_ranges or self.rounds_by_photos
+
+    @property
+    def rounds_by_photos(self) -> bool:
+        """Whether its weights are useless unless they are rounded for photos."""
+        return self.weights in ("int4", "mixed")
 
     @property
     def least_sqnr_db(self) -> float | None:

@@ -37,7 +37,15 @@ def split_wide_layers(content: Any, sparse_bytes: Callable[[np.ndarray], int]) -
             if kernel is not None and _saves(kernel, sparse_bytes):
                 parts = _parts(schema, content, operator, kernel)
         operators += parts
+    before, after = (_buffers_read(graph, some) for some in (graph.operators, operators))
+    for buffer in before - after:
+        content.buffers[buffer].data = None
     graph.operators = operators
+
+
+def _buffers_read(graph: Any, operators: list[Any]) -> set[int]:
+    """Return the buffers of what operations read; layers may share one, such as biases of zero."""
+    return {graph.tensors[index].buffer for operator in operators for index in operator.inputs if index >= 0}
 
 
 def _int8_kernel(schema: Any, content: Any, operator: Any) -> np.ndarray | None:
@@ -79,10 +87,6 @@ def _parts(schema: Any, content: Any, operator: Any, kernel: np.ndarray) -> list
         answers.append(len(graph.tensors) - 1)
         part.inputs, part.outputs = [operator.inputs[0], *constants], answers[-1:]
         parts.append(part)
-    for index in operator.inputs[1:]:  # they are not read any more
-        used = [tensor.buffer for tensor in graph.tensors].count(graph.tensors[index].buffer)
-        if index >= 0 and used == 1:
-            content.buffers[graph.tensors[index].buffer].data = None
     join = schema.OperatorT()
     join.opcodeIndex = tensorflow_lite.operator_code(content, schema.BuiltinOperator.CONCATENATION, version=2)
     join.inputs, join.outputs = answers, [joined]

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from export.errors import ExportError, RequestError
+from export.errors import ExportError
 from export.formats import tensorflow_lite
 from export.formats.format import Format, Source
 from export.formats.precision import PRECISIONS, Precision
@@ -78,24 +78,25 @@ def write_tflite(
         path: The file to write.
         precision: `dynamic` has int8 weights and float32 activations; `int8` is int8 inside with float32 input and
             output; `int8-io` has int8 input and output as well; `int16x8` is like `int8` with int16 activations; `int4`
-            is like `dynamic` with int4 weights; `sparse-float16`, `sparse-dynamic` and `sparse-int8` are float16,
-            dynamic and int8 without the zeros of the kernels.
-        calibration: float32 [n, height, width, channels], as the network takes them. Precisions with fixed ranges and
-            `int4` need them; `dynamic` rounds its weights by them where they are given.
+            is like `dynamic` with int4 weights; `auto` has int4, int8 or float16 weights in each layer;
+            `sparse-float16`, `sparse-dynamic` and `sparse-int8` are float16, dynamic and int8 without the zeros of the
+            kernels.
+        calibration: float32 [n, height, width, channels], as the network takes them. Precisions with fixed ranges,
+            `int4` and `auto` need them; `dynamic` rounds its weights by them where they are given.
         metadata: What the file says of itself, as `tflite_metadata.describe` takes it.
         goal: What `auto` has to reach.
 
     Raises:
-        RequestError: The precision is unknown, or calibration images are missing or have another shape.
-        ExportError: The network has an operation that TFLite does not have, or the file would be no smaller than one of
-            a simpler precision.
+        RequestError: The precision is unknown, or calibration images are missing, too few or of another shape.
+        ExportError: The network has an operation that TFLite does not have, the file would be no smaller than one of
+            a simpler precision, or the goal cannot be reached.
     """
     from export.formats.tflite_metadata import with_files
     from export.quantization.calibration import check_calibration
 
     chosen = TFLite().precision(precision)
     if chosen.needs_photos or (chosen.weights == "int8" and calibration is not None):
-        check_calibration(traced, calibration, f"TFLite {precision}")
+        check_calibration(traced, calibration, f"TFLite {precision}", rounds=chosen.rounds_by_photos)
     metadata = metadata or {}
     if chosen.weights == "mixed":
         assert calibration is not None
@@ -156,14 +157,9 @@ def _searched(traced: TracedModel, calibration: np.ndarray, metadata: Mapping[st
 def _rounded(traced: TracedModel, precision: Precision, calibration: np.ndarray) -> FrozenGraph:
     """Return the graph with kernels on the steps of the precision, chosen for the calibration images."""
     from export.quantization import sequence
-    from export.quantization.calibration import FEWEST_IMAGES, prepare
+    from export.quantization.calibration import prepare
 
     if precision.weights == "int4":
-        if len(calibration) < FEWEST_IMAGES:
-            raise RequestError(
-                f"TFLite int4 needs at least {FEWEST_IMAGES} calibration images to round its weights by, and there are "
-                f"{len(calibration)}; 100 photos are plenty."
-            )
         network = sequence.Network(traced.frozen, traced.input_name)
         return network.with_values(sequence.quantize(network, calibration, sequence.all_in_four_bits(traced.frozen)))
     if precision.weights == "int8":

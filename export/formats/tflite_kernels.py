@@ -14,7 +14,7 @@ import numpy as np
 
 from export.formats import tensorflow_lite
 from export.formats.sparsity import encode_sparse_kernels, sparse_bytes, widened
-from export.quantization.steps import INT4, INT8, nibbles, steps_of
+from export.quantization.steps import INT4, INT8, nibbles, numbers_of, steps_of
 
 _LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
@@ -55,22 +55,23 @@ def _store(schema: Any, content: Any, index: int, kind: str) -> None:
     buffer = content.buffers[tensor.buffer]
     kernel = np.frombuffer(bytes(buffer.data), np.float32).reshape(tensor.shape)
     axis = 3 if kind == "DEPTHWISE_CONV_2D" else 0
-    types = schema.TensorType
-    if kind != "DEPTHWISE_CONV_2D" and (steps := steps_of(kernel, axis, INT4)) is not None:  # LiteRT has no such ones
-        numbers = _numbers(kernel, axis, steps)
-        if kind == "FULLY_CONNECTED" or sparse_bytes(numbers) > numbers.size / 2:
-            _quantize(schema, tensor, types.INT4, steps, axis)
-            buffer.data = np.frombuffer(nibbles(numbers), np.uint8)
-            return
-    elif (steps := steps_of(kernel, axis, INT8)) is None:
+    steps = None if kind == "DEPTHWISE_CONV_2D" else steps_of(kernel, axis, INT4)  # LiteRT has no such ones
+    in_four = steps is not None
+    if steps is None:
+        steps = steps_of(kernel, axis, INT8)
+    if steps is None:
         halves = kernel.astype(np.float16)
         if np.array_equal(halves, kernel):
             widened(content, index, halves)
         return
-    else:
-        numbers = _numbers(kernel, axis, steps)
-    _quantize(schema, tensor, types.INT8, steps, axis)
-    buffer.data = np.frombuffer(numbers.tobytes(), np.uint8)
+    numbers = numbers_of(kernel, axis, steps)
+    if in_four and kind != "FULLY_CONNECTED":
+        in_four = sparse_bytes(numbers) > numbers.size / 2  # else it is smaller in eight bits without its zeros
+    tensor.type = schema.TensorType.INT4 if in_four else schema.TensorType.INT8
+    tensor.quantization = schema.QuantizationParametersT()
+    tensor.quantization.scale, tensor.quantization.zeroPoint = steps, np.zeros(len(steps), np.int64)
+    tensor.quantization.quantizedDimension = axis
+    buffer.data = np.frombuffer(nibbles(numbers) if in_four else numbers.tobytes(), np.uint8)
 
 
 def cost(kernel: np.ndarray, levels: int) -> float:
@@ -80,14 +81,3 @@ def cost(kernel: np.ndarray, levels: int) -> float:
     each = 1 if levels == INT8 else 2
     sparse = (each + 1) * np.count_nonzero(kernel) + kernel.size / 64
     return float(each * kernel.size if kernel.ndim == 2 else min(each * kernel.size, sparse))
-
-
-def _numbers(kernel: np.ndarray, axis: int, steps: np.ndarray) -> np.ndarray:
-    shape = [-1 if place == axis else 1 for place in range(kernel.ndim)]
-    return np.round(kernel / steps.reshape(shape)).astype(np.int8)
-
-
-def _quantize(schema: Any, tensor: Any, kind: int, steps: np.ndarray, axis: int) -> None:
-    tensor.type, tensor.quantization = kind, schema.QuantizationParametersT()
-    tensor.quantization.scale, tensor.quantization.zeroPoint = steps, np.zeros(len(steps), np.int64)
-    tensor.quantization.quantizedDimension = axis

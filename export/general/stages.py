@@ -22,8 +22,8 @@ from export.general.network import Network, network_of
 from export.general.runtimes import OPEN, NamedRuntime
 from export.general.samples import samples
 from export.general.writing import WRITE, Writing, check_precision
-from export.images import ImageSource
-from export.job import CALIBRATION_PHOTOS, VERIFICATION_PHOTOS, Job, make_job
+from export.images import CALIBRATION_PHOTOS, ImageSource
+from export.job import VERIFICATION_PHOTOS, Job, make_job
 from export.manifest import THREADS, Failure
 from export.proving.proof import Proof
 from export.proving.proving import undecided

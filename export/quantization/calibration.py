@@ -13,7 +13,7 @@ import numpy as np
 from export.errors import RequestError
 from export.quantization.equalization import equalize, find_sites
 from export.quantization.observation import observe
-from export.quantization.rounding import LEVELS, round_kernels
+from export.quantization.rounding import round_kernels
 
 if TYPE_CHECKING:
     from export.tracing.freezing import FrozenGraph
@@ -24,19 +24,27 @@ FEWEST_IMAGES = 8  # fewer are too few to rescale and round by, and to hold some
 _known: WeakKeyDictionary[TracedModel, _Preparation] = WeakKeyDictionary()  # an entry ends with its traced model
 
 
-def check_calibration(traced: TracedModel, calibration: np.ndarray | None, what: str) -> np.ndarray:
+def check_calibration(
+    traced: TracedModel, calibration: np.ndarray | None, what: str, *, rounds: bool = False
+) -> np.ndarray:
     """Return the calibration images, if they are what `traced` takes.
 
     Args:
         traced: the model to calibrate.
         calibration: float32 [n, H, W, C].
         what: the file that needs them, for messages.
+        rounds: whether its weights are useless unless they are rounded for enough images.
 
     Raises:
-        RequestError: there are none, or they have another shape or type.
+        RequestError: there are none or too few, or they have another shape or type.
     """
     if calibration is None or len(calibration) == 0:
         raise RequestError(f"{what} needs calibration images, and there are none; 100 photos are plenty.")
+    if rounds and len(calibration) < FEWEST_IMAGES:
+        raise RequestError(
+            f"{what} needs at least {FEWEST_IMAGES} calibration images to round its weights by, and there are "
+            f"{len(calibration)}; 100 photos are plenty."
+        )
     if calibration.shape[1:] != traced.input_shape[1:] or calibration.dtype != "float32":
         raise RequestError(
             f"Calibration images are {calibration.dtype} {calibration.shape[1:]}; "
@@ -57,8 +65,8 @@ def check_photos(images: np.ndarray) -> str | None:
     )
 
 
-def prepare(traced: TracedModel, calibration: np.ndarray, *, activations: bool, levels: int = LEVELS) -> FrozenGraph:
-    """Return the frozen graph of `traced` with kernels on integer steps that are chosen for the calibration images.
+def prepare(traced: TracedModel, calibration: np.ndarray, *, activations: bool) -> FrozenGraph:
+    """Return the frozen graph of `traced` with kernels on int8 steps that are chosen for the calibration images.
 
     TFLite and ONNX Runtime have the same steps. A change is kept only where it lowers the noise on images held back
     for the test.
@@ -69,14 +77,13 @@ def prepare(traced: TracedModel, calibration: np.ndarray, *, activations: bool, 
             FEWEST_IMAGES the graph is returned as it is.
         activations: whether activations get fixed int8 ranges too; their channels are then equalized first. Where they
             stay in float or get a range for each image, that would only make the weights harder to round.
-        levels: steps on either side of zero: int8's, or 7 for int4.
     """
     if len(calibration) < FEWEST_IMAGES:
         return traced.frozen
     known = _known.get(traced)
     if known is None or known.calibration is not calibration:
         known = _known[traced] = _Preparation(traced.frozen, traced.input_name, calibration)
-    return known.rounded(activations, levels)
+    return known.rounded(activations)
 
 
 class _Preparation:
@@ -86,17 +93,17 @@ class _Preparation:
         self.frozen, self.input_name, self.calibration = frozen, input_name, calibration
         self.sites = find_sites(frozen)
         self.seen = observe(frozen, input_name, calibration, [site.name for site in self.sites])
-        self.graphs: dict[tuple[bool, int], FrozenGraph] = {}
+        self.graphs: dict[bool, FrozenGraph] = {}
 
-    def rounded(self, activations: bool, levels: int) -> FrozenGraph:
-        key = (activations and bool(self.sites), levels)  # without sites, the same graph serves both
-        if key not in self.graphs:
+    def rounded(self, activations: bool) -> FrozenGraph:
+        equalizing = activations and bool(self.sites)  # without sites, the same graph serves both
+        if equalizing not in self.graphs:
             frozen, inputs = self.frozen, self.seen.inputs
-            if key[0]:
+            if equalizing:
                 equalized = equalize(frozen, self.sites, self.input_name, self.calibration, self.seen.largest)
                 frozen = equalized.frozen
                 inputs = inputs | {
                     name: inputs[name].divided(factors) for name, factors in equalized.factors.items() if name in inputs
                 }
-            self.graphs[key] = round_kernels(frozen, inputs, levels)
-        return self.graphs[key]
+            self.graphs[equalizing] = round_kernels(frozen, inputs)
+        return self.graphs[equalizing]

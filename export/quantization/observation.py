@@ -123,7 +123,19 @@ def sampled(
     count: int,
     random: np.random.Generator,
 ) -> np.ndarray:
-    """Return random inputs of a layer with a kernel of `shape`, as the rows that meet it: [groups, count, inputs]."""
+    """Return random inputs of a layer, as the rows that meet its kernel.
+
+    Args:
+        values: what the layer receives.
+        images: the numbers of those to look at.
+        shape: of the kernel.
+        node: the layer's operation.
+        count: how many places a convolution is looked at; a dense layer has one an image.
+        random: chooses the places.
+
+    Returns:
+        [groups, count, inputs].
+    """
     if len(shape) == 2:
         return values[None, images]
     height, width, channels, _ = shape

@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from export.quantization.optq import Compensation
+from export.quantization.steps import INT8
 
 if TYPE_CHECKING:
     from export.quantization.observation import LayerInput
     from export.tracing.freezing import FrozenGraph
 
-LEVELS = 127  # int8 without -128, symmetric, one step a channel: TFLite's rule for kernels
 
-
-def round_kernels(frozen: FrozenGraph, inputs: Mapping[str, LayerInput], levels: int = LEVELS) -> FrozenGraph:
+def round_kernels(frozen: FrozenGraph, inputs: Mapping[str, LayerInput]) -> FrozenGraph:
     """Round the kernels of a graph to TFLite's int8 steps, where that helps on images held back for the test.
 
     Convolutions, grouped ones too, and dense layers are rounded; anything else, and a kernel for which nearest
@@ -34,27 +33,24 @@ def round_kernels(frozen: FrozenGraph, inputs: Mapping[str, LayerInput], levels:
     Args:
         frozen: the graph; it is left as it was.
         inputs: what the layer of each kernel to round receives.
-        levels: steps on either side of zero: int8's, or 7 for int4.
     """
     rounded = {
-        name: _rounded(frozen.kernels[name], seen, levels, shared=name in frozen.shared)
-        for name, seen in inputs.items()
+        name: _rounded(frozen.kernels[name], seen, shared=name in frozen.shared) for name, seen in inputs.items()
     }
     return replace(frozen, kernels=frozen.kernels | rounded)
 
 
-def _rounded(kernel: np.ndarray, seen: LayerInput, levels: int, *, shared: bool) -> np.ndarray:
+def _rounded(kernel: np.ndarray, seen: LayerInput, *, shared: bool) -> np.ndarray:
     """Round `kernel`, or return it as it is where rounding to the nearest step is as good on the tests.
 
     Args:
         kernel: with its outputs in the last dimension.
         seen: what its layer receives.
-        levels: steps on either side of zero.
         shared: whether equal weights of a channel are to stay equal.
     """
     moments, tests = seen.moments, seen.tests
     weights = kernel.reshape(-1, kernel.shape[-1])
-    steps = np.abs(weights).max(axis=0) / levels
+    steps = np.abs(weights).max(axis=0) / INT8  # one a channel, TFLite's rule for kernels
     steps[steps == 0] = 1
     nearest = np.round(weights / steps) * steps
     ours = np.empty_like(weights)
@@ -62,11 +58,11 @@ def _rounded(kernel: np.ndarray, seen: LayerInput, levels: int, *, shared: bool)
     for group, parts in enumerate(np.split(moments, len(tests))):
         columns = slice(group * width, (group + 1) * width)
         if shared:
-            ours[:, columns] = _tied(weights[:, columns], steps[columns], parts, levels)
+            ours[:, columns] = _tied(weights[:, columns], steps[columns], parts)
             continue
         for part, moment in enumerate(parts):
             rows = slice(part * size, (part + 1) * size)
-            ours[rows, columns] = _compensated(weights[rows, columns], steps[columns], moment, levels)
+            ours[rows, columns] = _compensated(weights[rows, columns], steps[columns], moment)
     errors = [
         sum(
             float(np.square(rows @ part).sum(dtype=np.float64))
@@ -77,29 +73,28 @@ def _rounded(kernel: np.ndarray, seen: LayerInput, levels: int, *, shared: bool)
     return ours.reshape(kernel.shape) if errors[1] < errors[0] else kernel
 
 
-def _compensated(weights: np.ndarray, steps: np.ndarray, moments: np.ndarray, levels: int) -> np.ndarray:
+def _compensated(weights: np.ndarray, steps: np.ndarray, moments: np.ndarray) -> np.ndarray:
     """Return multiples of `steps` near `weights` for inputs with these moments.
 
     Args:
         weights: [..., inputs, outputs].
         steps: [..., outputs].
         moments: [..., inputs, inputs].
-        levels: steps on either side of zero.
     """
 
     def rounded(wanted: np.ndarray, steps: np.ndarray) -> np.ndarray:
-        return np.clip(np.round(wanted / steps), -levels, levels) * steps
+        return np.clip(np.round(wanted / steps), -INT8, INT8) * steps
 
     compensation = Compensation.of(moments)
     columns = steps[..., None, :]
-    fixed = compensation.ordered((weights == 0) | (np.abs(weights) >= levels * columns * (1 - 1e-6)))
+    fixed = compensation.ordered((weights == 0) | (np.abs(weights) >= INT8 * columns * (1 - 1e-6)))
     nearest = compensation.ordered(rounded(weights, columns))
     return compensation.choose(
         weights, lambda row, wanted: np.where(fixed[..., row, :], nearest[..., row, :], rounded(wanted, steps))
     )
 
 
-def _tied(weights: np.ndarray, steps: np.ndarray, moments: np.ndarray, levels: int) -> np.ndarray:
+def _tied(weights: np.ndarray, steps: np.ndarray, moments: np.ndarray) -> np.ndarray:
     """Round like `_compensated`, but keep equal weights of an output equal; there are moments for each part."""
     result = np.empty_like(weights)
     alike = defaultdict(list)  # outputs by the number of their values: those of a number are rounded together
@@ -110,6 +105,6 @@ def _tied(weights: np.ndarray, steps: np.ndarray, moments: np.ndarray, levels: i
         alike[len(book)].append((output, book, indices, shared))
     for group in alike.values():
         outputs, books, indices, shared = (np.stack(column) for column in zip(*group, strict=True))
-        rounded = _compensated(books[..., None], steps[outputs, None], shared, levels)[..., 0]
+        rounded = _compensated(books[..., None], steps[outputs, None], shared)[..., 0]
         result[:, outputs] = np.take_along_axis(rounded, indices, -1).T
     return result

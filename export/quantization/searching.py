@@ -8,28 +8,28 @@ much finer measure than accuracy.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.errors import ExportError, RequestError
+from export.errors import ExportError
 from export.quantization import sequence
-from export.quantization.calibration import FEWEST_IMAGES
 from export.quantization.sequence import Network
 from export.quantization.steps import INT4, INT8
+from kerascnn.statistics import compare, log_probabilities
 
 if TYPE_CHECKING:
     from export.quantization.goal import Goal
     from export.tracing.freezing import FrozenGraph
 
 HALF = 1 << 11  # levels of a float16 number, whose kernels are rounded as they are
-SEARCHED = 32  # photos on which divergences are measured
+SEARCHED = 32  # photos, about, on which divergences are measured
 HELD_BACK = 4  # every fourth photo is held back from rounding, to measure what a plan costs
 MARGIN = 0.5  # of the drop that is allowed: what the plan may be expected to cost
 TRIES = 4
-
 
 Cost = Callable[[np.ndarray, int], float]
 
@@ -54,20 +54,14 @@ def search(
 
     Args:
         network: The network.
-        images: float32 [n, height, width, channels], as it takes them.
+        images: float32 [n, height, width, channels], as it takes them; at least `calibration.FEWEST_IMAGES`.
         goal: What it has to reach.
         cost: Says how many bytes a kernel takes with a number of levels.
         weigh: Says how many bytes the file of a graph has.
 
     Raises:
-        RequestError: There are too few images.
         ExportError: The goal cannot be reached; the message says what can be.
     """
-    if len(images) < FEWEST_IMAGES:
-        raise RequestError(
-            f"auto needs at least {FEWEST_IMAGES} calibration images to choose precisions by, and there are "
-            f"{len(images)}; 100 photos are plenty."
-        )
     held = np.arange(len(images)) % HELD_BACK == HELD_BACK - 1
     rounding, judging = images[~held], images[held]
     candidates = plans(network, measure(network, rounding), cost)
@@ -81,10 +75,8 @@ def measure(network: Network, images: np.ndarray) -> dict[str, float]:
     """Return what four bits in each layer alone cost, in nats a photo."""
     alone = sequence.quantize(network, images, sequence.all_in_four_bits(network.frozen), alone=True)
     seen = images[:: max(1, len(images) // SEARCHED)]
-    reference = log_probabilities(network, seen, {})
-    return {
-        name: divergence(reference, log_probabilities(network, seen, {name: alone[name]})) for name in network.layers
-    }
+    reference = answers(network, seen, {})
+    return {name: compare(reference, answers(network, seen, {name: alone[name]}))[0] for name in network.layers}
 
 
 def plans(network: Network, nats: Mapping[str, float], cost: Cost) -> list[Plan]:
@@ -111,51 +103,43 @@ def _within_bytes(
     network: Network, images: np.ndarray, candidates: Sequence[Plan], target: int, weigh: Callable[[FrozenGraph], int]
 ) -> FrozenGraph:
     """Return the largest plan that fits."""
-    least = weigh(network.with_values(sequence.nearest(network, candidates[0].levels)))
-    rest = least - candidates[0].bytes  # what a file has beside its kernels
-    fitting = [plan for plan in candidates if plan.bytes + rest <= target]
-    for plan in reversed(fitting):
+
+    def size(plan: Plan) -> int:
+        return weigh(network.with_values(sequence.nearest(network, plan.levels)))
+
+    for plan in reversed(candidates[: bisect_right(candidates, target, key=size)]):
         graph = network.with_values(sequence.quantize(network, images, plan.levels))
         if weigh(graph) <= target:
             return graph
     raise ExportError(
-        f"The smallest mixture of precisions has {least:,} bytes; {target:,} were asked for. Ask for more, or compress "
-        "the network first."
+        f"The smallest mixture of precisions has {size(candidates[0]):,} bytes; {target:,} were asked for. Ask for "
+        "more, or compress the network first."
     )
 
 
 def _within_drop(
     network: Network, photos: tuple[np.ndarray, np.ndarray], candidates: Sequence[Plan], drop: float
 ) -> Plan:
-    """Return the smallest plan that is expected to cost at most a part of the drop, found by halving the plans."""
+    """Return about the smallest plan that is expected to cost at most a part of the drop, halving them TRIES times."""
     rounding, judging = photos
-    reference = log_probabilities(network, judging, {})
+    reference = answers(network, judging, {})
     first, last = -1, len(candidates) - 1  # the first costs too much; the last is what everything is compared with
     for _ in range(TRIES):
         if last - first <= 1:
             break
         middle = (first + last) // 2
         changed = sequence.quantize(network, rounding, candidates[middle].levels)
-        if expected_drop(reference, log_probabilities(network, judging, changed)) <= MARGIN * drop:
+        if expected_drop(reference, answers(network, judging, changed)) <= MARGIN * drop:
             last = middle
         else:
             first = middle
     return candidates[last]
 
 
-def log_probabilities(network: Network, images: np.ndarray, changed: Mapping[str, np.ndarray]) -> np.ndarray:
+def answers(network: Network, images: np.ndarray, changed: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return the logarithms of the probabilities [n, classes] that a network gives, with some values replaced."""
-    logits = np.concatenate(
-        [network.run(images[start : start + 16], network.logits, changed) for start in range(0, len(images), 16)]
-    )
-    logits = logits.reshape(len(images), -1).astype(np.float64)
-    logits -= logits.max(axis=1, keepdims=True)
-    return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
-
-
-def divergence(reference: np.ndarray, found: np.ndarray) -> float:
-    """Return the divergence of answers from those of the original, in nats a photo."""
-    return float((np.exp(reference) * (reference - found)).sum(axis=1).mean())
+    parts = [network.run(images[start : start + 16], network.logits, changed) for start in range(0, len(images), 16)]
+    return log_probabilities(np.concatenate(parts))
 
 
 def expected_drop(reference: np.ndarray, found: np.ndarray) -> float:

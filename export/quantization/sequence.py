@@ -92,13 +92,13 @@ class Network:
 
 @dataclass
 class _Moments:
-    """Products and sums of a layer's inputs: of those that it gets, and of those with what it should get.
+    """Products and sums of the inputs that a layer gets, and of those that it should get.
 
     Attributes:
-        own: [groups * parts, inputs, inputs].
-        crossed: the same; the inputs that it gets come first.
+        own: [groups * parts, inputs, inputs], the products of those that it gets.
+        crossed: The same shape, of those that it gets with those that it should get.
         sums: [2, groups * parts, inputs], of those that it gets and of those that it should get.
-        rows: How many.
+        rows: How many of either were seen.
     """
 
     own: Any = 0.0
@@ -129,7 +129,7 @@ def quantize(
         network: The network.
         images: float32 [n, height, width, channels], as it takes them.
         levels: INT4, INT8 or more, which is float16, by the name of a kernel; other kernels stay as they are. Zeros
-            stay zero but in four bits.
+            stay zero, except in four bits.
         alone: Round each layer for the inputs that the original gives it.
 
     Returns:
@@ -213,16 +213,16 @@ def _rounded(wanted: np.ndarray, moments: np.ndarray, levels: int, parts: int) -
     steps = together(np.abs(wanted).max(axis=1), np.max) / levels
     steps[steps == 0] = 1
     compensation = Compensation.of(moments)
+    fixed = compensation.ordered((wanted == 0) & (levels == INT8))
     best, chosen, least = np.zeros_like(wanted), steps, np.full((count, outputs), np.inf)
     for share in SHRUNK if levels == INT4 else SHRUNK[:1]:
         tried = share * steps
-        fixed = compensation.ordered(wanted == 0) if levels == INT8 else np.zeros((1, wanted.shape[1], 1), bool)
 
-        def nearest(row: int, values: np.ndarray, tried: np.ndarray = tried, fixed: np.ndarray = fixed) -> np.ndarray:
+        def on_steps(row: int, values: np.ndarray, tried: np.ndarray = tried) -> np.ndarray:
             numbers = np.clip(np.round(values / tried), -levels, levels)
             return np.where(fixed[:, row], 0, numbers * tried)
 
-        rounded = compensation.choose(wanted, nearest)
+        rounded = compensation.choose(wanted, on_steps)
         errors = wanted - rounded
         lost = together(((moments @ errors) * errors).sum(axis=1), np.sum)
         better = lost < least
@@ -249,13 +249,10 @@ def _nearest(frozen: FrozenGraph, name: str, levels: int) -> np.ndarray:
     kernel = frozen.kernels[name]
     if levels > INT8:
         return kernel.astype(np.float16).astype(np.float32)
-    steps = np.abs(kernel).max(axis=(0, 1) if levels == INT8 and _is_depthwise(frozen, name) else _inputs(kernel))
+    inputs = (0, 1) if _is_depthwise(frozen, name) else tuple(range(kernel.ndim - 1))
+    steps = np.abs(kernel).max(axis=inputs)
     steps = np.where(steps == 0, 1, steps) / levels
     return (np.round(kernel / steps) * steps).astype(np.float32)
-
-
-def _inputs(kernel: np.ndarray) -> tuple[int, ...]:
-    return tuple(range(kernel.ndim - 1))
 
 
 def _is_depthwise(frozen: FrozenGraph, name: str) -> bool:

@@ -29,6 +29,12 @@ def steps_of(kernel: np.ndarray, axis: int, levels: int) -> np.ndarray | None:
     return steps if steps.all() else None
 
 
+def numbers_of(kernel: np.ndarray, axis: int, steps: np.ndarray) -> np.ndarray:
+    """Return how many steps each weight is, int8, where the channels along `axis` have a step each."""
+    shape = [-1 if place == axis else 1 for place in range(kernel.ndim)]
+    return np.asarray(np.round(kernel / steps.reshape(shape)).astype(np.int8))
+
+
 def nibbles(numbers: np.ndarray) -> bytes:
     """Return whole numbers of four bits, two a byte, the first one in the low half."""
     flat = np.append(numbers.ravel(), np.zeros(numbers.size % 2, np.int8)) & 15

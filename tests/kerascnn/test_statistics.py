@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kerascnn.statistics import calibration, hits, paired, ranks, sign_test, wilson
+from kerascnn.statistics import calibration, compare, hits, log_probabilities, paired, ranks, sign_test, wilson
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,11 @@ def test_calibration():
     assert [(round(row.high * 15), row.photos) for row in bins] == [(6, 1), (15, 5)]
     assert error == pytest.approx((1 * 0.4 + 5 * abs(0.96 - 0.8)) / 6)
     assert calibration(np.array([]), np.array([])) == (0, [])
+
+
+def test_answers_are_compared_as_probabilities():
+    logits = np.array([[[[0.0, np.log(3)]]], [[[800.0, 0.0]]]], np.float32)
+    before, after = log_probabilities(logits), np.log([[0.5, 0.5], [1.0, 1e-30]])
+    assert np.exp(before) == pytest.approx(np.array([[0.25, 0.75], [1, 0]]))
+    divergence = 0.25 * np.log(0.25 / 0.5) + 0.75 * np.log(0.75 / 0.5)
+    assert compare(before, after) == pytest.approx((divergence / 2, 0.5))

@@ -97,11 +97,13 @@ def test_the_zeros_are_gone_and_the_answers_are_the_same(tmp_path: Path, precisi
 
 @pytest.mark.parametrize("precision", ["sparse-dynamic", "sparse-int8"])
 def test_a_wide_layer_is_split_so_that_places_take_a_byte(tmp_path: Path, precision: str) -> None:
-    """The same answers from parts that are joined, in fewer bytes."""
+    """The same answers from parts that are joined, in fewer bytes; two of the layers share one bias of zeros."""
     image = keras.Input((4, 4, 300))
     x = layers.Conv2D(600, 1, activation="relu", bias_initializer="uniform", name="wide")(image)
+    for name in ("second", "third"):
+        x = layers.Conv2D(600, 1, activation="relu", name=name)(x)
     model = keras.Model(image, layers.GlobalAveragePooling2D()(layers.Conv2D(8, 1)(x)))
-    prune(model, {"wide": 0.85})
+    prune(model, dict.fromkeys(("wide", "second", "third"), 0.85))
     traced, images = trace(model, output_name="scores"), photos(16, (4, 4, 300))
     write_tflite(traced, tmp_path / "split.tflite", precision, images)
     with mock.patch("export.formats.sparsity.split_wide_layers"):

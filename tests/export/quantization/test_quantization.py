@@ -16,7 +16,8 @@ from export.quantization import calibration as quantization  # noqa: E402
 from export.quantization.equalization import Equalized, equalize, find_sites  # noqa: E402
 from export.quantization.observation import observe  # noqa: E402
 from export.quantization.optq import DAMPING, Compensation, Window  # noqa: E402
-from export.quantization.rounding import LEVELS, round_kernels  # noqa: E402
+from export.quantization.rounding import round_kernels  # noqa: E402
+from export.quantization.steps import INT8  # noqa: E402
 from export.tracing.activations import runner  # noqa: E402
 from export.tracing.freezing import FrozenGraph  # noqa: E402
 from export.tracing.graph import TracedModel, trace  # noqa: E402
@@ -107,7 +108,7 @@ def sqnr(reference: np.ndarray, values: np.ndarray) -> float:
 
 
 def nearest(kernel: np.ndarray) -> np.ndarray:
-    steps = np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1))) / LEVELS
+    steps = np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1))) / INT8
     return np.round(kernel / steps) * steps
 
 

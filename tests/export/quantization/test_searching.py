@@ -15,13 +15,15 @@ pytest.importorskip("tensorflow")
 pytest.importorskip("ai_edge_litert")
 
 from export import ExportError, RequestError  # noqa: E402
-from export.context import Outcome  # noqa: E402
+from export.context import Outcome, Passed  # noqa: E402
 from export.formats import onnx as onnx_format  # noqa: E402
 from export.formats.format import Source  # noqa: E402
 from export.formats.precision import PRECISIONS  # noqa: E402
 from export.formats.tflite import write_tflite  # noqa: E402
 from export.formats.tflite_kernels import cost  # noqa: E402
 from export.formats.tflite_runtime import open_tflite  # noqa: E402
+from export.images import ImageSource  # noqa: E402
+from export.manifest import Artifact  # noqa: E402
 from export.quantization import searching, sequence  # noqa: E402
 from export.quantization.goal import Goal  # noqa: E402
 from export.quantization.sequence import Network  # noqa: E402
@@ -29,6 +31,7 @@ from export.quantization.steps import INT4, INT8, nibbles, steps_of  # noqa: E40
 from export.request import Compression, Request  # noqa: E402
 from export.scoring import judge_drops  # noqa: E402
 from export.tracing.graph import trace  # noqa: E402
+from kerascnn.statistics import compare  # noqa: E402
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="export runs on TensorFlow")
 layers = keras.layers
@@ -64,9 +67,9 @@ def images() -> np.ndarray:
 def test_later_layers_make_up_for_what_earlier_ones_lost(traced: Any, images: np.ndarray) -> None:
     network = Network(traced.frozen, traced.input_name)
     four = sequence.all_in_four_bits(traced.frozen)
-    reference = searching.log_probabilities(network, images[::2], {})
+    reference = searching.answers(network, images[::2], {})
     lost = [
-        searching.divergence(reference, searching.log_probabilities(network, images[::2], changed))
+        compare(reference, searching.answers(network, images[::2], changed))[0]
         for changed in (sequence.nearest(network, four), sequence.quantize(network, images[1::2], four))
     ]
     assert lost[1] < 0.5 * lost[0]
@@ -113,7 +116,7 @@ def test_the_smallest_plan_that_is_expected_to_lose_little_enough_is_taken(monke
     """Seven plans that lose 6, 5, … 0 points; half of what is allowed is what a plan may be expected to lose."""
     candidates = [searching.Plan({"kernel": number}, number) for number in range(7)]
     monkeypatch.setattr(sequence, "quantize", lambda network, images, levels: levels)
-    monkeypatch.setattr(searching, "log_probabilities", lambda network, images, changed: changed.get("kernel", 6))
+    monkeypatch.setattr(searching, "answers", lambda network, images, changed: changed.get("kernel", 6))
     monkeypatch.setattr(searching, "expected_drop", lambda reference, found: reference - found)
     network: Any = None
     photos = (np.zeros(1), np.zeros(1))
@@ -134,7 +137,7 @@ def test_an_onnx_file_has_the_same_mixture_and_answers(traced: Any, images: np.n
     kinds = {tensor.data_type for tensor in onnx.load(tmp_path / "auto.onnx").graph.initializer}
     assert {onnx.TensorProto.INT4, onnx.TensorProto.INT8, onnx.TensorProto.FLOAT16} <= kinds
     found = onnx_format.Onnx().open(tmp_path / "auto.onnx").predict(images)
-    expected = np.exp(searching.log_probabilities(network, images, changed))
+    expected = np.exp(searching.answers(network, images, changed))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)  # it rounds what a dense layer reads
 
 
@@ -154,28 +157,32 @@ def test_two_numbers_a_byte_the_first_in_the_low_half() -> None:
 
 def test_what_loses_more_than_it_may_is_not_published(tmp_path: Path) -> None:
     """Judged on the photos that calibration did not use; an artifact of another precision stays."""
-    hits = np.ones(100)
+    photos = ImageSource(tmp_path, tuple(f"{number:03}.jpg" for number in range(150)))
+    hits = np.ones(150)
     worse = hits.copy()
-    worse[:3] = 0
+    worse[:53] = 0  # three of those held back
     notes: list[str] = []
 
     def judge(drop: float) -> Outcome:
         (tmp_path / "auto.tflite").touch()
         names = {"auto.tflite": "auto", "other.tflite": "int4"}
         passed = [
-            SimpleNamespace(artifact=SimpleNamespace(path=path, precision=name, format="tflite", packed=None))
+            Passed(Artifact(path, "tflite", name, *[None] * 7), None, None)  # type: ignore[arg-type]
             for path, name in names.items()
         ]
-        outcome: Any = Outcome(passed=passed)  # type: ignore[arg-type]
+        outcome = Outcome(passed=passed)
         scores: Any = SimpleNamespace(
-            hits={"keras": hits, "auto.tflite": worse, "other.tflite": worse}, photos=tuple(map(str, range(100)))
+            hits={"keras": hits, "auto.tflite": worse, "other.tflite": worse}, photos=photos.names
         )
-        job = SimpleNamespace(request=SimpleNamespace(goal=Goal(drop)), calibration=None, evaluation=None)
+        seen = ImageSource(tmp_path, photos.names[:50])
+        job = SimpleNamespace(request=SimpleNamespace(goal=Goal(drop)), calibration=seen, evaluation=photos)
         context: Any = SimpleNamespace(job=job, folder=tmp_path, progress=SimpleNamespace(note=notes.append))
         judge_drops(context, outcome, scores)
         return outcome
 
-    assert not judge(3.1).rejected
+    outcome = judge(3.1)
+    assert not outcome.rejected
+    assert [one.artifact.drop and one.artifact.drop.photos for one in outcome.passed] == [100, None]
     assert "loses 3.00 points of top-1 on 100 photos held back" in notes[0]
     outcome = judge(2.9)
     assert [one.artifact.path for one in outcome.passed] == ["other.tflite"]
@@ -190,9 +197,23 @@ def test_what_loses_more_than_it_may_is_not_published(tmp_path: Path) -> None:
         ({"precisions": ["auto"]}, "--evaluate"),
         ({"precisions": ["auto"], "goal": Goal(0.0)}, "more than 0"),
         ({"precisions": ["auto"], "goal": Goal(None, -1)}, "cannot have -1 bytes"),
+        ({"precisions": ["auto"], "goal": Goal(None, None)}, "nothing to reach"),
         ({"precisions": ["auto"], "goal": Goal(None, 9), "compression": Compression()}, "not for both"),
     ],
 )
 def test_goals_that_cannot_be_are_refused_at_once(options: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         Request(formats=["tflite"], calibration=np.zeros((9, 4, 4, 3), np.float32), **options)
+
+
+def test_a_drop_that_too_few_photos_could_prove_is_refused_at_once(tmp_path: Path) -> None:
+    """Of 129 photos every one but 29 is calibrated on, also where a folder within theirs is evaluated on."""
+    names = tuple(f"cat/{number:03}.jpg" for number in range(129))
+    (tmp_path / "cat").mkdir()
+    within = ImageSource(tmp_path / "cat", tuple(name.removeprefix("cat/") for name in names))
+    calibration = ImageSource(tmp_path, names)
+    for evaluation in (calibration, within):
+        with pytest.raises(RequestError, match="^29 photos of --evaluate are not used to choose precisions, and 30"):
+            Request(formats=["tflite"], precisions=["auto"], calibration=calibration, evaluation=evaluation)
+    for evaluation, goal in ((ImageSource(tmp_path / "others", names), None), (within, Goal(None, 9))):
+        Request(formats=["tflite"], precisions=["auto"], calibration=calibration, evaluation=evaluation, goal=goal)
