@@ -10,7 +10,7 @@ import numpy as np
 
 from export.checking.accuracy import Scores, evaluate
 from export.checking.runtimes import Prediction, Runtime, open_keras
-from export.context import Context, Inputs, Outcome, Passed
+from export.context import Context, Inputs, Outcome
 from export.errors import RequestError
 from export.images import held_back
 from export.job import Job
@@ -85,7 +85,7 @@ def judge_drops(context: Context, outcome: Outcome, scores: Scores | None) -> No
             artifact = replace(artifact, drop=_drop(*hits))
             failure = _failure(context, artifact, goal.max_drop)
         if failure is None:
-            outcome.passed.append(Passed(artifact, one.runtime, one.outputs))
+            outcome.passed.append(replace(one, artifact=artifact))
         else:
             outcome.rejected.append(failure)
 
