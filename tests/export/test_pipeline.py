@@ -207,7 +207,7 @@ def test_what_fails_is_not_published(trained, tmp_path, monkeypatch):
 
 
 def test_nothing_is_published_when_all_fail(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr("export.formats.onnx.write_onnx", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("export.formats.onnx.Onnx.write", lambda *_, **__: 1 / 0)
     with pytest.raises(ExportError, match="nothing was published"):
         export.export(trained, tmp_path / "net", formats=["onnx"])
     assert not (tmp_path / "net").exists()
@@ -217,7 +217,7 @@ def test_a_disk_that_fills_up(trained, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("export.formats.onnx.write_onnx", full)
+    monkeypatch.setattr("export.formats.onnx.Onnx.write", full)
     with pytest.raises(ExportError, match="is full"):
         export.export(trained, tmp_path / "net")
     assert list(tmp_path.iterdir()) == []

@@ -167,7 +167,7 @@ def test_what_loses_more_than_it_may_is_not_published(tmp_path: Path) -> None:
         (tmp_path / "auto.tflite").touch()
         names = {"auto.tflite": "auto", "other.tflite": "int4"}
         passed = [
-            Passed(Artifact(path, "tflite", name, *[None] * 7), None, None)  # type: ignore[arg-type]
+            Passed(Artifact(path, "tflite", name, *[None] * 7), None, None, {})  # type: ignore[arg-type]
             for path, name in names.items()
         ]
         outcome = Outcome(passed=passed)
