@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from export.errors import RequestError
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageSource", "LoadedImages", "find_images", "held_back", "labels_from_folders", "load_images", "spread"]
 
-
 CALIBRATION_PHOTOS = 100
+_AHEAD = 32  # photos that may wait for the one before them
 
 
 class Preprocessing(Protocol):
@@ -104,8 +105,19 @@ def held_back(evaluation: ImageSource, calibration: object) -> list[str]:
     return [name for name in evaluation.names if f"{root}/{name}" not in seen]
 
 
-def load_images(source: ImageSource, names: Sequence[str], preprocessing: Preprocessing) -> LoadedImages:
+def load_images(
+    source: ImageSource,
+    names: Sequence[str],
+    preprocessing: Preprocessing,
+    known: Mapping[str, np.ndarray] = MappingProxyType({}),
+) -> LoadedImages:
     """Read and prepare photos. A file that cannot be read as an image is skipped and listed with the reason.
+
+    Args:
+        source: The folder or zip.
+        names: The photos.
+        preprocessing: What turns them into the network's input.
+        known: Those that were read before, by name.
 
     Raises:
         RequestError: None of them could be read.
@@ -115,6 +127,8 @@ def load_images(source: ImageSource, names: Sequence[str], preprocessing: Prepro
 
     def read(name: str) -> np.ndarray | str:
         """Return what the network takes, or the reason where the file cannot be read."""
+        if name in known:
+            return known[name]
         try:
             with Image.open(io.BytesIO(source.open(name))) as image:
                 image.load()
@@ -124,13 +138,19 @@ def load_images(source: ImageSource, names: Sequence[str], preprocessing: Prepro
             return files.reason(error)
         return np.asarray(preprocessing.load(upright), np.float32)
 
-    results = list(zip(names, read_ahead(read, names, len(names)), strict=True))
-    loaded = [(name, result) for name, result in results if not isinstance(result, str)]
-    skipped = [(name, result) for name, result in results if isinstance(result, str)]
+    images, loaded, skipped = np.zeros(0, np.float32), list[str](), list[tuple[str, str]]()
+    for name, result in zip(names, read_ahead(read, names, _AHEAD), strict=True):
+        if isinstance(result, str):
+            skipped.append((name, result))
+            continue
+        if not loaded:
+            images = np.empty((len(names), *result.shape), np.float32)
+        images[len(loaded)] = result
+        loaded.append(name)
     if not loaded:
         raise RequestError(
             f"None of the {len(names)} images in {source.path} could be read; the first: {skipped[0][1]}"
             if skipped
             else f"No images were chosen from {source.path}; choose at least one."
         )
-    return LoadedImages(np.stack([image for _, image in loaded]), tuple(name for name, _ in loaded), tuple(skipped))
+    return LoadedImages(images[: len(loaded)], tuple(loaded), tuple(skipped))

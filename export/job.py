@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -141,17 +140,8 @@ class Job:
     def _load(self, source: ImageSource, names: Sequence[str]) -> LoadedImages:
         """Read photos that were not read before."""
         assert self.reading is not None
-        images = {name: self.seen[source.path, name] for name in names if (source.path, name) in self.seen}
-        rest = [name for name in names if name not in images]
-        if not images:
-            return load_images(source, rest, self.reading)
-        with suppress(RequestError):  # none of the rest can be read
-            if rest:
-                fresh = load_images(source, rest, self.reading)
-                images |= dict(zip(fresh.names, fresh.images, strict=True))
-        there = tuple(name for name in names if name in images)
-        skipped = tuple((name, "it cannot be read") for name in rest if name not in images)
-        return LoadedImages(np.stack([images[name] for name in there]), there, skipped)
+        known = {name: self.seen[source.path, name] for name in names if (source.path, name) in self.seen}
+        return load_images(source, names, self.reading, known)
 
 
 def refuse_recurrent(request: Request, loaded: LoadedModel) -> None:
