@@ -11,6 +11,8 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -33,7 +35,11 @@ WHOLE = {
 }
 # Without shortcuts gradients grow with each normalised layer (plain nets), and with a thousand layers in any case: the
 # others' step overshoots there.
-RATES = dict.fromkeys(("plain34", "plain56_cifar", "plain110_cifar", "resnet1001_v2_cifar", "resnet1202_cifar"), 1e-4)
+RATES = dict.fromkeys(("plain34", "plain56_cifar", "plain110_cifar", "resnet1202_cifar"), 1e-4)
+# The first gradient of 1,001 layers before activation has a norm of 18,000. A step that short is lost in float32; in
+# float64 the loss falls by what the gradient says, 0.01.
+RATES["resnet1001_v2_cifar"] = 3e-11
+PRECISIONS = {"resnet1001_v2_cifar": "float64"}
 
 # XLA takes minutes for the gradients of grouped convolutions on a processor.
 IMAGES = {"resnext_cifar": 2, "fractalnet": 8}
@@ -50,14 +56,28 @@ def photos(folder: Path, side: int, count: int) -> tuple[np.ndarray, np.ndarray]
     return np.stack([np.asarray(i) for i in images]), np.array([CIFAR10_CLASSES.index(n.split("/")[-2]) for n in names])
 
 
+@contextmanager
+def weights_in(precision: str) -> Iterator[None]:
+    """Build layers that compute and keep their weights in that precision."""
+    if precision == "float64" and keras.backend.backend() == "jax":
+        import jax
+
+        jax.config.update("jax_enable_x64", True)  # only a process of its own comes here
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    yield
+    keras.config.set_dtype_policy(before)
+
+
 def step(name: str, folder: Path) -> tuple[float, float]:
     """The loss on one batch before and after a step down its gradient, which every trained weight must follow."""
     keras.utils.set_random_seed(0)
     row = variants()[name]
     side = max(row.min_size, 32)
-    model = kerascnn.create_model(
-        name, input_shape=(side, side, 3), classes=10, classifier_activation=None, **WHOLE.get(row.family, {})
-    )
+    with weights_in(PRECISIONS.get(name, "float32")):
+        model = kerascnn.create_model(
+            name, input_shape=(side, side, 3), classes=10, classifier_activation=None, **WHOLE.get(row.family, {})
+        )
     x, y = photos(folder, side, IMAGES.get(row.family, 16))
     x = kerascnn.preprocess_input(x, model)
     # Traced or compiled, the deepest networks take many minutes.
