@@ -36,13 +36,14 @@ WHOLE = {
 # Without shortcuts gradients grow with each normalised layer (plain nets), and with a thousand layers in any case: the
 # others' step overshoots there.
 RATES = dict.fromkeys(("plain34", "plain56_cifar", "plain110_cifar", "resnet1202_cifar"), 1e-4)
-# The first gradient of 1,001 layers before activation has a norm of 18,000. A step that short is lost in float32; in
-# float64 the loss falls by what the gradient says, 0.01.
-RATES["resnet1001_v2_cifar"] = 3e-11
+# The first gradient of ResNet-1001 v2 has a norm of 61,000. A step that short is lost in float32; in float64 the loss
+# falls by what the gradient says, 0.01.
+RATES["resnet1001_v2_cifar"] = 2.7e-12
 PRECISIONS = {"resnet1001_v2_cifar": "float64"}
 
-# XLA takes minutes for the gradients of grouped convolutions on a processor.
+# XLA takes minutes for the gradients of grouped convolutions on a processor; the largest take 16 GB with 16 images.
 IMAGES = {"resnext_cifar": 2, "fractalnet": 8}
+IMAGES |= dict.fromkeys(("resnet1001_v2_cifar", "densenet190_bc_k40_cifar", "densenet250_bc_k24_cifar"), 4)
 
 
 def photos(folder: Path, side: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +79,7 @@ def step(name: str, folder: Path) -> tuple[float, float]:
         model = kerascnn.create_model(
             name, input_shape=(side, side, 3), classes=10, classifier_activation=None, **WHOLE.get(row.family, {})
         )
-    x, y = photos(folder, side, IMAGES.get(row.family, 16))
+    x, y = photos(folder, side, IMAGES.get(name, IMAGES.get(row.family, 16)))
     x = kerascnn.preprocess_input(x, model)
     # Traced or compiled, the deepest networks take many minutes.
     model.compile(
