@@ -118,6 +118,7 @@ def export(
         max_arena=max_arena,
         sign=Path(sign) if sign is not None else None,
         push=push,
+        trained=_is_trained(model),
     )
     return run(request, _loaded(model, Path(output), input_size), Path(output), replace=replace)
 
@@ -138,12 +139,21 @@ def _loaded(model: keras.Model, output: Path, input_size: tuple[int, int] | None
     return LoadedModel(model, origin, known_preprocessing(model), labels)
 
 
+def _is_trained(model: keras.Model) -> bool:
+    """Tell whether a model was trained for int8."""
+    from kerascnn.layers import is_quantization_aware
+
+    return is_quantization_aware(model)
+
+
 def fitted(request: Request, loaded: LoadedModel) -> Job:
     """Fit a request to a model.
 
     Raises:
         RequestError: They do not go together.
     """
+    if _is_trained(loaded.model):
+        request = dataclasses.replace(request, trained=True)
     if is_general(loaded.model):
         job = fit(request, loaded)
     else:

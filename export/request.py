@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from kerascnn.photos.choosing import PreprocessingChoice
     from kerascnn.photos.preprocessing import Preprocessing
 
+TRAINED = ("int8", "int8-io", "sparse-int8")  # precisions that a quantization-aware network can be written in
+
 _HOW_TO_GIVE_PHOTOS = (
     "Give --calibration-data DIR or .zip (from Python: calibration=); 100 photos like those it will see are plenty."
 )
@@ -103,6 +105,8 @@ class Request:
         push: The repository on the Hugging Face hub, OWNER/NAME, that the folder is uploaded to; None: it is not.
         halves: Make SavedModels that compute in half precision, where one was asked for; False for networks that do
             not take one image.
+        trained: The network was trained for int8 by `export.compression.quantize_aware`: it is written in TRAINED
+            precisions alone, and needs no photos.
 
     Raises:
         RequestError: The request cannot be carried out.
@@ -125,6 +129,7 @@ class Request:
     sign: Path | None = None
     push: str | None = None
     halves: bool = True
+    trained: bool = False
 
     def __post_init__(self) -> None:
         for name in ("formats", "precisions", "apps", "prove"):
@@ -147,6 +152,8 @@ class Request:
         check_known("precision", self.precisions, PRECISIONS)
         for precision in self.precisions:
             _check_written(precision, self.formats)
+        if self.trained:
+            _check_trained(self.precisions, self.compression)
         if self.apps:
             _check_apps(self.apps, self.formats, self.items)
         asked, photos = "auto" in self.precisions, self.evaluation
@@ -162,9 +169,11 @@ class Request:
             _check_arena(self.max_arena, self.items, self.provers)
         for item in self.items:
             item.format.check_opset(self.opset, item.precision)
-        if self.calibration is None:
+        if self.calibration is None and not self.trained:
             _check_no_photos_needed(self.items, self.compression)
-        elif not isinstance(self.calibration, ImageSource | Mapping) and not hasattr(self.calibration, "__array__"):
+        elif not isinstance(self.calibration, ImageSource | Mapping | None) and not hasattr(
+            self.calibration, "__array__"
+        ):
             raise RequestError(
                 f"calibration is a folder or .zip of photos, or an array of inputs; {type(self.calibration).__name__} "
                 "is neither. Batches of a data set become an array by np.concatenate."
@@ -185,7 +194,7 @@ class Request:
         return (*others, Web(self.web if isinstance(self.web, Path) else None))
 
     def _items(self) -> Iterator[Item]:
-        wanted = ("float32", *self.precisions)
+        wanted = self.precisions if self.trained else ("float32", *self.precisions)
         for format in FORMATS.values():
             if format.name in self.formats:
                 precisions = [precision for precision in format.precisions if self.halves or not precision.is_half]
@@ -193,6 +202,22 @@ class Request:
                 if self.compression is not None:
                     sparse = [precision for precision in format.precisions if precision.sparse]
                     yield from (Item(format, one, optional=True) for one in sparse if one.name not in wanted)
+
+
+def _check_trained(precisions: Collection[str], compression: Compression | None) -> None:
+    """Refuse what a network cannot become that was trained for int8."""
+    others = [precision for precision in precisions if precision not in TRAINED]
+    if others or not precisions:
+        raise RequestError(
+            f"The network was trained for int8, and is written as {', '.join(TRAINED)}; "
+            f"{', '.join(others) or 'no precision'} was asked for. Add --quantize int8 (from Python: "
+            'precisions=["int8"]), or export the network that it was made from.'
+        )
+    if compression is not None:
+        raise RequestError(
+            "The network was trained for int8, and compressing it would undo that. Compress the network first, make it "
+            "quantization-aware, and train it with KeepStructure."
+        )
 
 
 def _check_compression(compression: Compression) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,9 @@ def write_tflite(
     from export.quantization.calibration import check_calibration
 
     chosen = TFLite().precision(precision)
-    if chosen.needs_photos or (chosen.weights == "int8" and calibration is not None):
+    if traced.frozen.has_ranges:
+        calibration = None
+    elif chosen.needs_photos or (chosen.weights == "int8" and calibration is not None):
         check_calibration(traced, calibration, f"TFLite {precision}", rounds=chosen.rounds_by_photos)
     metadata = metadata or {}
     if chosen.weights == "mixed":
@@ -120,7 +123,9 @@ def _content(
 
     converter = _converter(traced, frozen, chosen, calibration)
     try:
-        with quick_calibration():
+        with quick_calibration(), warnings.catch_warnings():
+            # It misses a range of the input beside the one that is in a graph with ranges.
+            warnings.filterwarnings("ignore", "Statistics for quantized inputs")
             converted = converter.convert()
     except Exception as error:
         raise ExportError(explain(error, traced.model.name, chosen.name)) from error
@@ -172,6 +177,8 @@ def _converter(traced: TracedModel, frozen: FrozenGraph, precision: Precision, c
     """Set up TensorFlow's converter for batch 1."""
     import tensorflow as tf
 
+    if frozen.has_ranges:
+        return tensorflow_lite.function_converter(_function(traced, frozen), precision)
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(frozen.graph_def, name="")
         inputs = graph.get_tensor_by_name(f"{traced.input_name}:0")
@@ -181,6 +188,19 @@ def _converter(traced: TracedModel, frozen: FrozenGraph, precision: Precision, c
     if calibration is not None and precision.has_ranges:
         converter.representative_dataset = lambda: _one_by_one(calibration)
     return converter
+
+
+def _function(traced: TracedModel, frozen: FrozenGraph) -> Any:
+    """Return a graph as a concrete function, whose converter reads the ranges that are in the graph."""
+    import tensorflow as tf
+
+    graph_def, outputs = frozen.with_kernels(), [f"{traced.output_name}:0"]
+    spec = tf.TensorSpec((1, *traced.input_shape[1:]), tf.float32, traced.input_name)
+
+    def call(images: Any) -> Any:
+        return tf.graph_util.import_graph_def(graph_def, {f"{traced.input_name}:0": images}, outputs, name="")[0]
+
+    return tf.function(call, autograph=False).get_concrete_function(spec)
 
 
 def _one_by_one(images: np.ndarray) -> Iterator[list[np.ndarray]]:
