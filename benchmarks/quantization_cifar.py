@@ -2,17 +2,16 @@
 
 KERASCNN_DATA=../shared/data python benchmarks/quantization_cifar.py --network resnet20_cifar --bits 4 --epochs 2
 
-The network learns to answer the training photos as its float32 parent does, shifted and mirrored. Every tenth of them is
-held back, and is what settings are chosen by. The test photos are read once, at the end, by the parent, the trained
-network and its files. With --sparsity, a schedule prunes in the first half of the training; with --share-bits, weights
-are shared after it, and shared values are trained for --share-epochs. Every step is kept in the folder of --output, and a
+The network learns to answer the training photos as its float32 parent does, shifted and mirrored. Every tenth of them
+is held back: settings are chosen by those. The test photos are read once, at the end, by the parent, the
+trained network and its files. With --sparsity, a schedule prunes in the first half of the training; with --share-bits, weights are
+shared after it, and shared values are trained for --share-epochs. Every step is kept in the folder of --output, and a
 second run goes on with what is missing there. Reads cifar10_train.zip and cifar10_test_5000.zip of KERASCNN_DATA.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Callable
@@ -104,7 +103,12 @@ def answers(model: Any, images: np.ndarray) -> np.ndarray:
 
 
 def judge(
-    parent: Any, aware: Any, arguments: argparse.Namespace, made: Path, normalize: Callable[[Any], Any], seen: np.ndarray
+    parent: Any,
+    aware: Any,
+    arguments: argparse.Namespace,
+    made: Path,
+    normalize: Callable[[Any], Any],
+    seen: np.ndarray,
 ) -> None:
     """Export the network, and print what it and its files make of the test photos."""
     import export
@@ -135,8 +139,10 @@ def judge(
         rows, ["", "", *(artifact["parity"]["sqnr_db"] for artifact in manifest["artifacts"])], strict=True
     ):
         right = hits(*ranks(found, labels), 1)
-        print(f"| {name} | {size:,} | {with_interval(right.mean(), len(right), 2)} | {lost(first, right)} "
-              f"| {sqnr} | {held} |")
+        print(
+            f"| {name} | {size:,} | {with_interval(right.mean(), len(right), 2)} | {lost(first, right)} "
+            f"| {sqnr} | {held} |"
+        )
 
 
 def lost(first: np.ndarray, right: np.ndarray) -> str:

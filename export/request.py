@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kerascnn.photos.choosing import PreprocessingChoice
     from kerascnn.photos.preprocessing import Preprocessing
 
-TRAINED = ("int8", "int8-io", "sparse-int8")  # precisions that a quantization-aware network can be written in
+TRAINED = ("int8", "int8-io", "int8x4", "sparse-int8")  # precisions that a quantization-aware network can be written in
 
 _HOW_TO_GIVE_PHOTOS = (
     "Give --calibration-data DIR or .zip (from Python: calibration=); 100 photos like those it will see are plenty."

@@ -8,7 +8,6 @@ they read.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import keras
@@ -31,11 +30,7 @@ from kerascnn.layers import (
 if TYPE_CHECKING:
     from keras import KerasTensor
 
-_QUANTIZED = {
-    layers.Conv2D: QuantizedConv2D,
-    layers.DepthwiseConv2D: QuantizedDepthwiseConv2D,
-    layers.Dense: QuantizedDense,
-}
+_QUANTIZED = {layer.original: layer for layer in (QuantizedConv2D, QuantizedDepthwiseConv2D, QuantizedDense)}
 _KEEPING = (  # give nothing but numbers that they read, and zeros
     *(layers.MaxPooling2D, layers.GlobalMaxPooling2D, layers.ZeroPadding2D, layers.Cropping2D, layers.UpSampling2D),
     *(layers.Flatten, layers.Reshape, layers.Permute, layers.Dropout, layers.SpatialDropout2D, layers.Identity),
@@ -76,11 +71,14 @@ def quantize_aware(model: keras.Model, *, calibration: np.ndarray, bits: Literal
         raise RequestError(f"Weights are trained for 8 or 4 bits; bits is {bits}.")
     if is_quantization_aware(model):
         raise RequestError(f"{model.name} is quantization-aware already. Give the network that it was made from.")
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise RequestError(f"{model.name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs, not one each.")
+    if len(model.inputs) != 1 or len(model.outputs) != 1 or model.inputs[0].dtype != "float32":
+        raise RequestError(f"{model.name} does not take one image of floats and give one answer, as is needed here.")
     shape = tuple(model.inputs[0].shape[1:])
-    if calibration.ndim != 4 or not len(calibration) or calibration.shape[1:] != shape:
-        raise RequestError(f"calibration has the shape {calibration.shape}; {model.name} takes [n, {shape}].")
+    if calibration.shape[1:] != shape or not len(calibration) or not np.isfinite(calibration).all():
+        raise RequestError(
+            f"calibration is {calibration.dtype} {calibration.shape}; {model.name} takes finite numbers [n, "
+            f"{', '.join(map(str, shape))}]."
+        )
     with deep_graphs():
         aware = _Rewriting(model, bits).run()
     _calibrate(aware, calibration)
@@ -169,32 +167,26 @@ class _Rewriting:
         elif isinstance(layer, layers.AveragePooling2D) and known[0] is not None:
             self.made[id(output)], self.ranges[id(output)] = known[0](made), known[0]
         elif type(layer).__name__ in _SUMS and (rectifier := self._rectifier(output)) is not None:
-            (rectified,) = rectifier.output_tensors
-            self.joined.add(id(rectifier))
-            self._put_on_steps(rectified, self._copy(rectifier.operation)(made))
+            self._put_on_steps(self._joined(rectifier), self._copy(rectifier.operation)(made))
         else:
             self._put_on_steps(output, made, activation)
 
     def _add_weighted(self, node: Node, output: KerasTensor) -> None:
         """Put a layer with a kernel on steps, with the normalization and the rectifier that follow it."""
         layer, (source,) = node.operation, node.input_tensors
-        if source is not None and getattr(layer, "data_format", "channels_last") != "channels_last":
-            raise RequestError(f"{self.model.name}: {layer.name!r} has its channels first. Build it with channels last.")
+        if getattr(layer, "data_format", "channels_last") != "channels_last":
+            raise RequestError(f"{self.model.name}: {layer.name!r} has its channels first; they are to be last.")
         norm: Any = layer if isinstance(layer, layers.BatchNormalization) else None
-        activation = keras.activations.linear if norm else layer.activation
-        if norm is None and activation is keras.activations.linear:
+        activation = layer.activation if norm is None else keras.activations.linear
+        if activation is keras.activations.linear and id(layer) not in self.shared:
             follower = self._only_reader(output)
-            if follower and isinstance(follower.operation, layers.BatchNormalization) and not {
-                id(layer),
-                id(follower.operation),
-            } & self.shared:
+            if norm is None and follower is not None and self._can_fold(follower):
                 norm = follower.operation
-                self.joined.add(id(follower))
-                (output,) = follower.output_tensors
-        if activation is keras.activations.linear and (rectifier := self._rectifier(output)) is not None:
-            activation = _activation(rectifier.operation)
-            self.joined.add(id(rectifier))
-            (output,) = rectifier.output_tensors
+                output = self._joined(follower)
+            rectifier = self._rectifier(output)
+            if rectifier is not None:
+                activation = _activation(rectifier.operation)
+                output = self._joined(rectifier)
         fused = activation if activation in _RECTIFIERS else keras.activations.linear
         made = self._weighted(layer, norm, fused, source)(self.made[id(source)])
         if fused is activation:
@@ -207,6 +199,16 @@ class _Rewriting:
         else:
             self._put_on_steps(output, made, activation)
 
+    def _can_fold(self, node: Node) -> bool:
+        norm, last = node.operation, len(node.input_tensors[0].shape) - 1
+        return isinstance(norm, layers.BatchNormalization) and norm.axis in (-1, last) and id(norm) not in self.shared
+
+    def _joined(self, node: Node) -> KerasTensor:
+        """Note that a call is computed with the layer before it; return what it makes."""
+        self.joined.add(id(node))
+        (output,) = node.output_tensors
+        return output
+
     def _weighted(self, layer: Any, norm: Any, activation: Any, source: KerasTensor) -> Any:
         """Return the layer on steps, with normalization in its gain and bias."""
         if id(layer) in self.copies:
@@ -216,14 +218,14 @@ class _Rewriting:
                 raise RequestError(f"{self.model.name}: {norm.name!r} does not normalize the last of four dimensions.")
             new = QuantizedDepthwiseConv2D(1, name=norm.name, activation=activation)
             new.build(source.shape)
-            kernel, bias = np.ones(new.kernel.shape, np.float32), 0.0
+            kernel, bias = np.ones(new.kernel.shape, np.float32), np.zeros(1, np.float32)
         else:
             config = layer.get_config() | {"activation": activation, "use_bias": layer.use_bias or norm is not None}
             bits = 8 if isinstance(layer, layers.DepthwiseConv2D) else self.bits
             new = _QUANTIZED[type(layer)].from_config(config | {"bits": bits})
             new.build(source.shape)
             kernel = np.asarray(layer.kernel)
-            bias = np.asarray(layer.bias) if layer.use_bias else 0.0
+            bias = np.asarray(layer.bias) if layer.use_bias else np.zeros(1, np.float32)
         new.kernel.assign(kernel)
         if norm is not None:
             gain, bias = _folded(norm, bias)
@@ -271,10 +273,10 @@ def _activation(operation: Any) -> Any:
     return None
 
 
-def _folded(norm: Any, bias: Any) -> tuple[np.ndarray, np.ndarray]:
+def _folded(norm: Any, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the gain and the bias that a normalization with its moving statistics is."""
     gain = 1 / np.sqrt(np.asarray(norm.moving_variance) + norm.epsilon)
     if norm.scale:
         gain = gain * np.asarray(norm.gamma)
-    shift = np.asarray(norm.beta) if norm.center else 0.0
-    return gain, (bias - np.asarray(norm.moving_mean)) * gain + shift
+    bias = (bias - np.asarray(norm.moving_mean)) * gain
+    return gain, bias + np.asarray(norm.beta) if norm.center else bias

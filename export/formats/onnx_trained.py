@@ -1,8 +1,8 @@
 """Int8 for ONNX with the ranges of a network that was trained for it.
 
-They come as pairs of QuantizeLinear and DequantizeLinear, where the network rounds its activations. The same tensors get
-them in the file, and those that are computed in eight bits with them: what a rectifier or a concatenation reads has the
-range of what it gives, and pooling, padding and reshaping keep that of what they read.
+They come as pairs of QuantizeLinear and DequantizeLinear, where the network rounds its activations. In the file, the
+same tensors have them, and those that are computed in eight bits with them: what a rectifier or a concatenation reads
+has the range of what it gives, and pooling, padding and reshaping keep that of what they read.
 """
 
 from __future__ import annotations
@@ -56,8 +56,11 @@ def _taken_out(graph: onnx.GraphProto) -> dict[str, Range]:
             node.input[place] = rounded.get(name, name)
         kept.append(node)
     _rename(kept, {rounded[value.name]: value.name for value in graph.output if value.name in rounded}, ranges)
-    del graph.node[:]
+    used = {name for node in kept for name in node.input}
+    left = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.node[:], graph.initializer[:]
     graph.node.extend(kept)
+    graph.initializer.extend(left)
     return ranges
 
 

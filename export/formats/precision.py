@@ -54,17 +54,23 @@ class Precision:
     @property
     def rounds_by_photos(self) -> bool:
         """Whether its weights are useless unless they are rounded for photos."""
-        return self.weights in ("int4", "mixed")
+        return self.weights in ("int4", "mixed") and not self.has_ranges
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether only a network that was trained for it can have it."""
+        return self.weights == "int4" and self.has_ranges
 
     @property
     def least_sqnr_db(self) -> float | None:
         """What the logits have to reach; None where their relative error is judged instead."""
-        return LEAST_SQNR_DB.get(self.weights)
+        # Fixed ranges with int4 weights are for networks that were trained with both: no more is lost than in int8.
+        return LEAST_SQNR_DB.get("int8" if self.has_ranges else self.weights)
 
     @property
     def has_judged_classes(self) -> bool:
         """Whether the best classes are compared as well: errors of 8 bits differ from image to image."""
-        return self.weights in ("int8", "bfloat16")
+        return self.weights in ("int8", "bfloat16") or self.has_ranges
 
     @property
     def needs_few_images(self) -> bool:
@@ -82,6 +88,7 @@ PRECISIONS = {
         Precision("int8-io", weights="int8", activations="int8", interface="int8"),
         Precision("int8-symmetric", weights="int8", activations="int8", symmetric=True),
         Precision("int16x8", weights="int8", activations="int16"),
+        Precision("int8x4", weights="int4", activations="int8"),
         Precision("int4", weights="int4"),
         Precision("auto", weights="mixed"),
         Precision("sparse-float16", weights="float16", sparse=True),

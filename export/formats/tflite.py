@@ -7,7 +7,7 @@ import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from export.errors import ExportError
+from export.errors import ExportError, RequestError
 from export.formats import tensorflow_lite
 from export.formats.format import Format, Source
 from export.formats.precision import PRECISIONS, Precision
@@ -78,8 +78,9 @@ def write_tflite(
         traced: The network.
         path: The file to write.
         precision: `dynamic` has int8 weights and float32 activations; `int8` is int8 inside with float32 input and
-            output; `int8-io` has int8 input and output as well; `int16x8` is like `int8` with int16 activations; `int4`
-            is like `dynamic` with int4 weights; `auto` has int4, int8 or float16 weights in each layer;
+            output; `int8-io` has int8 input and output as well; `int16x8` is like `int8` with int16 activations;
+            `int8x4` is like `int8` with int4 weights, of a network that was trained for that; `int4` is like `dynamic`
+            with int4 weights; `auto` has int4, int8 or float16 weights in each layer;
             `sparse-float16`, `sparse-dynamic` and `sparse-int8` are float16, dynamic and int8 without the zeros of the
             kernels.
         calibration: float32 [n, height, width, channels], as the network takes them. Precisions with fixed ranges,
@@ -98,6 +99,10 @@ def write_tflite(
     chosen = TFLite().precision(precision)
     if traced.frozen.has_ranges:
         calibration = None
+    elif chosen.is_trained:
+        raise RequestError(
+            f"{precision} is for networks that were trained for it: export.compression.quantize_aware(model, bits=4)."
+        )
     elif chosen.needs_photos or (chosen.weights == "int8" and calibration is not None):
         check_calibration(traced, calibration, f"TFLite {precision}", rounds=chosen.rounds_by_photos)
     metadata = metadata or {}
@@ -118,7 +123,7 @@ def _content(
 ) -> bytes:
     """Convert a graph whose kernels lie on the steps of the precision."""
     from export.formats import flatbuffers
-    from export.formats.tflite_kernels import with_small_kernels
+    from export.formats.tflite_kernels import with_four_bits, with_small_kernels
     from export.formats.tflite_ranges import quick_calibration
 
     converter = _converter(traced, frozen, chosen, calibration)
@@ -134,6 +139,8 @@ def _content(
     content = flatbuffers.finish(converted, traced.input_name, traced.output_name, float_softmax, metadata)
     if chosen.sparse:
         content = flatbuffers.without_zeros(content, chosen.dense)
+    elif chosen.is_trained:
+        content = with_four_bits(content)
     elif chosen.weights in ("int4", "mixed"):
         content = with_small_kernels(content)
         if chosen.weights == "int4" and len(content) >= sum(kernel.size for kernel in frozen.kernels.values()):

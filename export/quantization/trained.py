@@ -1,7 +1,7 @@
 """A network that was trained for int8, as the graph that its files are written from.
 
-Kernels are constants on their steps. Where activations are rounded, TensorFlow's own FakeQuantWithMinMaxArgs stands with
-the ends that were trained, which the converters to TFLite and to ONNX know.
+Kernels are constants on their steps. Where activations are rounded, TensorFlow's own FakeQuantWithMinMaxArgs stands,
+with the ends that were trained; the converters to TFLite and to ONNX know it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from kerascnn.layers.quantization import QuantizedLayer
 
 if TYPE_CHECKING:
     import numpy as np
-
-OPERATION = "FakeQuantWithMinMaxArgs"
 
 
 class Ends(keras.layers.Layer):
@@ -51,7 +49,7 @@ def with_constants(model: keras.Model) -> keras.Model:
             return layer
         config = layer.get_config()
         del config["bits"]
-        plain = type(layer).__mro__[2].from_config(config)  # the Keras layer that it is made from
+        plain = layer.original.from_config(config)
         bias = [keras.ops.convert_to_numpy(layer.bias)] if layer.use_bias else []
         weights.append((plain, [keras.ops.convert_to_numpy(layer.on_steps()), *bias]))
         return plain

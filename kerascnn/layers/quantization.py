@@ -101,6 +101,7 @@ class QuantizedLayer(keras.layers.Layer):
         **kwargs: Of the Keras layer.
     """
 
+    original: type[keras.layers.Layer]  # the Keras layer that it is made of
     channels = 1  # how many of the kernel's last dimensions tell its outputs apart
 
     def __init__(self, *args: Any, bits: int = 8, **kwargs: Any):
@@ -143,6 +144,8 @@ class QuantizedLayer(keras.layers.Layer):
 class QuantizedConv2D(QuantizedLayer, keras.layers.Conv2D):
     """A convolution with its kernel on steps; see `QuantizedLayer`."""
 
+    original = keras.layers.Conv2D
+
     def call(self, inputs: Any) -> Any:
         """Apply it."""
         return self.finished(self.convolution_op(inputs, self.on_steps()))
@@ -152,7 +155,7 @@ class QuantizedConv2D(QuantizedLayer, keras.layers.Conv2D):
 class QuantizedDepthwiseConv2D(QuantizedLayer, keras.layers.DepthwiseConv2D):
     """A depthwise convolution with its kernel on steps; see `QuantizedLayer`."""
 
-    channels = 2
+    original, channels = keras.layers.DepthwiseConv2D, 2
 
     def call(self, inputs: Any) -> Any:
         """Apply it."""
@@ -165,6 +168,8 @@ class QuantizedDepthwiseConv2D(QuantizedLayer, keras.layers.DepthwiseConv2D):
 @keras.saving.register_keras_serializable(package="kerascnn")
 class QuantizedDense(QuantizedLayer, keras.layers.Dense):
     """A dense layer with its kernel on steps; see `QuantizedLayer`."""
+
+    original = keras.layers.Dense
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Apply it."""
