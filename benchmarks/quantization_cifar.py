@@ -3,10 +3,11 @@
 KERASCNN_DATA=../shared/data python benchmarks/quantization_cifar.py --network resnet20_cifar --bits 4 --epochs 2
 
 The network learns to answer the training photos as its float32 parent does, shifted and mirrored. Every tenth of them
-is held back: settings are chosen by those. The test photos are read once, at the end, by the parent, the
-trained network and its files. With --sparsity, a schedule prunes in the first half of the training; with --share-bits, weights are
-shared after it, and shared values are trained for --share-epochs. Every step is kept in the folder of --output, and a
-second run goes on with what is missing there. Reads cifar10_train.zip and cifar10_test_5000.zip of KERASCNN_DATA.
+is held back: settings are chosen by those. The test photos are read once, at the end, by the parent, the trained
+network and its files. With --sparsity, a schedule prunes in the first half of the training; with --share-bits,
+weights are shared after it, and shared values are trained for --share-epochs. Every step is kept in the folder of
+--output, and a second run goes on with what is missing there. Reads cifar10_train.zip and cifar10_test_5000.zip of
+KERASCNN_DATA.
 """
 
 from __future__ import annotations

@@ -147,8 +147,8 @@ class _Rewriting:
             self._add_weighted(node, output)
         elif any(weight.trainable for weight in getattr(layer, "weights", ())):
             raise RequestError(
-                f"{self.model.name}: {layer.name!r} is a {type(layer).__name__}, which cannot be trained for int8. Only "
-                "Conv2D, DepthwiseConv2D, Dense and BatchNormalization can, and layers without weights."
+                f"{self.model.name}: {layer.name!r} is a {type(layer).__name__}, which cannot be trained for int8. "
+                "Only Conv2D, DepthwiseConv2D, Dense and BatchNormalization can, and layers without weights."
             )
         else:
             self._add_plain(node, output)
