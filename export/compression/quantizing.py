@@ -17,7 +17,7 @@ from keras import layers
 from export.compression.networks import check_model
 from export.errors import RequestError
 from kerascnn.build_info import BuildInfo, build_info, set_build_info
-from kerascnn.keras_graph import Node, deep_graphs, nodes_before
+from kerascnn.keras_graph import Node, deep_graphs, nodes_before, producer
 from kerascnn.layers import (
     ChannelPadding,
     FakeQuantization,
@@ -250,7 +250,7 @@ class _Rewriting:
             self.made[id(output)], self.ranges[id(output)] = made, None
             return
         low, high = _ENDS.get(activation, (0.0, 0.0))
-        name = f"{made._keras_history.operation.name}_range"
+        name = f"{producer(made).name}_range"
         new = FakeQuantization(1.0 if activation in _ENDS else 0.99, low, high, name=name)
         self.made[id(output)], self.ranges[id(output)] = new(made), new
 
