@@ -135,15 +135,12 @@ def judge(
             held = f"{zeros:.1%} zeros, at most {max(kernel.channel_values for kernel in kernels)} values a channel"
         rows.append((f"{artifact['format']} {artifact['precision']}", artifact["bytes"], found, held))
     first = hits(*ranks(rows[0][2], labels), 1)
-    print("| | bytes | top-1 % | lost, points | SQNR to the trained network, dB | |\n|---|---:|---:|---:|---:|---|")
-    for (name, size, found, held), sqnr in zip(
-        rows, ["", "", *(artifact["parity"]["sqnr_db"] for artifact in manifest["artifacts"])], strict=True
-    ):
+    ratios = ["", "", *(f"{artifact['parity']['sqnr_db']:.1f}" for artifact in manifest["artifacts"])]
+    print("| | bytes | top-1 % | lost, points | SQNR, dB | |\n|---|---:|---:|---:|---:|---|")
+    for (name, size, found, held), ratio in zip(rows, ratios, strict=True):
         right = hits(*ranks(found, labels), 1)
-        print(
-            f"| {name} | {size:,} | {with_interval(right.mean(), len(right), 2)} | {lost(first, right)} "
-            f"| {sqnr} | {held} |"
-        )
+        share = with_interval(right.mean(), len(right), 2)
+        print(f"| {name} | {f'{size:,}' if size else ''} | {share} | {lost(first, right)} | {ratio} | {held} |")
 
 
 def lost(first: np.ndarray, right: np.ndarray) -> str:

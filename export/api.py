@@ -14,6 +14,7 @@ from export.classifying import check_suits
 from export.context import Context
 from export.errors import ExportError
 from export.formats.format import OPSET
+from export.formats.precision import check_trained
 from export.formats.registry import FORMATS
 from export.general.network import is_general
 from export.general.stages import fit
@@ -67,10 +68,10 @@ def export(
             it holds an export of the same network, artifacts are added, and those of the same name are replaced.
         formats: Any of "saved_model", "tflite" and "onnx".
         precisions: More files, beside the float32 ones: of "float16", "dynamic", "int8", "int8-io", "int16x8",
-            "int8x4", "int4", "auto", "sparse-float16", "sparse-dynamic" and "sparse-int8" for TFLite; of "float16", "int8" and
+            "int4", "auto", "sparse-float16", "sparse-dynamic" and "sparse-int8" for TFLite; of "float16", "int8" and
             "int8-symmetric" for ONNX; of "float16" and "bfloat16" for SavedModels. A network that was trained for int8
-            is written in "int8", "int8-io", "sparse-int8" and "int8x4" alone, without float32 files, and needs no
-            calibration.
+            needs no calibration and gets no float32 files; of it, "int8", "int8-io", "sparse-int8" and "int8x4" are
+            written.
         calibration: For int8: a folder or .zip of photos, or float32 inputs [n, height, width, channels] as the
             artifact will take them; for several inputs a dictionary of arrays by name.
         evaluate: A folder or .zip of photos in folders named by class name, WordNet id or class index.
@@ -143,9 +144,11 @@ def _loaded(model: keras.Model, output: Path, input_size: tuple[int, int] | None
 
 def _is_trained(model: keras.Model) -> bool:
     """Tell whether a model was trained for int8."""
+    import keras
+
     from kerascnn.layers import is_quantization_aware
 
-    return is_quantization_aware(model)
+    return isinstance(model, keras.Model) and is_quantization_aware(model)  # what is no model is refused elsewhere
 
 
 def fitted(request: Request, loaded: LoadedModel) -> Job:
@@ -154,7 +157,9 @@ def fitted(request: Request, loaded: LoadedModel) -> Job:
     Raises:
         RequestError: They do not go together.
     """
-    if _is_trained(loaded.model):
+    trained = _is_trained(loaded.model)
+    check_trained(trained, request.precisions, request.compression is not None)
+    if trained:
         request = dataclasses.replace(request, trained=True)
     if is_general(loaded.model):
         job = fit(request, loaded)

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from kerascnn.photos.choosing import PreprocessingChoice
     from kerascnn.photos.preprocessing import Preprocessing
 
-TRAINED = ("int8", "int8-io", "int8x4", "sparse-int8")  # precisions that a quantization-aware network can be written in
-
 _HOW_TO_GIVE_PHOTOS = (
     "Give --calibration-data DIR or .zip (from Python: calibration=); 100 photos like those it will see are plenty."
 )
@@ -105,8 +103,8 @@ class Request:
         push: The repository on the Hugging Face hub, OWNER/NAME, that the folder is uploaded to; None: it is not.
         halves: Make SavedModels that compute in half precision, where one was asked for; False for networks that do
             not take one image.
-        trained: The network was trained for int8 by `export.compression.quantize_aware`: it is written in TRAINED
-            precisions alone, and needs no photos.
+        trained: The network was trained for int8 (`export.compression.quantize_aware`): no float32 is made, and no
+            photos are needed.
 
     Raises:
         RequestError: The request cannot be carried out.
@@ -152,8 +150,6 @@ class Request:
         check_known("precision", self.precisions, PRECISIONS)
         for precision in self.precisions:
             _check_written(precision, self.formats)
-        if self.trained:
-            _check_trained(self.precisions, self.compression)
         if self.apps:
             _check_apps(self.apps, self.formats, self.items)
         asked, photos = "auto" in self.precisions, self.evaluation
@@ -202,22 +198,6 @@ class Request:
                 if self.compression is not None:
                     sparse = [precision for precision in format.precisions if precision.sparse]
                     yield from (Item(format, one, optional=True) for one in sparse if one.name not in wanted)
-
-
-def _check_trained(precisions: Collection[str], compression: Compression | None) -> None:
-    """Refuse what a network cannot become that was trained for int8."""
-    others = [precision for precision in precisions if precision not in TRAINED]
-    if others or not precisions:
-        raise RequestError(
-            f"The network was trained for int8, and is written as {', '.join(TRAINED)}; "
-            f"{', '.join(others) or 'no precision'} was asked for. Add --quantize int8 (from Python: "
-            'precisions=["int8"]), or export the network that it was made from.'
-        )
-    if compression is not None:
-        raise RequestError(
-            "The network was trained for int8, and compressing it would undo that. Compress the network first, make it "
-            "quantization-aware, and train it with KeepStructure."
-        )
 
 
 def _check_compression(compression: Compression) -> None:

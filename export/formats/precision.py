@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from export.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 # The least ratio of signal to quantization noise of the logits, in dB, by the type of the weights. int4 weights are
 # coarse: their limit tells a network that still works from one that does not. float16 keeps 11 bits of each number and
@@ -97,5 +102,40 @@ PRECISIONS = {
         Precision("bfloat16", weights="bfloat16", activations="bfloat16"),
     )
 }
+# What a network can be written in that was trained for int8 (`export.compression.quantize_aware`).
+TRAINED = ("int8", "int8-io", "int8x4", "sparse-int8")
 # What "float16" means to a format whose runtime has no other way to compute with float16 weights.
 COMPUTED_FLOAT16 = Precision("float16", weights="float16", activations="float16")
+
+
+def check_trained(trained: bool, precisions: Collection[str], compresses: bool) -> None:
+    """Refuse what a network cannot become that was trained for int8, or that was not.
+
+    Args:
+        trained: Whether it was.
+        precisions: Those that are asked for.
+        compresses: Whether it is to be compressed first.
+
+    Raises:
+        RequestError: It cannot become that.
+    """
+    if not trained:
+        asked = [precision for precision in precisions if PRECISIONS[precision].is_trained]
+        if asked:
+            raise RequestError(
+                f"{asked[0]} is for networks that were trained for it: export.compression.quantize_aware(model, "
+                "calibration=photos, bits=4)."
+            )
+        return
+    others = [precision for precision in precisions if precision not in TRAINED]
+    if others or not precisions:
+        raise RequestError(
+            f"The network was trained for int8, and is written as {', '.join(TRAINED)}; "
+            f"{', '.join(others) or 'no precision'} was asked for. Add --quantize int8 (from Python: "
+            'precisions=["int8"]), or export the network that it was made from.'
+        )
+    if compresses:
+        raise RequestError(
+            "The network was trained for int8, and compressing it would undo that. Compress the network first, make it "
+            "quantization-aware, and train it with KeepStructure."
+        )
