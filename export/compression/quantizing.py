@@ -24,6 +24,7 @@ from kerascnn.layers import (
     QuantizedConv2D,
     QuantizedDense,
     QuantizedDepthwiseConv2D,
+    QuantizedScale,
     is_quantization_aware,
 )
 
@@ -216,7 +217,7 @@ class _Rewriting:
         if layer is norm:  # one weight a channel
             if len(source.shape) != 4 or norm.axis not in (-1, 3):
                 raise RequestError(f"{self.model.name}: {norm.name!r} does not normalize the last of four dimensions.")
-            new = QuantizedDepthwiseConv2D(1, name=norm.name, activation=activation)
+            new = QuantizedScale(1, name=norm.name, activation=activation)
             new.build(source.shape)
             kernel, bias = np.ones(new.kernel.shape, np.float32), np.zeros(1, np.float32)
         else:

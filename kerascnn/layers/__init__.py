@@ -17,6 +17,7 @@ from kerascnn.layers.quantization import (
     QuantizedConv2D,
     QuantizedDense,
     QuantizedDepthwiseConv2D,
+    QuantizedScale,
     is_quantization_aware,
 )
 from kerascnn.layers.stochastic_depth import StochasticDepth, StochasticDepthModel
@@ -35,6 +36,7 @@ __all__ = [
     "QuantizedConv2D",
     "QuantizedDense",
     "QuantizedDepthwiseConv2D",
+    "QuantizedScale",
     "RadialBasis",
     "StochasticDepth",
     "StochasticDepthModel",

@@ -166,6 +166,14 @@ class QuantizedDepthwiseConv2D(QuantizedLayer, keras.layers.DepthwiseConv2D):
 
 
 @keras.saving.register_keras_serializable(package="kerascnn")
+class QuantizedScale(QuantizedDepthwiseConv2D):
+    """A normalization without a layer to join: a depthwise convolution with one weight a channel.
+
+    Pruning and sharing pass it by, for its weights are no kernel of the network's.
+    """
+
+
+@keras.saving.register_keras_serializable(package="kerascnn")
 class QuantizedDense(QuantizedLayer, keras.layers.Dense):
     """A dense layer with its kernel on steps; see `QuantizedLayer`."""
 

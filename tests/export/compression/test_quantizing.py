@@ -20,7 +20,7 @@ onnx = pytest.importorskip("onnx")
 import export  # noqa: E402
 from export import ExportError, RequestError  # noqa: E402
 from export.cli import main  # noqa: E402
-from export.compression import KeepStructure, cluster, count, prune, quantize_aware  # noqa: E402
+from export.compression import KeepStructure, cluster, count, networks, prune, quantize_aware  # noqa: E402
 from export.formats import tensorflow_lite  # noqa: E402
 from export.formats.onnx_runtime import open_onnx  # noqa: E402
 from export.formats.tflite_runtime import open_tflite  # noqa: E402
@@ -102,6 +102,7 @@ def test_before_training_it_answers_as_the_network_does() -> None:
 def test_what_is_rounded_together_and_what_is_not() -> None:
     """A rectifier with its sum, a concatenation for what it joins; pooling with the range of what it reads."""
     aware = quantize_aware(everything(), calibration=photos()[0])
+    assert set(networks.kernels(aware)) == set(networks.kernels(everything()))  # lone_norm is nothing to prune
     ranges = {layer.name.removesuffix("_range") for layer in aware.layers if isinstance(layer, FakeQuantization)}
     assert ranges >= {"images", "stem", "depthwise", "joined", "both", "lone_norm", "gate_before", "gate_sigmoid"}
     assert not ranges & {"sum", "side1", "side3", "mean", "stem_norm", "last_softmax"}
