@@ -129,7 +129,7 @@ def judge(
         path = made / artifact["path"]
         found = FORMATS[artifact["format"]].open(path).predict(images)
         held = ""
-        if path.suffix == ".tflite":
+        if arguments.sparsity and path.suffix == ".tflite":
             kernels = compression.count(path)
             zeros = sum(kernel.zeros for kernel in kernels) / sum(kernel.size for kernel in kernels)
             held = f"{zeros:.1%} zeros, at most {max(kernel.channel_values for kernel in kernels)} values a channel"
