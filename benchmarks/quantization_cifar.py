@@ -127,7 +127,7 @@ def judge(
     rows.append(("trained network", 0, answers(aware, images), ""))
     for artifact in manifest["artifacts"]:
         path = made / artifact["path"]
-        found = FORMATS[artifact["format"]].open(path).predict(images)
+        found = FORMATS[artifact["format"]].open(path, threads=1).predict(images)
         held = ""
         if arguments.sparsity and path.suffix == ".tflite":
             kernels = compression.count(path)
