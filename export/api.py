@@ -14,6 +14,7 @@ from export.classifying import check_suits
 from export.context import Context
 from export.errors import ExportError
 from export.formats.format import OPSET
+from export.formats.precision import check_trained
 from export.formats.registry import FORMATS
 from export.general.network import is_general
 from export.general.stages import fit
@@ -68,7 +69,9 @@ def export(
         formats: Any of "saved_model", "tflite" and "onnx".
         precisions: More files, beside the float32 ones: of "float16", "dynamic", "int8", "int8-io", "int16x8",
             "int4", "auto", "sparse-float16", "sparse-dynamic" and "sparse-int8" for TFLite; of "float16", "int8" and
-            "int8-symmetric" for ONNX; of "float16" and "bfloat16" for SavedModels.
+            "int8-symmetric" for ONNX; of "float16" and "bfloat16" for SavedModels. A network that was trained for int8
+            needs no calibration and gets no float32 files; of it, "int8", "int8-io", "sparse-int8" and "int8x4" are
+            written.
         calibration: For int8: a folder or .zip of photos, or float32 inputs [n, height, width, channels] as the
             artifact will take them; for several inputs a dictionary of arrays by name.
         evaluate: A folder or .zip of photos in folders named by class name, WordNet id or class index.
@@ -118,6 +121,7 @@ def export(
         max_arena=max_arena,
         sign=Path(sign) if sign is not None else None,
         push=push,
+        trained=_is_trained(model),
     )
     return run(request, _loaded(model, Path(output), input_size), Path(output), replace=replace)
 
@@ -138,12 +142,25 @@ def _loaded(model: keras.Model, output: Path, input_size: tuple[int, int] | None
     return LoadedModel(model, origin, known_preprocessing(model), labels)
 
 
+def _is_trained(model: keras.Model) -> bool:
+    """Tell whether a model was trained for int8."""
+    import keras
+
+    from kerascnn.layers import is_quantization_aware
+
+    return isinstance(model, keras.Model) and is_quantization_aware(model)  # what is no model is refused elsewhere
+
+
 def fitted(request: Request, loaded: LoadedModel) -> Job:
     """Fit a request to a model.
 
     Raises:
         RequestError: They do not go together.
     """
+    trained = _is_trained(loaded.model)
+    check_trained(trained, request.precisions, request.compression is not None)
+    if trained:
+        request = dataclasses.replace(request, trained=True)
     if is_general(loaded.model):
         job = fit(request, loaded)
     else:

@@ -268,11 +268,15 @@ def _input_range(job: Job) -> tuple[float, float]:
 
 def with_preprocessing(job: Job) -> keras.Model:
     """Put the normalization in front of the model, as a 1x1 convolution: one standard operator in every format."""
-    if job.included is None:
-        return job.loaded.model
+    model, preprocessing = job.loaded.model, job.included
+    if job.request.trained:
+        from export.quantization.trained import Ends, with_constants
+
+        model = with_constants(model)
+    if preprocessing is None:
+        return model
     import keras
 
-    model, preprocessing = job.loaded.model, job.included
     channels = model.inputs[0].shape[-1]
     order = list(range(channels))[::-1] if preprocessing.channel_order == "bgr" else list(range(channels))
     std = np.broadcast_to(np.asarray(preprocessing.std, np.float32), (channels,))
@@ -281,6 +285,7 @@ def with_preprocessing(job: Job) -> keras.Model:
     kernel[0, 0, order, range(channels)] = 1 / std
     layer = keras.layers.Conv2D(channels, 1, data_format="channels_last", name="image_normalization")
     image = keras.Input(model.inputs[0].shape[1:], name="images")
-    wrapped = keras.Model(image, model(layer(image)), name=model.name)
+    pixels = Ends(0.0, 255.0, "image_range")(image) if job.request.trained else image
+    wrapped = keras.Model(image, model(layer(pixels)), name=model.name)
     layer.set_weights([kernel, -mean / std])
     return wrapped

@@ -103,6 +103,8 @@ class Request:
         push: The repository on the Hugging Face hub, OWNER/NAME, that the folder is uploaded to; None: it is not.
         halves: Make SavedModels that compute in half precision, where one was asked for; False for networks that do
             not take one image.
+        trained: The network was trained for int8 (`export.compression.quantize_aware`): no float32 is made, and no
+            photos are needed.
 
     Raises:
         RequestError: The request cannot be carried out.
@@ -125,6 +127,7 @@ class Request:
     sign: Path | None = None
     push: str | None = None
     halves: bool = True
+    trained: bool = False
 
     def __post_init__(self) -> None:
         for name in ("formats", "precisions", "apps", "prove"):
@@ -162,9 +165,11 @@ class Request:
             _check_arena(self.max_arena, self.items, self.provers)
         for item in self.items:
             item.format.check_opset(self.opset, item.precision)
-        if self.calibration is None:
+        if self.calibration is None and not self.trained:
             _check_no_photos_needed(self.items, self.compression)
-        elif not isinstance(self.calibration, ImageSource | Mapping) and not hasattr(self.calibration, "__array__"):
+        elif not isinstance(self.calibration, ImageSource | Mapping | None) and not hasattr(
+            self.calibration, "__array__"
+        ):
             raise RequestError(
                 f"calibration is a folder or .zip of photos, or an array of inputs; {type(self.calibration).__name__} "
                 "is neither. Batches of a data set become an array by np.concatenate."
@@ -185,7 +190,7 @@ class Request:
         return (*others, Web(self.web if isinstance(self.web, Path) else None))
 
     def _items(self) -> Iterator[Item]:
-        wanted = ("float32", *self.precisions)
+        wanted = self.precisions if self.trained else ("float32", *self.precisions)
         for format in FORMATS.values():
             if format.name in self.formats:
                 precisions = [precision for precision in format.precisions if self.halves or not precision.is_half]

@@ -8,7 +8,8 @@ The steps compose, and each changes the model in place:
     fine_tune(model, images, teacher=original)
 
 `compress` runs them all, to a file size or to a divergence from the original, and records what each costs. In training
-of your own, the callback `PruningSchedule` prunes, and the optimizer `KeepStructure` keeps what was pruned and shared.
+of your own, the callback `PruningSchedule` prunes, the optimizer `KeepStructure` keeps what was pruned and shared, and
+`quantize_aware` makes the network compute as its int8 files will.
 `count` says what is left of both in a file.
 """
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from export.compression.frontier import sweep
     from export.compression.networks import copy
     from export.compression.pruning import prune
+    from export.compression.quantizing import quantize_aware
     from export.compression.recipe import compress
     from export.compression.sensitivity import Sensitivity, measure
     from export.compression.states import State, Step, state
@@ -44,6 +46,7 @@ __all__ = [
     "fine_tune",
     "measure",
     "prune",
+    "quantize_aware",
     "round_to_half",
     "state",
     "sweep",
@@ -57,6 +60,7 @@ __getattr__, __dir__ = lazy_attributes(
         "distillation": ("fine_tune",),
         "frontier": ("sweep",),
         "pruning": ("prune",),
+        "quantizing": ("quantize_aware",),
         "networks": ("copy",),
         "recipe": ("compress",),
         "sensitivity": ("Sensitivity", "measure"),

@@ -41,6 +41,7 @@ def kernel_layers(model: keras.Model) -> list[keras.Layer]:
     import keras
 
     from kerascnn.build_info import build_info
+    from kerascnn.layers import QuantizedScale
 
     nested = next((layer.name for layer in model.layers if isinstance(layer, keras.Model)), None)
     info = build_info(model)
@@ -55,7 +56,7 @@ def kernel_layers(model: keras.Model) -> list[keras.Layer]:
             "network (kerascnn's builders take input_tensor=) and load the weights into that."
         )
     kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
-    layers = [layer for layer in model.layers if isinstance(layer, kinds)]
+    layers = [layer for layer in model.layers if isinstance(layer, kinds) and not isinstance(layer, QuantizedScale)]
     if not layers:
         raise RequestError(f"{model.name} has no convolution and no dense layer whose weights could be compressed.")
     return layers

@@ -11,7 +11,7 @@ import numpy as np
 
 from export.checking.runtimes import Runtime
 from export.errors import ExportError, RequestError
-from export.formats import onnx_float16, onnx_int8, onnx_mixed, onnx_symmetric
+from export.formats import onnx_float16, onnx_int8, onnx_mixed, onnx_symmetric, onnx_trained
 from export.formats.format import OPSET, Format, Source
 from export.formats.onnx_operations import HANDLERS
 from export.formats.onnx_runtime import open_onnx
@@ -108,7 +108,7 @@ def _on_steps(source: Source, precision: Precision) -> FrozenGraph:
     from export.quantization.sequence import Network
 
     traced, title = source.traced, f"ONNX {precision.name}"
-    if not precision.needs_photos:
+    if not precision.needs_photos or traced.frozen.has_ranges:
         return traced.frozen
     calibration = check_calibration(traced, source.calibration, title, rounds=precision.rounds_by_photos)
     if precision.has_ranges:
@@ -166,6 +166,8 @@ def in_precision(
     with without_logs():
         if precision.weights == "float16":
             model = onnx_float16.to_half(model)
+        elif onnx_trained.is_trained(model):
+            model = onnx_trained.quantize(model)
         else:
             assert calibration is not None
             model = (onnx_symmetric if precision.symmetric else onnx_int8).quantize(model, calibration)

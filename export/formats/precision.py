@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from export.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 # The least ratio of signal to quantization noise of the logits, in dB, by the type of the weights. int4 weights are
 # coarse: their limit tells a network that still works from one that does not. float16 keeps 11 bits of each number and
@@ -54,17 +59,23 @@ class Precision:
     @property
     def rounds_by_photos(self) -> bool:
         """Whether its weights are useless unless they are rounded for photos."""
-        return self.weights in ("int4", "mixed")
+        return self.weights in ("int4", "mixed") and not self.has_ranges
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether only a network that was trained for it can have it."""
+        return self.weights == "int4" and self.has_ranges
 
     @property
     def least_sqnr_db(self) -> float | None:
         """What the logits have to reach; None where their relative error is judged instead."""
-        return LEAST_SQNR_DB.get(self.weights)
+        # Fixed ranges with int4 weights are for networks that were trained with both: no more is lost than in int8.
+        return LEAST_SQNR_DB.get("int8" if self.has_ranges else self.weights)
 
     @property
     def has_judged_classes(self) -> bool:
         """Whether the best classes are compared as well: errors of 8 bits differ from image to image."""
-        return self.weights in ("int8", "bfloat16")
+        return self.weights in ("int8", "bfloat16") or self.has_ranges
 
     @property
     def needs_few_images(self) -> bool:
@@ -82,6 +93,7 @@ PRECISIONS = {
         Precision("int8-io", weights="int8", activations="int8", interface="int8"),
         Precision("int8-symmetric", weights="int8", activations="int8", symmetric=True),
         Precision("int16x8", weights="int8", activations="int16"),
+        Precision("int8x4", weights="int4", activations="int8"),
         Precision("int4", weights="int4"),
         Precision("auto", weights="mixed"),
         Precision("sparse-float16", weights="float16", sparse=True),
@@ -90,5 +102,40 @@ PRECISIONS = {
         Precision("bfloat16", weights="bfloat16", activations="bfloat16"),
     )
 }
+# What a network can be written in that was trained for int8 (`export.compression.quantize_aware`).
+TRAINED = ("int8", "int8-io", "int8x4", "sparse-int8")
 # What "float16" means to a format whose runtime has no other way to compute with float16 weights.
 COMPUTED_FLOAT16 = Precision("float16", weights="float16", activations="float16")
+
+
+def check_trained(trained: bool, precisions: Collection[str], compresses: bool) -> None:
+    """Refuse what a network cannot become that was trained for int8, or that was not.
+
+    Args:
+        trained: Whether it was.
+        precisions: Those that are asked for.
+        compresses: Whether it is to be compressed first.
+
+    Raises:
+        RequestError: It cannot become that.
+    """
+    if not trained:
+        asked = [precision for precision in precisions if PRECISIONS[precision].is_trained]
+        if asked:
+            raise RequestError(
+                f"{asked[0]} is for networks that were trained for it: export.compression.quantize_aware(model, "
+                "calibration=photos, bits=4)."
+            )
+        return
+    others = [precision for precision in precisions if precision not in TRAINED]
+    if others or not precisions:
+        raise RequestError(
+            f"The network was trained for int8, and is written as {', '.join(TRAINED)}; "
+            f"{', '.join(others) or 'no precision'} was asked for. Add --quantize int8 (from Python: "
+            'precisions=["int8"]), or export the network that it was made from.'
+        )
+    if compresses:
+        raise RequestError(
+            "The network was trained for int8, and compressing it would undo that. Compress the network first, make it "
+            "quantization-aware, and train it with KeepStructure."
+        )

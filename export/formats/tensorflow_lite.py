@@ -98,7 +98,7 @@ def _prepared(converter: Any, precision: Precision) -> Any:
     import tensorflow as tf
 
     converter.exclude_conversion_metadata = True  # a hash over all weights in Python, read by nobody
-    if precision.weights in ("float16", "int8"):  # int4 weights are made of the float32 file
+    if precision.weights in ("float16", "int8") or precision.has_ranges:  # int4 weights are made of what it writes
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision.weights == "float16":
         converter.target_spec.supported_types = [tf.float16]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from export.errors import ExportError
+from export.errors import ExportError, RequestError
 from export.formats import tensorflow_lite
 from export.formats.format import Format, Source
 from export.formats.precision import PRECISIONS, Precision
@@ -77,8 +78,9 @@ def write_tflite(
         traced: The network.
         path: The file to write.
         precision: `dynamic` has int8 weights and float32 activations; `int8` is int8 inside with float32 input and
-            output; `int8-io` has int8 input and output as well; `int16x8` is like `int8` with int16 activations; `int4`
-            is like `dynamic` with int4 weights; `auto` has int4, int8 or float16 weights in each layer;
+            output; `int8-io` has int8 input and output as well; `int16x8` is like `int8` with int16 activations;
+            `int8x4` is like `int8` with int4 weights, of a network that was trained for that; `int4` is like `dynamic`
+            with int4 weights; `auto` has int4, int8 or float16 weights in each layer;
             `sparse-float16`, `sparse-dynamic` and `sparse-int8` are float16, dynamic and int8 without the zeros of the
             kernels.
         calibration: float32 [n, height, width, channels], as the network takes them. Precisions with fixed ranges,
@@ -95,7 +97,13 @@ def write_tflite(
     from export.quantization.calibration import check_calibration
 
     chosen = TFLite().precision(precision)
-    if chosen.needs_photos or (chosen.weights == "int8" and calibration is not None):
+    if traced.frozen.has_ranges:
+        calibration = None
+    elif chosen.is_trained:
+        raise RequestError(
+            f"{precision} is for networks that were trained for it: export.compression.quantize_aware(model, bits=4)."
+        )
+    elif chosen.needs_photos or (chosen.weights == "int8" and calibration is not None):
         check_calibration(traced, calibration, f"TFLite {precision}", rounds=chosen.rounds_by_photos)
     metadata = metadata or {}
     if chosen.weights == "mixed":
@@ -115,12 +123,14 @@ def _content(
 ) -> bytes:
     """Convert a graph whose kernels lie on the steps of the precision."""
     from export.formats import flatbuffers
-    from export.formats.tflite_kernels import with_small_kernels
+    from export.formats.tflite_kernels import with_four_bits, with_small_kernels
     from export.formats.tflite_ranges import quick_calibration
 
     converter = _converter(traced, frozen, chosen, calibration)
     try:
-        with quick_calibration():
+        with quick_calibration(), warnings.catch_warnings():
+            # It misses a range of the input beside the one that is in a graph with ranges.
+            warnings.filterwarnings("ignore", "Statistics for quantized inputs")
             converted = converter.convert()
     except Exception as error:
         raise ExportError(explain(error, traced.model.name, chosen.name)) from error
@@ -129,6 +139,8 @@ def _content(
     content = flatbuffers.finish(converted, traced.input_name, traced.output_name, float_softmax, metadata)
     if chosen.sparse:
         content = flatbuffers.without_zeros(content, chosen.dense)
+    elif chosen.is_trained:
+        content = with_four_bits(content)
     elif chosen.weights in ("int4", "mixed"):
         content = with_small_kernels(content)
         if chosen.weights == "int4" and len(content) >= sum(kernel.size for kernel in frozen.kernels.values()):
@@ -172,6 +184,8 @@ def _converter(traced: TracedModel, frozen: FrozenGraph, precision: Precision, c
     """Set up TensorFlow's converter for batch 1."""
     import tensorflow as tf
 
+    if frozen.has_ranges:
+        return tensorflow_lite.function_converter(_function(traced, frozen), precision)
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(frozen.graph_def, name="")
         inputs = graph.get_tensor_by_name(f"{traced.input_name}:0")
@@ -181,6 +195,19 @@ def _converter(traced: TracedModel, frozen: FrozenGraph, precision: Precision, c
     if calibration is not None and precision.has_ranges:
         converter.representative_dataset = lambda: _one_by_one(calibration)
     return converter
+
+
+def _function(traced: TracedModel, frozen: FrozenGraph) -> Any:
+    """Return a graph as a concrete function, whose converter reads the ranges that are in the graph."""
+    import tensorflow as tf
+
+    graph_def, outputs = frozen.with_kernels(), [f"{traced.output_name}:0"]
+    spec = tf.TensorSpec((1, *traced.input_shape[1:]), tf.float32, traced.input_name)
+
+    def call(images: Any) -> Any:
+        return tf.graph_util.import_graph_def(graph_def, {f"{traced.input_name}:0": images}, outputs, name="")[0]
+
+    return tf.function(call, autograph=False).get_concrete_function(spec)
 
 
 def _one_by_one(images: np.ndarray) -> Iterator[list[np.ndarray]]:

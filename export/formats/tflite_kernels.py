@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from export.errors import ExportError
 from export.formats import tensorflow_lite
 from export.formats.sparsity import encode_sparse_kernels, sparse_bytes, widened
 from export.quantization.steps import INT4, INT8, nibbles, numbers_of, steps_of
@@ -30,6 +31,60 @@ def with_small_kernels(flatbuffer: bytes) -> bytes:
     encode_sparse_kernels(content)
     small: bytes = tensorflow_lite.packed(content)
     return small
+
+
+def with_four_bits(flatbuffer: bytes) -> bytes:
+    """Return an int8 TFLite model of one graph with those kernels in four bits that were trained for them.
+
+    Of such a kernel the converter has made 15 of its 255 numbers. Its step and that of the bias grow accordingly.
+
+    Raises:
+        ExportError: There is no such kernel.
+    """
+    schema = tensorflow_lite.schema()
+    content: Any = tensorflow_lite.unpacked(flatbuffer)
+    (graph,) = content.subgraphs
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in content.operatorCodes]
+    kinds = [getattr(schema.BuiltinOperator, name) for name in _LAYERS if name != "DEPTHWISE_CONV_2D"]
+    layers = [operator.inputs for operator in graph.operators if codes[operator.opcodeIndex] in kinds]
+    stored = {index for index in {int(inputs[1]) for inputs in layers} if _in_four(schema, content, index)}
+    if not stored:
+        raise ExportError(
+            "The network's weights were trained for eight bits. Train it with quantize_aware(model, bits=4), or export "
+            "it to int8."
+        )
+    biases = {int(inputs[2]): inputs[:2] for inputs in layers if int(inputs[1]) in stored and len(inputs) > 2}
+    for index, inputs in biases.items():
+        if index >= 0:
+            _rescale(content, index, *(graph.tensors[place].quantization.scale for place in inputs))
+    small: bytes = tensorflow_lite.packed(content)
+    return small
+
+
+def _in_four(schema: Any, content: Any, index: int) -> bool:
+    """Store a kernel in four bits, if it lies on 15 steps; tell whether it does."""
+    kernel = content.subgraphs[0].tensors[index]
+    if kernel.type != schema.TensorType.INT8:
+        return False
+    buffer = content.buffers[kernel.buffer]
+    numbers = np.frombuffer(bytes(buffer.data), np.int8).astype(np.float32)
+    fours = np.round(numbers * INT4 / INT8)
+    if (np.round(fours * INT8 / INT4) != numbers).any():
+        return False
+    buffer.data = np.frombuffer(nibbles(fours.astype(np.int8)), np.uint8)
+    kernel.type = schema.TensorType.INT4
+    kernel.quantization.scale = np.asarray(kernel.quantization.scale, np.float32) * np.float32(INT8 / INT4)
+    return True
+
+
+def _rescale(content: Any, index: int, source: Any, kernel: Any) -> None:
+    """Say a bias in the steps of its layer: those of the inputs times those of the kernel."""
+    bias = content.subgraphs[0].tensors[index]
+    buffer, before = content.buffers[bias.buffer], np.asarray(bias.quantization.scale, np.float64)
+    steps = np.asarray(kernel, np.float32) * np.float32(source[0])
+    numbers = np.round(np.frombuffer(bytes(buffer.data), np.int32) * before / steps)
+    buffer.data = np.frombuffer(numbers.astype(np.int32).tobytes(), np.uint8)
+    bias.quantization.scale = steps
 
 
 def _kernels(content: Any, kinds: list[str | None]) -> dict[int, str]:

@@ -42,6 +42,11 @@ class FrozenGraph:
     shared: frozenset[str] = frozenset()
 
     @cached_property
+    def has_ranges(self) -> bool:
+        """Whether activations bring their ranges, which were trained; kernels then lie on their steps."""
+        return any(node.op == "FakeQuantWithMinMaxArgs" for node in self.graph_def.node)
+
+    @cached_property
     def readers(self) -> dict[str, list[tuple[Node, int]]]:
         """The nodes that read each tensor, with the position of the tensor among their inputs."""
         readers: dict[str, list[tuple[Node, int]]] = {}

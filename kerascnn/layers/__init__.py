@@ -12,6 +12,14 @@ from kerascnn.layers.lenet import DistanceLoss, PartialConv2D, RadialBasis, Trai
 from kerascnn.layers.normalization import LocalResponseNormalization
 from kerascnn.layers.padding import ChannelPadding
 from kerascnn.layers.pooling import AdaptiveAveragePooling2D
+from kerascnn.layers.quantization import (
+    FakeQuantization,
+    QuantizedConv2D,
+    QuantizedDense,
+    QuantizedDepthwiseConv2D,
+    QuantizedScale,
+    is_quantization_aware,
+)
 from kerascnn.layers.stochastic_depth import StochasticDepth, StochasticDepthModel
 
 __all__ = [
@@ -19,16 +27,22 @@ __all__ = [
     "AuxiliaryModel",
     "ChannelPadding",
     "DistanceLoss",
+    "FakeQuantization",
     "FractalJoin",
     "GlobalDropPath",
     "LocalResponseNormalization",
     "PartialConv2D",
     "PhotoPreparation",
+    "QuantizedConv2D",
+    "QuantizedDense",
+    "QuantizedDepthwiseConv2D",
+    "QuantizedScale",
     "RadialBasis",
     "StochasticDepth",
     "StochasticDepthModel",
     "TrainableSubsampling",
     "WeightedMean",
+    "is_quantization_aware",
 ]
 
 restoring.install()
