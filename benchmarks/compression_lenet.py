@@ -104,8 +104,8 @@ class Training:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", default="lenet_caffe", choices=["lenet_caffe", "lenet5"])
-    parser.add_argument("--sparsity", type=float, nargs="+", default=[0.97, 0.975, 0.98], help="to choose from")
-    parser.add_argument("--bits", type=int, nargs="+", default=[3, 4, 5], help="to choose from")
+    parser.add_argument("--sparsity", type=float, nargs="+", default=[0.97, 0.975], help="to choose from")
+    parser.add_argument("--bits", type=int, nargs="+", default=[3, 4], help="to choose from")
     parser.add_argument("--ratio", type=float, default=102, help="that a setting must reach to be chosen")
     parser.add_argument("--length", type=float, default=1.0, help="of the training, as a share of all its epochs")
     parser.add_argument("--seed", type=int, default=0)
