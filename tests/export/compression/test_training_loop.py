@@ -225,16 +225,17 @@ def test_calibration_photos_of_one_colour_are_pointed_out(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.data
-def test_lenet_is_coded_39_times_smaller_without_loss(data: Path) -> None:
-    """Deep Compression's ratio, on a third of the benchmark's training; accuracy is that of the decoded file."""
+def test_lenet_is_coded_100_times_smaller_without_loss(data: Path) -> None:
+    """On a third of the benchmark's training; Deep Compression's is 39 times. Accuracy is that of the decoded file."""
+    setting = ["--sparsity", "0.97", "--bits", "3"]
     done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks/compression_lenet.py", "--length", "0.33"],
+        [sys.executable, ROOT / "benchmarks/compression_lenet.py", "--length", "0.33", *setting],
         capture_output=True,
         text=True,
         env={**os.environ, "KERASCNN_DATA": str(data), "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["ratio"] > 39
+    assert found["ratio"] > 100
     assert found["before"] > 0.985
     assert found["after"] > found["before"] - 0.003
