@@ -43,6 +43,7 @@ WHOLE = {
 # Without shortcuts gradients grow with each normalised layer (plain nets), and with a thousand layers in any case: the
 # others' step overshoots there.
 RATES = dict.fromkeys(("plain34", "plain56_cifar", "plain110_cifar", "resnet1202_cifar"), 1e-4)
+RATES["resnet164_v2_cifar"] = 1e-6  # the first gradient has a norm of 160
 # The first gradient of ResNet-1001 v2 has a norm of 61,000. A step that short is lost in float32; in float64 the loss
 # falls by what the gradient says, 0.01.
 RATES["resnet1001_v2_cifar"] = 2.7e-12
