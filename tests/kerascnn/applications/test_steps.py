@@ -43,11 +43,10 @@ WHOLE = {
 # Without shortcuts gradients grow with each normalised layer (plain nets), and with a thousand layers in any case: the
 # others' step overshoots there.
 RATES = dict.fromkeys(("plain34", "plain56_cifar", "plain110_cifar", "resnet1202_cifar"), 1e-4)
-RATES["resnet164_v2_cifar"] = 1e-6  # the first gradient has a norm of 160
-# The first gradient of ResNet-1001 v2 has a norm of 61,000. A step that short is lost in float32; in float64 the loss
-# falls by what the gradient says, 0.01.
-RATES["resnet1001_v2_cifar"] = 2.7e-12
-PRECISIONS = {"resnet1001_v2_cifar": "float64"}
+# The first gradients of these have norms of 160 and 61,000. Steps that short are lost in float32; in float64 the loss
+# falls by what the gradients say, 0.01.
+RATES |= {"resnet164_v2_cifar": 3.7e-7, "resnet1001_v2_cifar": 2.7e-12}
+PRECISIONS = dict.fromkeys(("resnet164_v2_cifar", "resnet1001_v2_cifar"), "float64")
 
 # XLA takes minutes for the gradients of grouped convolutions on a processor; the largest take 16 GB with 16 images.
 IMAGES = {"resnext_cifar": 2, "fractalnet": 8}
@@ -68,6 +67,10 @@ def photos(folder: Path, side: int, count: int) -> tuple[np.ndarray, np.ndarray]
 @contextmanager
 def weights_in(precision: str) -> Iterator[None]:
     """Build layers that compute and keep their weights in that precision."""
+    if precision == "float64" and keras.backend.backend() == "jax":
+        import jax
+
+        jax.config.update("jax_enable_x64", True)  # only a process of its own comes here
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     yield
