@@ -41,7 +41,8 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    folder = arguments.output / f"{arguments.network}_{arguments.bits}_{arguments.sparsity:g}_{arguments.share_bits}"
+    settings = vars(arguments) | {"output": None, "choose": None}  # a run goes on with its own settings alone
+    folder = arguments.output / "_".join(f"{value}" for value in settings.values() if value is not None)
     folder.mkdir(parents=True, exist_ok=True)
 
     import keras

@@ -121,7 +121,7 @@ def export(
         max_arena=max_arena,
         sign=Path(sign) if sign is not None else None,
         push=push,
-        trained=_is_trained(model),
+        trained=_trained_bits(model) is not None,
     )
     return run(request, _loaded(model, Path(output), input_size), Path(output), replace=replace)
 
@@ -142,13 +142,13 @@ def _loaded(model: keras.Model, output: Path, input_size: tuple[int, int] | None
     return LoadedModel(model, origin, known_preprocessing(model), labels)
 
 
-def _is_trained(model: keras.Model) -> bool:
-    """Tell whether a model was trained for int8."""
+def _trained_bits(model: keras.Model) -> int | None:
+    """Return the bits of a weight in a model that was trained for int8; None for other models."""
     import keras
 
-    from kerascnn.layers import is_quantization_aware
+    from kerascnn.layers import trained_bits
 
-    return isinstance(model, keras.Model) and is_quantization_aware(model)  # what is no model is refused elsewhere
+    return trained_bits(model) if isinstance(model, keras.Model) else None  # what is no model is refused elsewhere
 
 
 def fitted(request: Request, loaded: LoadedModel) -> Job:
@@ -157,9 +157,9 @@ def fitted(request: Request, loaded: LoadedModel) -> Job:
     Raises:
         RequestError: They do not go together.
     """
-    trained = _is_trained(loaded.model)
-    check_trained(trained, request.precisions, request.compression is not None)
-    if trained:
+    bits = _trained_bits(loaded.model)
+    check_trained(bits, request.precisions, request.compression is not None)
+    if bits is not None:
         request = dataclasses.replace(request, trained=True)
     if is_general(loaded.model):
         job = fit(request, loaded)

@@ -25,7 +25,7 @@ from kerascnn.layers import (
     QuantizedDense,
     QuantizedDepthwiseConv2D,
     QuantizedScale,
-    is_quantization_aware,
+    trained_bits,
 )
 
 if TYPE_CHECKING:
@@ -70,24 +70,30 @@ def quantize_aware(model: keras.Model, *, calibration: np.ndarray, bits: Literal
     check_model(model)
     if bits not in (4, 8):
         raise RequestError(f"Weights are trained for 8 or 4 bits; bits is {bits}.")
-    if is_quantization_aware(model):
+    if trained_bits(model) is not None:
         raise RequestError(f"{model.name} is quantization-aware already. Give the network that it was made from.")
     if len(model.inputs) != 1 or len(model.outputs) != 1 or model.inputs[0].dtype != "float32":
         raise RequestError(f"{model.name} does not take one image of floats and give one answer, as is needed here.")
-    shape = tuple(model.inputs[0].shape[1:])
-    if calibration.shape[1:] != shape or not len(calibration) or not np.isfinite(calibration).all():
-        raise RequestError(
-            f"calibration is {calibration.dtype} {calibration.shape}; {model.name} takes finite numbers [n, "
-            f"{', '.join(map(str, shape))}]."
-        )
+    images = _checked(calibration, model)
     with deep_graphs():
         aware = _Rewriting(model, bits).run()
-    _calibrate(aware, calibration)
+    _calibrate(aware, images)
     info = build_info(model)
     if info is not None:  # no longer the variant, whose layers are of other kinds
         labels = info.class_names(model.outputs[0].shape[-1])
         set_build_info(aware, BuildInfo(preprocessing=info.preprocessing, weights=info.weights, labels=labels))
     return aware
+
+
+def _checked(calibration: np.ndarray, model: keras.Model) -> np.ndarray:
+    """Return images as an array; refuse what the network does not take."""
+    shape, images = tuple(model.inputs[0].shape[1:]), np.asarray(calibration)
+    if images.shape[1:] != shape or not len(images) or images.dtype.kind not in "fiu" or not np.isfinite(images).all():
+        raise RequestError(
+            f"calibration is {images.dtype} {images.shape}; {model.name} takes an array of finite numbers [n, "
+            f"{', '.join(map(str, shape))}]."
+        )
+    return images
 
 
 def _calibrate(aware: keras.Model, images: np.ndarray) -> None:

@@ -108,24 +108,24 @@ TRAINED = ("int8", "int8-io", "int8x4", "sparse-int8")
 COMPUTED_FLOAT16 = Precision("float16", weights="float16", activations="float16")
 
 
-def check_trained(trained: bool, precisions: Collection[str], compresses: bool) -> None:
+def check_trained(bits: int | None, precisions: Collection[str], compresses: bool) -> None:
     """Refuse what a network cannot become that was trained for int8, or that was not.
 
     Args:
-        trained: Whether it was.
+        bits: Of its weights, where it was trained for int8; None where it was not.
         precisions: Those that are asked for.
         compresses: Whether it is to be compressed first.
 
     Raises:
         RequestError: It cannot become that.
     """
-    if not trained:
-        asked = [precision for precision in precisions if PRECISIONS[precision].is_trained]
-        if asked:
-            raise RequestError(
-                f"{asked[0]} is for networks that were trained for it: export.compression.quantize_aware(model, "
-                "calibration=photos, bits=4)."
-            )
+    asked = [precision for precision in precisions if PRECISIONS[precision].is_trained]
+    if asked and bits != 4:
+        raise RequestError(
+            f"{asked[0]} is for networks that were trained for it: export.compression.quantize_aware(model, "
+            f"calibration=photos, bits=4). This one {'was not' if bits is None else f'was trained for {bits} bits'}."
+        )
+    if bits is None:
         return
     others = [precision for precision in precisions if precision not in TRAINED]
     if others or not precisions:

@@ -7,10 +7,10 @@ import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from export.errors import ExportError, RequestError
+from export.errors import ExportError
 from export.formats import tensorflow_lite
 from export.formats.format import Format, Source
-from export.formats.precision import PRECISIONS, Precision
+from export.formats.precision import PRECISIONS, Precision, check_trained
 from export.proving.proof import Place
 from export.quantization.goal import Goal
 
@@ -100,9 +100,7 @@ def write_tflite(
     if traced.frozen.has_ranges:
         calibration = None
     elif chosen.is_trained:
-        raise RequestError(
-            f"{precision} is for networks that were trained for it: export.compression.quantize_aware(model, bits=4)."
-        )
+        check_trained(None, [precision], compresses=False)
     elif chosen.needs_photos or (chosen.weights == "int8" and calibration is not None):
         check_calibration(traced, calibration, f"TFLite {precision}", rounds=chosen.rounds_by_photos)
     metadata = metadata or {}

@@ -18,7 +18,7 @@ from kerascnn.layers.quantization import (
     QuantizedDense,
     QuantizedDepthwiseConv2D,
     QuantizedScale,
-    is_quantization_aware,
+    trained_bits,
 )
 from kerascnn.layers.stochastic_depth import StochasticDepth, StochasticDepthModel
 
@@ -42,7 +42,7 @@ __all__ = [
     "StochasticDepthModel",
     "TrainableSubsampling",
     "WeightedMean",
-    "is_quantization_aware",
+    "trained_bits",
 ]
 
 restoring.install()

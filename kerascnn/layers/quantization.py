@@ -184,6 +184,8 @@ class QuantizedDense(QuantizedLayer, keras.layers.Dense):
         return self.finished(ops.matmul(inputs, self.on_steps()))
 
 
-def is_quantization_aware(model: keras.Model) -> bool:
-    """Tell whether a model computes on steps."""
-    return any(isinstance(layer, FakeQuantization) for layer in model.layers)
+def trained_bits(model: keras.Model) -> int | None:
+    """Return the fewest bits of a weight in a model that computes on steps; None for other models."""
+    if not any(isinstance(layer, FakeQuantization) for layer in model.layers):
+        return None
+    return min((layer.bits for layer in model.layers if isinstance(layer, QuantizedLayer)), default=8)
