@@ -15,6 +15,7 @@ import click
 
 from export import printing
 from export.errors import ExportError, RequestError
+from export.formats.precision import check_trained
 from export.images import find_calibration, find_images
 from export.options import Options, export_options
 from export.quantization.goal import Goal
@@ -96,6 +97,8 @@ def _check(options: Options) -> tuple[Request, list[_Job]]:
         earlier = None if options["replace"] else adding.find(folder)
         if earlier:
             earlier.check_early(weights_state(name, options["weights"])[1], options["compress"], options["sign"])
+    if not all(name.endswith(".keras") for name, _ in jobs):  # a variant is not trained for int8; a file may be
+        check_trained(None, _names(options["quantize"]), compresses=False)
     calibration = options["calibration_data"] or calibration_of(options["models"])
     request = Request(
         formats=options["formats"],

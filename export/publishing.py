@@ -25,10 +25,10 @@ _RENAME_SWAP = 2  # macOS, renamex_np
 
 
 def check_target(target: Path) -> None:
-    """Refuse a target that cannot be written, or that holds anything which no export has put there.
+    """Refuse a target that cannot be written, lies in an export, or holds anything which no export has put there.
 
     Raises:
-        RequestError: the target is a file, is not writable, or has foreign files in it.
+        RequestError: the target is a file, is not writable, lies in an export, or has foreign files in it.
     """
     for folder in (target, *target.parents):
         if folder.is_symlink() and not folder.exists():
@@ -39,6 +39,12 @@ def check_target(target: Path) -> None:
         raise RequestError(f"{folder} is a file, so nothing can be written to {target}. Give a folder as the output.")
     if not os.access(folder if folder != target else target.parent, os.W_OK | os.X_OK):
         raise RequestError(f"{folder} is not writable for you. Give another folder as the output.")
+    outer = next((parent for parent in target.parents if _names_of_files(parent)), None)
+    if outer is not None:
+        raise RequestError(
+            f"{outer} is an export itself, and {target} would be in it, as files that it does not know. Give another "
+            f"output, such as {outer.parent}."
+        )
     foreign = foreign_files(target)
     if foreign:
         raise RequestError(
@@ -51,12 +57,18 @@ def foreign_files(target: Path) -> list[str]:
     """Files in a folder that its own manifest does not name, as paths relative to it; a signature covers that too."""
     if not target.is_dir():
         return []
-    try:
-        known = set(json.loads((target / MANIFEST).read_text(encoding="utf-8"))["files"]) | {SIGNATURE}
-    except (OSError, ValueError, KeyError, TypeError):
-        known = set()
+    known = _names_of_files(target)
+    known |= {SIGNATURE} if known else set()
     files = (path.relative_to(target).as_posix() for path in target.rglob("*") if not path.is_dir())
     return sorted(path for path in files if path != MANIFEST and path not in known)
+
+
+def _names_of_files(folder: Path) -> set[str]:
+    """Return the files that the manifest of a folder names; none where no export wrote one."""
+    try:
+        return set(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 @contextmanager

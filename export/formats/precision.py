@@ -119,7 +119,7 @@ def check_trained(bits: int | None, precisions: Collection[str], compresses: boo
     Raises:
         RequestError: It cannot become that.
     """
-    asked = [precision for precision in precisions if PRECISIONS[precision].is_trained]
+    asked = [name for name, precision in PRECISIONS.items() if precision.is_trained and name in precisions]
     if asked and bits != 4:
         raise RequestError(
             f"{asked[0]} is for networks that were trained for it: export.compression.quantize_aware(model, "

@@ -60,6 +60,7 @@ def photos(tmp_path_factory):
         (["--model", "squeezenot", "--tflite"], "squeezenet"),
         (["--model", "vit*", "--tflite"], "No model matches"),
         (["--tflite"], "No model was named"),
+        (["--model", "lenet5", "--tflite", "--quantize", "int8x4"], "trained for it"),
         (["--model", "squeezenet"], "--saved-model, --tflite, --onnx"),
         (["--model", "squeezenet", "--tflite", "--quantize", "int9"], "float32, float16, dynamic"),
         (["--model", "squeezenet", "--onnx", "--quantize", "dynamic"], "Add --tflite"),

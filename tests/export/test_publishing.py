@@ -160,6 +160,15 @@ def test_foreign_files_are_never_replaced(tmp_path, name):
     assert (target / name).read_text() == "precious"
 
 
+def test_an_export_takes_no_other_into_it(tmp_path):
+    write_export(tmp_path / "net", "old")
+    with pytest.raises(RequestError, match="net is an export itself"):
+        write_export(tmp_path / "net" / "other", "new")
+    write_export(tmp_path / "net", "new")  # it still can be written to
+    (tmp_path / "manifest.json").write_text('{"name": "of a web page"}')
+    write_export(tmp_path / "other", "new")
+
+
 def test_a_file_in_the_way(tmp_path):
     (tmp_path / "out").write_text("a file")
     for target in (tmp_path / "out", tmp_path / "out" / "net"):
