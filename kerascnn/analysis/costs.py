@@ -24,7 +24,7 @@ _UNCOUNTED_LAYERS = {
     *("ZeroPadding2D", "Cropping2D", "Flatten", "Reshape", "Permute", "UpSampling2D"),
     *("MaxPooling2D", "AveragePooling2D", "GlobalMaxPooling2D", "GlobalAveragePooling2D"),
     *("AdaptiveAveragePooling2D", "AdaptiveMaxPooling2D", "LocalResponseNormalization", "ChannelPadding"),
-    *("TrainableSubsampling", "StochasticDepth", "FractalJoin", "GlobalDropPath", "WeightedMean"),
+    *("TrainableSubsampling", "StochasticDepth", "FractalJoin", "GlobalDropPath", "WeightedMean", "FakeQuantization"),
 }
 # Operations of keras.ops on symbolic tensors, by name.
 _ELEMENTWISE = {
@@ -38,6 +38,7 @@ _UNCOUNTED_OPERATIONS = _ELEMENTWISE | {
 }
 _IN_PLACE = {
     *("Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax", "BatchNormalization", "Rescaling"),
+    "FakeQuantization",
     *("Relu", "Sigmoid", "Tanh"),
 }
 _VIEWS = {"Flatten", "Reshape", "Dropout", "SpatialDropout2D", "Identity", "GaussianNoise", "ActivityRegularization"}

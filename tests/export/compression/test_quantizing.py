@@ -24,6 +24,7 @@ from export.compression import KeepStructure, cluster, count, networks, prune, q
 from export.formats import tensorflow_lite  # noqa: E402
 from export.formats.onnx_runtime import open_onnx  # noqa: E402
 from export.formats.tflite_runtime import open_tflite  # noqa: E402
+from kerascnn.analysis import profile  # noqa: E402
 from kerascnn.layers import FakeQuantization  # noqa: E402
 from tests import pictures  # noqa: E402
 from tests.networks import randomized  # noqa: E402
@@ -250,6 +251,13 @@ def test_photos_and_bits_are_checked() -> None:
     for wrong in (photos(8)[0][:, :8], photos(8)[0][:0], np.full((4, 16, 16, 3), np.nan, np.float32), None, "photos"):
         with pytest.raises(RequestError, match="finite numbers"):
             quantize_aware(model, calibration=wrong)
+
+
+def test_its_work_is_counted_as_the_originals() -> None:
+    model = _with(layers.Identity())
+    aware = profile(quantize_aware(model, calibration=photos(8)[0]))
+    assert not aware.unknown
+    assert aware.macs == profile(model).macs
 
 
 STEP = """
