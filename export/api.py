@@ -70,8 +70,8 @@ def export(
         precisions: More files, beside the float32 ones: of "float16", "dynamic", "int8", "int8-io", "int16x8",
             "int4", "auto", "sparse-float16", "sparse-dynamic" and "sparse-int8" for TFLite; of "float16", "int8" and
             "int8-symmetric" for ONNX; of "float16" and "bfloat16" for SavedModels. A network that was trained for int8
-            needs no calibration and gets no float32 files; of it, "int8", "int8-io", "sparse-int8" and "int8x4" are
-            written.
+            (`export.compression.quantize_aware`) takes "int8", "int8-io", "int8x4" and "sparse-int8" alone; it needs no
+            calibration and gets no float32 files.
         calibration: For int8: a folder or .zip of photos, or float32 inputs [n, height, width, channels] as the
             artifact will take them; for several inputs a dictionary of arrays by name.
         evaluate: A folder or .zip of photos in folders named by class name, WordNet id or class index.

@@ -103,8 +103,8 @@ class Request:
         push: The repository on the Hugging Face hub, OWNER/NAME, that the folder is uploaded to; None: it is not.
         halves: Make SavedModels that compute in half precision, where one was asked for; False for networks that do
             not take one image.
-        trained: The network was trained for int8 (`export.compression.quantize_aware`): no float32 is made, and no
-            photos are needed.
+        trained: The network was trained for int8 (`export.compression.quantize_aware`): no float32 file is
+            written, and no photos are needed.
 
     Raises:
         RequestError: The request cannot be carried out.

@@ -1,8 +1,8 @@
 """Rewrite a network so that it computes as its int8 files will, and can be trained for them.
 
 Activations are put on steps where TFLite and ONNX Runtime put them: after each operation, or after the rectifier that
-is computed with it; what joins in a concatenation has one range, and pooling, padding and reshaping keep that of what
-they read.
+is computed with it. All inputs of a concatenation share one range; pooling, padding and reshaping keep the range of
+their input.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from keras import KerasTensor
 
 _QUANTIZED = {layer.original: layer for layer in (QuantizedConv2D, QuantizedDepthwiseConv2D, QuantizedDense)}
-_KEEPING = (  # give nothing but numbers that they read, and zeros
+_KEEPING = (  # their outputs are values of their input, or zeros
     *(layers.MaxPooling2D, layers.GlobalMaxPooling2D, layers.ZeroPadding2D, layers.Cropping2D, layers.UpSampling2D),
     *(layers.Flatten, layers.Reshape, layers.Permute, layers.Dropout, layers.SpatialDropout2D, layers.Identity),
     ChannelPadding,
 )
-_SUMS = ("Add", "Subtract", "Multiply")  # names of layers and operations that a rectifier is computed with
+_SUMS = ("Add", "Subtract", "Multiply")  # layers and operations that are computed with the rectifier after them
 _RECTIFIERS = (keras.activations.relu, keras.activations.relu6)
 # Ends that TFLite demands.
 _ENDS = {keras.activations.sigmoid: (0.0, 255 / 256), keras.activations.tanh: (-1.0, 127 / 128)}
@@ -114,8 +114,8 @@ class _Rewriting:
 
     Attributes:
         made: The new tensor of each tensor of the network, by its id.
-        ranges: What put a tensor on its steps, by the id of the tensor of the network; None where its reader does.
-            Tensors that are computed in float are missing.
+        ranges: The layer that rounds a tensor, by the id of the network's tensor; None where the next layer rounds it.
+            Tensors that stay in float are missing.
         joined: Ids of calls that are computed with a layer before them.
         copies: The new layer of each layer, by its id.
     """

@@ -1,8 +1,9 @@
-"""Int8 for ONNX with the ranges of a network that was trained for it.
+"""Int8 for ONNX with the ranges that a network was trained with.
 
-They come as pairs of QuantizeLinear and DequantizeLinear, where the network rounds its activations. In the file, the
-same tensors have them, and those that are computed in eight bits with them: what a rectifier or a concatenation reads
-has the range of what it gives, and pooling, padding and reshaping keep that of what they read.
+The converted graph has a pair of QuantizeLinear and DequantizeLinear wherever the network rounds an activation. The
+pairs are taken out, and the model is quantized with their ranges. Tensors without a pair get the range of a neighbor:
+the inputs of a rectifier or a concatenation that of its output, the outputs of pooling, padding and reshaping that of
+their input.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ _READING_THE_SAME = (*_RESHAPING, "Relu", "Clip", "Concat")
 
 
 def is_trained(model: onnx.ModelProto) -> bool:
-    """Tell whether a model brings ranges."""
+    """Tell whether a model has ranges in it."""
     return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
 
 
 def quantize(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a float32 model that brings its ranges with int8 inside; the softmax with what follows stays float32."""
+    """Quantize a float32 model by the ranges in it; the softmax and what follows it stay in float32."""
     ranges = _taken_out(model.graph)
     ready = prepared(model)
     _spread(ready.graph, ranges)
@@ -73,7 +74,7 @@ def _rename(nodes: list[onnx.NodeProto], names: dict[str, str], ranges: dict[str
 
 
 def _spread(graph: onnx.GraphProto, ranges: dict[str, Range]) -> None:
-    """Add the ranges of the tensors that share one with another."""
+    """Give tensors without a range that of a neighbor."""
     for node in graph.node:  # in the order of computation
         if node.op_type in _KEEPING and node.input[0] in ranges:
             ranges.setdefault(node.output[0], ranges[node.input[0]])

@@ -69,7 +69,7 @@ class Precision:
     @property
     def least_sqnr_db(self) -> float | None:
         """What the logits have to reach; None where their relative error is judged instead."""
-        # Fixed ranges with int4 weights are for networks that were trained with both: no more is lost than in int8.
+        # int4 weights with fixed ranges were trained for both, and have to reach what int8 does.
         return LEAST_SQNR_DB.get("int8" if self.has_ranges else self.weights)
 
     @property
@@ -109,7 +109,7 @@ COMPUTED_FLOAT16 = Precision("float16", weights="float16", activations="float16"
 
 
 def check_trained(bits: int | None, precisions: Collection[str], compresses: bool) -> None:
-    """Refuse what a network cannot become that was trained for int8, or that was not.
+    """Refuse precisions that do not fit how a network was trained.
 
     Args:
         bits: Of its weights, where it was trained for int8; None where it was not.
@@ -117,7 +117,7 @@ def check_trained(bits: int | None, precisions: Collection[str], compresses: boo
         compresses: Whether it is to be compressed first.
 
     Raises:
-        RequestError: It cannot become that.
+        RequestError: One of them does not fit, or the network would be compressed after training for int8.
     """
     asked = [name for name, precision in PRECISIONS.items() if precision.is_trained and name in precisions]
     if asked and bits != 4:

@@ -34,9 +34,9 @@ def with_small_kernels(flatbuffer: bytes) -> bytes:
 
 
 def with_four_bits(flatbuffer: bytes) -> bytes:
-    """Return an int8 TFLite model of one graph with those kernels in four bits that were trained for them.
+    """Return an int8 TFLite model of one graph in which kernels that were trained for four bits are stored in four.
 
-    Of such a kernel the converter has made 15 of its 255 numbers. Its step and that of the bias grow accordingly.
+    The converter writes such a kernel with 15 of int8's 255 values. Its step and that of its bias grow accordingly.
 
     Raises:
         ExportError: There is no such kernel.
@@ -78,7 +78,7 @@ def _in_four(schema: Any, content: Any, index: int) -> bool:
 
 
 def _rescale(content: Any, index: int, source: Any, kernel: Any) -> None:
-    """Say a bias in the steps of its layer: those of the inputs times those of the kernel."""
+    """Convert a bias to the steps of its layer: the input's times the kernel's."""
     bias = content.subgraphs[0].tensors[index]
     buffer, before = content.buffers[bias.buffer], np.asarray(bias.quantization.scale, np.float64)
     steps = np.asarray(kernel, np.float32) * np.float32(source[0])
