@@ -75,24 +75,30 @@ def pair(size: int, batch: int) -> dict[str, Callable[[], object]]:
 
 
 def options(precisions: list[str], batch: int) -> dict[str, Callable[[], object]]:
-    """A step of ResNet-20 for each precision, and on TensorFlow with and without XLA."""
+    """A step of ResNet-20 for each precision, and on TensorFlow with and without XLA and the fused normalization."""
     import keras
 
     from kerascnn.training import Augmentation, Run, changed, recipe
     from kerascnn.training.networks import build, compile_model, preprocessing_of
+    from kerascnn.training.normalization import FusedBatchNormalization
 
     random = np.random.default_rng(0)
     x = random.integers(0, 256, (batch, 32, 32, 3), np.uint8)
     y = random.integers(0, 10, batch)
     settings = changed(recipe("resnet_cifar"), augmentation=Augmentation(), batch=batch, rate=0.001)
     steps = {}
-    for jit in (True,) if keras.backend.backend() == "jax" else (False, True):
+    kernels = [(True, False)] if keras.backend.backend() == "jax" else [(False, True), (False, False), (True, True)]
+    for jit, fused in kernels:  # JAX has no kernel for normalization
         for precision in precisions:
             run = Run("resnet20_cifar", settings, Path(), Path(), precision=precision, jit=jit)
             keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
             model = build(run, preprocessing_of(run.model, 32), 10)
+            if not fused:
+                for layer in model.layers:
+                    if isinstance(layer, FusedBatchNormalization):
+                        layer.__class__ = keras.layers.BatchNormalization
             compile_model(model, run, steps=100)
-            name = f"{precision}, {'XLA' if jit else 'no XLA'}"
+            name = f"{precision}, {'XLA' if jit else 'no XLA'}, {'fused' if fused else 'Keras'}"
             steps[name] = lambda model=model: model.train_on_batch(x, y)
     keras.config.set_dtype_policy("float32")
     return steps

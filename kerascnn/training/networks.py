@@ -14,6 +14,7 @@ from kerascnn.registry import WeightsRecord
 from kerascnn.training import augmentation, schedules
 from kerascnn.training.data import AnyImages
 from kerascnn.training.initialization import initialize
+from kerascnn.training.normalization import fuse
 from kerascnn.training.runs import Run
 from kerascnn.weights import container, find
 
@@ -64,6 +65,7 @@ def build(run: Run, preprocessing: Preprocessing, classes: int) -> keras.Model:
     if run.recipe.auxiliary_weight is not None and isinstance(model, AuxiliaryModel):
         model.auxiliary_weight = run.recipe.auxiliary_weight
     schedules.add_weight_decay(model, run.recipe)
+    fuse(model)
     return model
 
 
