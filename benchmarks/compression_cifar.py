@@ -4,10 +4,10 @@ KERASCNN_DATA=../shared/data python benchmarks/compression_cifar.py --network re
     --weights cifar10 --parent-epochs 0 --prune-epochs 6 --prune-rate 0.05 --precision bfloat16
 
 With --parent-epochs the network is first trained further on the photos at hand. That is the float parent; a polynomial
-schedule prunes it while it trains on, its weights are shared by k-means, shared values, biases and normalisation are
-trained on, and it is exported to int8. What is said of a file was counted in it. Every step is kept in the folder of
---output, and a second run goes on with what is missing there. Reads cifar10_train.zip and cifar10_test_5000.zip of
-KERASCNN_DATA.
+schedule prunes it while it trains on, its weights are shared by k-means, shared values, biases and normalization are
+trained on and rounded to float16, and it is exported to int8. What is said of a file was counted in it. Every step is
+kept in the folder of --output, and a second run goes on with what is missing there. Reads cifar10_train.zip and
+cifar10_test_5000.zip of KERASCNN_DATA.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ def main() -> None:
     import kerascnn
     from export import compression
     from kerascnn.photos.preprocessing import find_preprocessing
+    from kerascnn.training.normalization import fuse
+    from kerascnn.weights.container import half
 
     keras.utils.set_random_seed(0)
     data = Path(os.environ.get("KERASCNN_DATA", "../shared/data"))
@@ -69,6 +71,7 @@ def main() -> None:
     if arguments.precision != "float32":
         keras.config.set_dtype_policy(f"mixed_{arguments.precision}")
         trained = kerascnn.create_model(arguments.network, weights=None, **arguments.options)
+        fuse(trained)
         keras.config.set_dtype_policy("float32")
     training, testing = photos(data / "cifar10_train.zip", folder), photos(data / "cifar10_test_5000.zip", folder)
     normalize = find_preprocessing(model).normalize
@@ -112,6 +115,7 @@ def main() -> None:
             arguments.share_epochs,
             lambda steps: [],
         )
+        model.set_weights([half(weight) for weight in model.get_weights()])  # or every scale and shift takes four bytes
 
     rows: list[dict[str, Any]] = []
     for name, work in {

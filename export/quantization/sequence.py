@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from export.tracing.freezing import FrozenGraph
 
-IMAGES = 128  # with half as many, int4 weights diverge by half as much again
+IMAGES = 256  # with half as many as 125, int4 weights diverge by half as much again
 SAMPLES = 16384  # places of all images together at which a layer's inputs are looked at
 SHRUNK = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # steps to try, as shares of what reaches the largest weight
 SWEEPS = 2  # over the weights of a layer, to move single ones
