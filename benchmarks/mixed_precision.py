@@ -3,14 +3,17 @@
     python benchmarks/mixed_precision.py PHOTOS.zip [TARGET_BYTES ...]
 
 PHOTOS: a folder or zip with folders named by WordNet id. Even and odd photos take turns: precisions are chosen and
-weights rounded on one half, and the files judged on the other. A row for both halves together has the paired difference
-from float32 with its 95 % interval. The files hold no labels.
+weights rounded on one half, and the files judged on the other, by the middle of each photo and by ten crops of it
+(corners and middle, mirrored too). A row for both halves together has the paired differences from float32 with their
+95 % intervals over the photos, of which crops of one photo are no more than one. "Expected" needs no labels: what is
+lost if float32's probabilities of the crops are true. The files hold no labels.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,54 +26,64 @@ def main(photos: Path, targets: list[int]) -> None:
     from export.checking.runtimes import open_keras
     from export.images import find_images, labels_from_folders, load_images
     from export.quantization.goal import Goal
+    from export.quantization.searching import expected_drop
     from export.tracing.graph import trace
     from kerascnn.data import imagenet_classes
+    from kerascnn.photos.crops import ten_crops
     from kerascnn.photos.preprocessing import find_preprocessing
+    from kerascnn.statistics import log_probabilities
 
     model = kerascnn.applications.squeezenet(weights="imagenet")
     source = find_images(photos)
-    images = load_images(source, source.names, find_preprocessing(model)).images
+    known = find_preprocessing(model)
+    images = load_images(source, source.names, known).images
+    whole = load_images(source, source.names, replace(known, crop=None)).images
     labels = np.array(labels_from_folders(source.names, None, [wnid for wnid, _ in imagenet_classes()], 1000))
     traced = trace(model)
-    print("| file | judged on | bytes | divergence | agreement | top-1 | lost, points (95 % interval) |")
-    print("|---|---|---:|---:|---:|---:|---:|")
+    print("| file | judged on | bytes | divergence | agreement | top-1 | lost | lost by crops | expected |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|---:|")
     for precision, target in (("sparse-dynamic", None), ("int4", None), *(("auto", target) for target in targets)):
-        pairs: list[np.ndarray] = []
+        both: list[np.ndarray] = []
+        title = f"| {precision}{f', at most {target:,}' if target else ''} |"
         for name, first in (("odd", 0), ("even", 1)):
-            others = slice(1 - first, None, 2)
-            reference = open_keras(model).predict_with_logits(images[others])
-            size, answers = made(traced, precision, images[first::2], Goal(None, target), images[others])
-            found = judged(answers, reference, labels[others])
-            pairs.append(np.stack([right(one.output, labels[others]) for one in (reference, answers)]))
-            title = f"| {precision}{f', at most {target:,}' if target else ''} |"
+            others, wanted = images[1 - first :: 2], labels[1 - first :: 2]
+            crops = np.concatenate([ten_crops(image, images.shape[1]) for image in whole[1 - first :: 2]])
+            size, file = made(traced, precision, images[first::2], Goal(None, target))
+            before, after = (runtime.predict_with_logits(others) for runtime in (open_keras(model), file))
+            pair = [runtime.predict_with_logits(crops) for runtime in (open_keras(model), file)]
+            found = judged(after, before, wanted)
+            expected = expected_drop(*(log_probabilities(one.logits) for one in pair))
+            both.append(np.stack([right(one.output, wanted) for one in (before, after, *pair)]))
             print(
                 f"{title} {name} | {size:,} | {found['divergence']:.4f} | {found['agreement']:.3f} "
-                f"| {found['top1']:.3f} | {difference(pairs[-1])} |",
+                f"| {found['top1']:.3f} | {difference(both[-1][:2])} | {difference(both[-1][2:])} | {expected:.2f} |",
                 flush=True,
             )
-        print(f"{title} both | | | | | {difference(np.concatenate(pairs, axis=1))} |", flush=True)
+        together = np.concatenate(both, axis=1)
+        print(f"{title} both | | | | | {difference(together[:2])} | {difference(together[2:])} | |", flush=True)
 
 
-def made(traced: Any, precision: str, chosen_on: np.ndarray, goal: Any, others: np.ndarray) -> tuple[int, Any]:
-    """Return the size of a file and its answers."""
+def made(traced: Any, precision: str, chosen_on: np.ndarray, goal: Any) -> tuple[int, Any]:
+    """Return the size of a file, and its runtime."""
     from export.formats.tflite import write_tflite
     from export.formats.tflite_runtime import open_tflite
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         write_tflite(traced, path, precision, chosen_on, goal=goal)
-        return path.stat().st_size, open_tflite(path).predict_with_logits(others)
+        return path.stat().st_size, open_tflite(path)
 
 
 def right(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Of each photo whether its class is the best one; where classes are tied, the chance of that."""
+    """The share of views of each photo whose best class is its own; where classes are tied, the chance of that."""
     from kerascnn.statistics import hits, ranks
 
-    return hits(*ranks(scores.reshape(len(labels), -1), labels), 1)
+    views = np.repeat(labels, len(scores) // len(labels))
+    return hits(*ranks(scores.reshape(len(views), -1), views), 1).reshape(len(labels), -1).mean(axis=1)
 
 
 def difference(hits: np.ndarray) -> str:
-    """The points that the second of [2, photos] has lost to the first, with the interval of the paired difference."""
+    """The points that the second of [2, photos] loses beside the first, with the interval of the paired difference."""
     from kerascnn.statistics import paired
 
     lost = paired(*hits[::-1])
