@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageSource", "LoadedImages", "find_images", "held_back", "labels_from_folders", "load_images", "spread"]
 
-CALIBRATION_PHOTOS = 100
+CALIBRATION_PHOTOS = 100  # are plenty for ranges
+ROUNDING_PHOTOS = 256  # the more, the better weights of four bits are
 _AHEAD = 32  # photos that may wait for the one before them
 
 
@@ -95,12 +96,12 @@ def labels_from_folders(
         return files.labels_from_folders(names, labels, wnids, classes)
 
 
-def held_back(evaluation: ImageSource, calibration: object) -> list[str]:
-    """Name the evaluation photos that steps and precisions are not chosen with, as far as their paths tell."""
+def held_back(evaluation: ImageSource, calibration: object, count: int) -> list[str]:
+    """Name the evaluation photos that are not among the `count` that are read to calibrate, as far as paths tell."""
     if not isinstance(calibration, ImageSource):
         return list(evaluation.names)
     root = calibration.path.resolve()
-    seen = {f"{root}/{name}" for name in spread(calibration.names, CALIBRATION_PHOTOS)}
+    seen = {f"{root}/{name}" for name in spread(calibration.names, count)}
     root = evaluation.path.resolve()
     return [name for name in evaluation.names if f"{root}/{name}" not in seen]
 

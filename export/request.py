@@ -19,7 +19,7 @@ from export.errors import RequestError, check_known
 from export.formats.format import OPSET, Format
 from export.formats.precision import PRECISIONS, Precision
 from export.formats.registry import FORMATS
-from export.images import ImageSource, held_back
+from export.images import CALIBRATION_PHOTOS, ROUNDING_PHOTOS, ImageSource, held_back
 from export.proving import provers
 from export.proving.micro import QUANTIZED, Micro
 from export.proving.web import Web
@@ -153,7 +153,7 @@ class Request:
         if self.apps:
             _check_apps(self.apps, self.formats, self.items)
         asked, photos = "auto" in self.precisions, self.evaluation
-        count = len(held_back(photos, self.calibration)) if asked and photos is not None else None
+        count = len(self.held_back) if asked and photos is not None else None
         check_goal(self.goal, asked, count, self.compression is not None)
         _check_packages(self.items)
         self.provers  # noqa: B018  (refuses names)
@@ -179,6 +179,26 @@ class Request:
     def items(self) -> tuple[Item, ...]:
         """The artifacts to make, in order."""
         return tuple(self._items())
+
+    @property
+    def calibration_photos(self) -> int:
+        """How many photos of the calibration data are read.
+
+        Weights of four bits want more of them than ranges do. Where the same photos also score the artifacts, the
+        others stay unseen.
+        """
+        source, scored = self.calibration, self.evaluation
+        rounds = any(item.precision.rounds_by_photos for item in self.items)
+        if rounds and isinstance(source, ImageSource) and scored is not None:
+            rounds = len(held_back(scored, source, len(source.names))) == len(scored.names)
+        return ROUNDING_PHOTOS if rounds else CALIBRATION_PHOTOS
+
+    @cached_property
+    def held_back(self) -> frozenset[str]:
+        """The names of the evaluation photos that steps and precisions are not chosen with, as far as paths tell."""
+        if self.evaluation is None:
+            return frozenset()
+        return frozenset(held_back(self.evaluation, self.calibration, self.calibration_photos))
 
     @cached_property
     def provers(self) -> tuple[Prover, ...]:

@@ -12,7 +12,6 @@ from export.checking.accuracy import Scores, evaluate
 from export.checking.runtimes import Prediction, Runtime, open_keras
 from export.context import Context, Inputs, Outcome
 from export.errors import RequestError
-from export.images import held_back
 from export.job import Job
 from export.manifest import Artifact, Drop, Failure
 from export.quantization.goal import Goal, check_held_back
@@ -74,8 +73,7 @@ def judge_drops(context: Context, outcome: Outcome, scores: Scores | None) -> No
     goal, photos = context.job.request.goal or Goal(), context.job.evaluation
     if scores is None or photos is None or goal.max_drop is None:
         return
-    unseen = set(held_back(photos, context.job.calibration))
-    held = np.array([name in unseen for name in scores.photos])
+    held = np.array([name in context.job.request.held_back for name in scores.photos])
     passed, outcome.passed = outcome.passed, []
     for one in passed:
         artifact, failure = one.artifact, None

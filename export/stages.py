@@ -23,7 +23,7 @@ from export.context import Context, Inputs, Outcome, Passed
 from export.errors import ExportError
 from export.files import digest_of, size_of
 from export.formats.format import Source
-from export.images import CALIBRATION_PHOTOS, ImageSource
+from export.images import ImageSource
 from export.job import COMPRESSION_PHOTOS, verification_images, with_preprocessing
 from export.manifest import THREADS, Artifact, Failure
 from export.proving.proving import prove
@@ -108,7 +108,7 @@ def read_images(context: Context) -> Inputs:
     job, calibration, skipped = context.job, context.job.calibration, 0
     if isinstance(calibration, ImageSource):
         context.step("reading calibration photos")
-        loaded = job.read(calibration, CALIBRATION_PHOTOS)
+        loaded = job.read(calibration, job.request.calibration_photos)
         calibration, skipped = loaded.images, len(loaded.skipped)
     coarse = any(item.precision.needs_photos for item in job.request.items)
     if calibration is not None and coarse and job.request.compression is None:

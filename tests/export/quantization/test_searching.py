@@ -174,8 +174,14 @@ def test_what_loses_more_than_it_may_is_not_published(tmp_path: Path) -> None:
         scores: Any = SimpleNamespace(
             hits={"keras": hits, "auto.tflite": worse, "other.tflite": worse}, photos=photos.names
         )
-        seen = ImageSource(tmp_path, photos.names[:50])
-        job = SimpleNamespace(request=SimpleNamespace(goal=Goal(drop)), calibration=seen, evaluation=photos)
+        request = Request(
+            formats=["tflite"],
+            precisions=["auto"],
+            calibration=ImageSource(tmp_path, photos.names[:50]),
+            evaluation=photos,
+            goal=Goal(drop),
+        )
+        job = SimpleNamespace(request=request, evaluation=photos)
         context: Any = SimpleNamespace(job=job, folder=tmp_path, progress=SimpleNamespace(note=notes.append))
         judge_drops(context, outcome, scores)
         return outcome
@@ -217,3 +223,19 @@ def test_a_drop_that_too_few_photos_could_prove_is_refused_at_once(tmp_path: Pat
             Request(formats=["tflite"], precisions=["auto"], calibration=calibration, evaluation=evaluation)
     for evaluation, goal in ((ImageSource(tmp_path / "others", names), None), (within, Goal(None, 9))):
         Request(formats=["tflite"], precisions=["auto"], calibration=calibration, evaluation=evaluation, goal=goal)
+
+
+def test_four_bits_are_rounded_with_more_photos_than_ranges_are_taken_from(tmp_path: Path) -> None:
+    """Unless the same photos score the artifacts: then the others have to stay unseen."""
+    names = tuple(f"cat/{number:03}.jpg" for number in range(300))
+    photos, others = ImageSource(tmp_path / "photos", names), ImageSource(tmp_path / "others", names)
+
+    def read(precision: str, evaluation: ImageSource | None) -> tuple[int, int]:
+        request = Request(formats=["tflite"], precisions=[precision], calibration=photos, evaluation=evaluation)
+        return request.calibration_photos, len(request.held_back)
+
+    assert read("int4", None) == (256, 0)
+    assert read("int8", None) == (100, 0)
+    assert read("auto", others) == read("int4", others) == (256, 300)
+    assert read("auto", photos) == read("int4", photos) == (100, 200)
+    assert read("int8", photos) == (100, 200)
