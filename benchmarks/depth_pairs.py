@@ -1,10 +1,10 @@
 """Deeper is worse without shortcuts, and not with them (He et al. 2015, arXiv:1512.03385, figures 1 and 6), tried.
 
-KERASCNN_DATA=../shared/data python benchmarks/depth_pairs.py --images 10000 --epochs 30 \\
+KERASCNN_DATA=../shared/data python benchmarks/depth_pairs.py --epochs 30 \\
     --output runs/depth_pairs --plot runs/depth_pairs.png
 
 Trains plain-20, plain-56, ResNet-20 and ResNet-56 by one recipe on the CIFAR-10 photos. The training error is that of
-the network as it is used: without augmentation and with the normalisations' running statistics, on a fixed part of the
+the network as it is used: without augmentation and with the normalizations' running statistics, on a fixed part of the
 images that were trained on. The same command again goes on where the last one ended.
 """
 
