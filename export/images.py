@@ -96,6 +96,17 @@ def labels_from_folders(
         return files.labels_from_folders(names, labels, wnids, classes)
 
 
+def calibration_photos(calibration: object, evaluation: ImageSource | None, four_bits: bool) -> int:
+    """Say how many photos of the calibration data to read.
+
+    Weights of four bits want more of them than ranges do. Where the same photos also score the artifacts, the others
+    stay unseen.
+    """
+    if four_bits and isinstance(calibration, ImageSource) and evaluation is not None:
+        four_bits = len(held_back(evaluation, calibration, len(calibration.names))) == len(evaluation.names)
+    return ROUNDING_PHOTOS if four_bits else CALIBRATION_PHOTOS
+
+
 def held_back(evaluation: ImageSource, calibration: object, count: int) -> list[str]:
     """Name the evaluation photos that are not among the `count` that are read to calibrate, as far as paths tell."""
     if not isinstance(calibration, ImageSource):

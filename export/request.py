@@ -19,7 +19,7 @@ from export.errors import RequestError, check_known
 from export.formats.format import OPSET, Format
 from export.formats.precision import PRECISIONS, Precision
 from export.formats.registry import FORMATS
-from export.images import CALIBRATION_PHOTOS, ROUNDING_PHOTOS, ImageSource, held_back
+from export.images import ImageSource, calibration_photos, held_back
 from export.proving import provers
 from export.proving.micro import QUANTIZED, Micro
 from export.proving.web import Web
@@ -152,9 +152,8 @@ class Request:
             _check_written(precision, self.formats)
         if self.apps:
             _check_apps(self.apps, self.formats, self.items)
-        asked, photos = "auto" in self.precisions, self.evaluation
-        count = len(self.held_back) if asked and photos is not None else None
-        check_goal(self.goal, asked, count, self.compression is not None)
+        count = len(self.held_back) if self.evaluation is not None else None
+        check_goal(self.goal, "auto" in self.precisions, count, self.compression is not None)
         _check_packages(self.items)
         self.provers  # noqa: B018  (refuses names)
         if self.sign is not None:
@@ -182,16 +181,9 @@ class Request:
 
     @property
     def calibration_photos(self) -> int:
-        """How many photos of the calibration data are read.
-
-        Weights of four bits want more of them than ranges do. Where the same photos also score the artifacts, the
-        others stay unseen.
-        """
-        source, scored = self.calibration, self.evaluation
-        rounds = any(item.precision.rounds_by_photos for item in self.items)
-        if rounds and isinstance(source, ImageSource) and scored is not None:
-            rounds = len(held_back(scored, source, len(source.names))) == len(scored.names)
-        return ROUNDING_PHOTOS if rounds else CALIBRATION_PHOTOS
+        """How many photos of the calibration data are read."""
+        four_bits = any(item.precision.rounds_by_photos for item in self.items)
+        return calibration_photos(self.calibration, self.evaluation, four_bits)
 
     @cached_property
     def held_back(self) -> frozenset[str]:
