@@ -53,7 +53,7 @@ def fuse(model: keras.Model) -> None:
 
 def _has_kernel(layer: keras.layers.BatchNormalization) -> bool:
     return (
-        len(layer.input.shape) == 4
+        layer.input_spec.ndim == 4
         and layer.axis in (-1, 3)
         and layer.epsilon >= SMALLEST
         and layer.compute_dtype != "float64"

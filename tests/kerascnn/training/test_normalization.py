@@ -101,3 +101,10 @@ def test_a_subclass_and_vectors_are_left_alone():
     model = keras.Model(inputs, keras.layers.BatchNormalization(name="vectors")(x))
     fuse(model)
     assert [type(model.get_layer(name)) for name in ("own", "vectors")] == [Own, keras.layers.BatchNormalization]
+
+
+def test_a_layer_that_is_called_twice_is_fused_too():
+    shared, (one, other) = keras.layers.BatchNormalization(), (keras.Input((6, 6, 3)), keras.Input((6, 6, 3)))
+    model = keras.Model([one, other], keras.layers.add([shared(one), shared(other)]))
+    fuse(model)
+    assert type(shared) is FusedBatchNormalization
