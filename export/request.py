@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from kerascnn.photos.preprocessing import Preprocessing
 
 _HOW_TO_GIVE_PHOTOS = (
-    "Give --calibration-data DIR or .zip (from Python: calibration=); 100 photos like those it will see are plenty."
+    "Give --calibration-data DIR or .zip (from Python: calibration=): 100 photos like those it sees; int4 wants 256."
 )
 
 

@@ -43,7 +43,7 @@ def check_calibration(
     if rounds and len(calibration) < FEWEST_IMAGES:
         raise RequestError(
             f"{what} needs at least {FEWEST_IMAGES} calibration images to round its weights by, and there are "
-            f"{len(calibration)}; 100 photos are plenty."
+            f"{len(calibration)}; 256 photos are best."
         )
     if calibration.shape[1:] != traced.input_shape[1:] or calibration.dtype != "float32":
         raise RequestError(

@@ -8,13 +8,13 @@ then moved as long as that helps; and the bias takes up the mean error.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from export.images import ROUNDING_PHOTOS
 from export.quantization.observation import in_parts, layers_of, sampled
 from export.quantization.optq import DAMPING, Compensation
 from export.quantization.steps import INT4, INT8
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from export.tracing.freezing import FrozenGraph
 
-IMAGES = 256  # with half as many as 125, int4 weights diverge by half as much again
 SAMPLES = 16384  # places of all images together at which a layer's inputs are looked at
 SHRUNK = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # steps to try, as shares of what reaches the largest weight
 SWEEPS = 2  # over the weights of a layer, to move single ones
@@ -135,7 +134,8 @@ def quantize(
     Returns:
         The new kernels, and the biases that make up for them, by name.
     """
-    images = images[:: math.ceil(len(images) / IMAGES)]
+    count = min(len(images), ROUNDING_PHOTOS)
+    images = images[np.arange(count) * len(images) // count]
     changed: dict[str, np.ndarray] = {}
     kernels = [name for name in network.layers if levels.get(name) in (INT4, INT8)]
     while kernels:

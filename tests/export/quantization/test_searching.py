@@ -239,3 +239,15 @@ def test_four_bits_are_rounded_with_more_photos_than_ranges_are_taken_from(tmp_p
     assert read("auto", others) == read("int4", others) == (256, 300)
     assert read("auto", photos) == read("int4", photos) == (100, 200)
     assert read("int8", photos) == (100, 200)
+
+
+def test_of_more_photos_than_are_read_as_many_are_taken(
+    traced: Any, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One photo more than the limit does not halve them."""
+    network = Network(traced.frozen, traced.input_name)
+    four = sequence.all_in_four_bits(traced.frozen)
+    monkeypatch.setattr(sequence, "ROUNDING_PHOTOS", 8)
+    nine, eight = (sequence.quantize(network, images[:count], four) for count in (9, 8))
+    for name, value in eight.items():
+        np.testing.assert_array_equal(nine[name], value)
