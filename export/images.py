@@ -21,8 +21,14 @@ if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = [
-    *("ImageSource", "LoadedImages", "calibration_photos", "find_images", "held_back", "labels_from_folders"),
-    *("load_images", "spread"),
+    "ImageSource",
+    "LoadedImages",
+    "calibration_photos",
+    "find_images",
+    "held_back",
+    "labels_from_folders",
+    "load_images",
+    "spread",
 ]
 
 CALIBRATION_PHOTOS = 100  # are plenty for ranges
