@@ -4,9 +4,9 @@
 
 PHOTOS: a folder or zip with folders named by WordNet id. Even and odd photos take turns: precisions are chosen and
 weights rounded on one half, and the files judged on the other, by the middle of each photo and by ten crops of it
-(corners and middle, mirrored too). A row for both halves together has the paired differences from float32 with their
-95 % intervals over the photos, of which crops of one photo are no more than one. "Expected" needs no labels: what is
-lost if float32's probabilities of the crops are true. The files hold no labels.
+(corners and middle, mirrored too). A row for both halves together has the paired differences from float32, with 95 %
+intervals in which the ten crops of a photo count as one. "Expected" needs no labels: it is what the crops lose if
+float32's probabilities are true. The files hold no labels.
 """
 
 from __future__ import annotations

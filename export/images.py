@@ -117,7 +117,13 @@ def calibration_photos(calibration: object, evaluation: ImageSource | None, four
 
 
 def held_back(evaluation: ImageSource, calibration: object, count: int) -> list[str]:
-    """Name the evaluation photos that are not among the `count` that are read to calibrate, as far as paths tell."""
+    """Name the evaluation photos that calibration does not see. Photos are told apart by their paths.
+
+    Args:
+        evaluation: The photos to score on.
+        calibration: The photos to calibrate with, or anything else, which has no paths.
+        count: How many of them are read.
+    """
     if not isinstance(calibration, ImageSource):
         return list(evaluation.names)
     root = calibration.path.resolve()

@@ -20,7 +20,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Normalize by the moments of the batch, or as Keras does where the moving ones are used or there is a mask."""
+        """Normalize by the moments of the batch; inference, frozen layers and masks are left to Keras."""
         if not (training and self.trainable) or mask is not None:
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
