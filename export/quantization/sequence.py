@@ -17,8 +17,8 @@ import numpy as np
 from export.images import ROUNDING_PHOTOS
 from export.quantization.observation import in_parts, layers_of, sampled
 from export.quantization.optq import DAMPING, Compensation
+from export.quantization.passing import Passage
 from export.quantization.steps import INT4, INT8
-from export.tracing.activations import batches
 from export.tracing.freezing import copy_of
 
 if TYPE_CHECKING:
@@ -137,12 +137,13 @@ def quantize(
     count = min(len(images), ROUNDING_PHOTOS)
     images = images[np.arange(count) * len(images) // count]
     changed: dict[str, np.ndarray] = {}
+    passages = [Passage(network, images, values) for values in ([{}] if alone else [{}, changed])]
     kernels = [name for name in network.layers if levels.get(name) in (INT4, INT8)]
     while kernels:
         source = network.layers[kernels[0]].input[0]
         group = [name for name in kernels if network.layers[name].input[0] == source]
         kernels = [name for name in kernels if name not in group]
-        moments = _observed(network, images, group, {} if alone else changed)
+        moments = _observed(network, passages, group)
         for name in group:
             changed |= _layer(network, name, moments[name], levels[name])
     return changed | {name: value for name, value in nearest(network, levels).items() if name not in changed}
@@ -153,26 +154,22 @@ def nearest(network: Network, levels: Mapping[str, int]) -> dict[str, np.ndarray
     return {name: _nearest(network.frozen, name, number) for name, number in levels.items()}
 
 
-def _observed(
-    network: Network, images: np.ndarray, group: Sequence[str], changed: Mapping[str, np.ndarray]
-) -> dict[str, _Moments]:
-    """Return the moments of the inputs of layers that read the same tensor."""
+def _observed(network: Network, passages: Sequence[Passage], group: Sequence[str]) -> dict[str, _Moments]:
+    """Return the moments of the inputs of layers that read the same tensor, as they should be and as they are."""
     moments = {name: _Moments() for name in group}
-    places = -(-SAMPLES // len(images))
     source = network.layers[group[0]].input[0]
-    for number, batch in enumerate(batches(images)):
-        wanted = network.run(batch, source, {})
-        got = network.run(batch, source, changed) if changed else wanted
+    places = -(-SAMPLES // passages[0].count)
+    for number, values in enumerate(zip(*(passage.inputs(source) for passage in passages), strict=True)):
         for name in group:
             shape, node = network.frozen.kernels[name].shape, network.layers[name]
-            count = places * len(batch)
-            moments[name].add(*(_rows(values, shape, node, count, number) for values in (wanted, got)))
+            rows = [_rows(value, shape, node, places, number) for value in values]
+            moments[name].add(rows[0], rows[-1])
     return moments
 
 
-def _rows(values: np.ndarray, shape: tuple[int, ...], node: Node, count: int, seed: int) -> np.ndarray:
+def _rows(values: np.ndarray, shape: tuple[int, ...], node: Node, places: int, seed: int) -> np.ndarray:
     random = np.random.default_rng(seed)  # the same places in both networks
-    return in_parts(sampled(values, np.arange(len(values)), shape, node, count, random))
+    return in_parts(sampled(values, np.arange(len(values)), shape, node, places * len(values), random))
 
 
 def _layer(network: Network, name: str, moments: _Moments, levels: int) -> dict[str, np.ndarray]:
