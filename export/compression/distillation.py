@@ -13,6 +13,7 @@ import numpy as np
 
 from export.compression.networks import kernels, log_probabilities
 from export.errors import RequestError
+from export.varying import varied
 
 if TYPE_CHECKING:
     import keras
@@ -80,7 +81,7 @@ def fine_tune(
         if not number % SHOWN:
             step(f"fine-tuning, step {number + 1} of {steps}")
         chosen = random.choice(len(images), min(batch, len(images)), replace=False)
-        photos = _varied(tf.constant(images[chosen]), [seed, number], flip)
+        photos = varied(tf.constant(images[chosen]), [seed, number], flip)
         losses.append(float(train(photos, tf.constant(classes[chosen]))))
     return float(np.mean(losses[-max(steps // 4, 1) :])) if losses else 0.0
 
@@ -111,19 +112,3 @@ def _training(
         return loss
 
     return train
-
-
-def _varied(images: tf.Tensor, seed: list[int], flip: bool) -> tf.Tensor:
-    """Return a random part of each image, perhaps mirrored, with another contrast and tint, in the same size."""
-    import tensorflow as tf
-
-    count, (height, width, channels) = tf.shape(images)[0], images.shape[1:]
-    places = tf.random.stateless_uniform([count, 4], seed)
-    side = tf.sqrt(0.6 + 0.4 * places[:, 0])
-    top, left = (1 - side) * places[:, 1], (1 - side) * places[:, 2]
-    mirrored = (places[:, 3] < 0.5) & flip
-    start, end = tf.where(mirrored, left + side, left), tf.where(mirrored, left, left + side)
-    boxes = tf.stack([top, start, top + side, end], axis=1)
-    parts = tf.image.crop_and_resize(images, boxes, tf.range(count), [height, width])
-    jitter = tf.random.stateless_normal([2, count, 1, 1, channels], [seed[0] + 1, seed[1]])
-    return parts * (1 + 0.1 * jitter[0, ..., :1]) + 0.1 * tf.math.reduce_std(images) * jitter[1]

@@ -104,8 +104,8 @@ def write_onnx(
 def _on_steps(source: Source, precision: Precision) -> FrozenGraph:
     """Return the graph with kernels on the steps of the precision, chosen for the calibration images."""
     from export.quantization.calibration import check_calibration, prepare
+    from export.quantization.network import Network
     from export.quantization.searching import search
-    from export.quantization.sequence import Network
 
     traced, title = source.traced, f"ONNX {precision.name}"
     if not precision.needs_photos or traced.frozen.has_ranges:

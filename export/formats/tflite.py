@@ -80,7 +80,7 @@ def write_tflite(
         precision: `dynamic` has int8 weights and float32 activations; `int8` is int8 inside with float32 input and
             output; `int8-io` has int8 input and output as well; `int16x8` is like `int8` with int16 activations;
             `int8x4` is like `int8` with int4 weights, of a network that was trained for that; `int4` is like `dynamic`
-            with int4 weights; `auto` has int4, int8 or float16 weights in each layer;
+            with int4 weights, where they are smaller; `auto` has int4, int8 or float16 weights in each layer;
             `sparse-float16`, `sparse-dynamic` and `sparse-int8` are float16, dynamic and int8 without the zeros of the
             kernels.
         calibration: float32 [n, height, width, channels], as the network takes them. Precisions with fixed ranges,
@@ -153,8 +153,8 @@ def _searched(traced: TracedModel, calibration: np.ndarray, metadata: Mapping[st
     """Return the graph with each kernel on the steps of the precision that is best for it."""
     from export.formats.tflite_kernels import cost
     from export.formats.tflite_metadata import with_files
+    from export.quantization.network import Network
     from export.quantization.searching import search
-    from export.quantization.sequence import Network
 
     auto = PRECISIONS["auto"]
 
@@ -166,12 +166,15 @@ def _searched(traced: TracedModel, calibration: np.ndarray, metadata: Mapping[st
 
 def _rounded(traced: TracedModel, precision: Precision, calibration: np.ndarray) -> FrozenGraph:
     """Return the graph with kernels on the steps of the precision, chosen for the calibration images."""
+    from export.formats.tflite_kernels import cost
     from export.quantization import sequence
     from export.quantization.calibration import prepare
+    from export.quantization.network import Network
 
     if precision.weights == "int4":
-        network = sequence.Network(traced.frozen, traced.input_name)
-        return network.with_values(sequence.quantize(network, calibration, sequence.all_in_four_bits(traced.frozen)))
+        network = Network(traced.frozen, traced.input_name)
+        levels = sequence.four_bits_where_smaller(traced.frozen, cost)
+        return network.with_values(sequence.quantize(network, calibration, levels))
     if precision.weights == "int8":
         # 65,536 steps are enough for the smallest channel, so int16 activations need not be equalized.
         return prepare(traced, calibration, activations=precision.activations == "int8")

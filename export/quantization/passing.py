@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export.tracing.activations import batches
+from export.tracing.freezing import copy_of
 
 if TYPE_CHECKING:
-    from export.quantization.sequence import Network
+    from export.quantization.network import Network
 
 KEPT_BYTES = 1 << 29  # of all images at one place
 
@@ -30,7 +31,10 @@ class Passage:
 
     def __init__(self, network: Network, images: np.ndarray, changed: Mapping[str, np.ndarray]):
         self._network, self._changed = network, changed
-        self._nodes = {node.name: node for node in network.frozen.graph_def.node}
+        self._graph_def = copy_of(network.frozen.graph_def)
+        for node in self._graph_def.node:  # constant folding leaves control inputs, which would run what was passed
+            node.input[:] = [name for name in node.input if not name.startswith("^")]
+        self._nodes = {node.name: node for node in self._graph_def.node}
         self._images, self.count = images, len(images)
         self._passed = {network.input_name}
         self._places = [network.input_name]
@@ -85,12 +89,12 @@ class Passage:
 
         known = self._network.values | dict(self._changed)
         values = {_tensor(name): value for name, value in known.items() if name in piece}
-        before = [_tensor(name) for name in self._places]
+        before, wanted = [_tensor(name) for name in self._places], [_tensor(name) for name in places]
 
         @tf.function(autograph=False, reduce_retracing=True)
         def run(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-            fed = {name: tf.constant(value) for name, value in values.items()} | dict(zip(before, tensors, strict=True))
-            found = tf.import_graph_def(self._network.frozen.graph_def, fed, [_tensor(name) for name in places], name="")
+            fed = {name: tf.constant(value) for name, value in values.items()}
+            found = tf.import_graph_def(self._graph_def, fed | dict(zip(before, tensors, strict=True)), wanted, name="")
             return [tf.identity(tensor) for tensor in found]
 
         return run

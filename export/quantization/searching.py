@@ -17,7 +17,7 @@ import numpy as np
 
 from export.errors import ExportError
 from export.quantization import sequence
-from export.quantization.sequence import Network
+from export.quantization.network import Network
 from export.quantization.steps import INT4, INT8
 from kerascnn.statistics import compare, log_probabilities
 

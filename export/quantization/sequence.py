@@ -8,8 +8,8 @@ then moved as long as that helps; and the bias takes up the mean error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,74 +19,17 @@ from export.quantization.observation import in_parts, layers_of, sampled
 from export.quantization.optq import DAMPING, Compensation
 from export.quantization.passing import Passage
 from export.quantization.steps import INT4, INT8
-from export.tracing.freezing import copy_of
+from export.varying import VIEWS, with_varied
 
 if TYPE_CHECKING:
     from tensorflow.compat.v1 import NodeDef as Node
 
+    from export.quantization.network import Network
     from export.tracing.freezing import FrozenGraph
 
-SAMPLES = 16384  # places of all images together at which a layer's inputs are looked at
+SAMPLES = 65536  # places of all images together at which a layer's inputs are looked at
 SHRUNK = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # steps to try, as shares of what reaches the largest weight
 SWEEPS = 2  # over the weights of a layer, to move single ones
-
-
-class Network:
-    """A frozen graph whose kernels and biases can be replaced from run to run.
-
-    Attributes:
-        frozen: The graph.
-        layers: The operation of each kernel that can be quantized, by kernel, in the order of computation.
-        biases: The name of the constant that is added to what a kernel gives, by kernel.
-        logits: The node whose output the probabilities are made of.
-    """
-
-    def __init__(self, frozen: FrozenGraph, input_name: str):
-        import tensorflow as tf
-
-        self.frozen, self.input_name = frozen, input_name
-        order = {node.name: place for place, node in enumerate(frozen.graph_def.node)}
-        self.layers = dict(sorted(layers_of(frozen).items(), key=lambda item: order[item[1].name]))
-        constants = {node.name: node for node in frozen.graph_def.node if node.op == "Const"}
-        self.biases = {
-            kernel: reader.input[1]
-            for kernel, node in self.layers.items()
-            for reader, place in frozen.readers.get(node.name, ())
-            if reader.op in ("BiasAdd", "AddV2") and place == 0 and reader.input[1] in constants
-        }
-        self.values = dict(frozen.kernels) | {
-            name: tf.make_ndarray(constants[name].attr["value"].tensor) for name in self.biases.values()
-        }
-        softmax = [node.input[0] for node in frozen.graph_def.node if node.op == "Softmax"]
-        self.logits = softmax[-1] if softmax else frozen.graph_def.node[-1].name
-        self._functions: dict[str, Any] = {}
-
-    def run(self, images: np.ndarray, node: str, changed: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the output of a node, with some kernels and biases replaced."""
-        import tensorflow as tf
-
-        if node == self.input_name:
-            return images
-        if node not in self._functions:
-
-            def call(images: Any, values: dict[str, Any]) -> Any:
-                fed = {f"{name}:0": value for name, value in values.items()} | {f"{self.input_name}:0": images}
-                return tf.import_graph_def(self.frozen.graph_def, fed, [f"{node}:0"], name="")[0]
-
-            self._functions[node] = tf.function(call, autograph=False, reduce_retracing=True)
-        values = {name: tf.constant(value) for name, value in (self.values | dict(changed)).items()}
-        return np.asarray(self._functions[node](tf.constant(images), values))
-
-    def with_values(self, changed: Mapping[str, np.ndarray]) -> FrozenGraph:
-        """Return the graph with some kernels and biases replaced."""
-        import tensorflow as tf
-
-        graph_def = copy_of(self.frozen.graph_def)
-        for node in graph_def.node:
-            if node.op == "Const" and node.name in changed:
-                node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(changed[node.name]))
-        kernels = {name: changed.get(name, kernel) for name, kernel in self.frozen.kernels.items()}
-        return replace(self.frozen, graph_def=graph_def, kernels=kernels)
 
 
 @dataclass
@@ -119,6 +62,21 @@ def all_in_four_bits(frozen: FrozenGraph) -> dict[str, int]:
     return dict.fromkeys(dense, INT4) | dict.fromkeys(depthwise, INT8)
 
 
+def four_bits_where_smaller(frozen: FrozenGraph, cost: Callable[[np.ndarray, int], float]) -> dict[str, int]:
+    """Return the levels of a network in which whatever can has four bits, unless eight take no more bytes.
+
+    A kernel of mostly zeros is smaller in eight bits, because its file can leave zeros out.
+
+    Args:
+        frozen: The network.
+        cost: Says how many bytes a kernel takes with a number of levels.
+    """
+    return {
+        name: INT8 if cost(frozen.kernels[name], INT8) <= cost(frozen.kernels[name], levels) else levels
+        for name, levels in all_in_four_bits(frozen).items()
+    }
+
+
 def quantize(
     network: Network, images: np.ndarray, levels: Mapping[str, int], *, alone: bool = False
 ) -> dict[str, np.ndarray]:
@@ -135,7 +93,7 @@ def quantize(
         The new kernels, and the biases that make up for them, by name.
     """
     count = min(len(images), ROUNDING_PHOTOS)
-    images = images[np.arange(count) * len(images) // count]
+    images = with_varied(images[np.arange(count) * len(images) // count], VIEWS)
     changed: dict[str, np.ndarray] = {}
     passages = [Passage(network, images, values) for values in ([{}] if alone else [{}, changed])]
     kernels = [name for name in network.layers if levels.get(name) in (INT4, INT8)]

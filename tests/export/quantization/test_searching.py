@@ -26,7 +26,7 @@ from export.images import ImageSource  # noqa: E402
 from export.manifest import Artifact  # noqa: E402
 from export.quantization import searching, sequence  # noqa: E402
 from export.quantization.goal import Goal  # noqa: E402
-from export.quantization.sequence import Network  # noqa: E402
+from export.quantization.network import Network  # noqa: E402
 from export.quantization.steps import INT4, INT8, nibbles, steps_of  # noqa: E402
 from export.request import Compression, Request  # noqa: E402
 from export.scoring import judge_drops  # noqa: E402
@@ -41,6 +41,7 @@ layers = keras.layers
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Layers this small are told by fewer samples."""
     monkeypatch.setattr(sequence, "SAMPLES", 1024)
+    monkeypatch.setattr(sequence, "VIEWS", 1)
     monkeypatch.setattr(sequence, "SHRUNK", (1.0, 0.8))
 
 
@@ -80,6 +81,24 @@ def test_zeros_stay_zero_in_eight_bits(traced: Any, images: np.ndarray) -> None:
     changed = sequence.quantize(network, images, dict.fromkeys(network.layers, INT8))
     for name in network.layers:
         assert not changed[name][traced.frozen.kernels[name] == 0].any()
+
+
+def test_int4_takes_eight_bits_where_they_are_smaller(traced: Any, images: np.ndarray, tmp_path: Path) -> None:
+    """A tenth of the weights in two bytes each, against all of them in half a byte."""
+    levels = sequence.four_bits_where_smaller(traced.frozen, cost)
+    assert levels == {name: INT8 if "pruned" in name or "depthwise" in name else INT4 for name in traced.frozen.kernels}
+    write_tflite(traced, tmp_path / "int4.tflite", "int4", images)
+    four = sequence.all_in_four_bits(traced.frozen)
+    network = Network(traced.frozen, traced.input_name)
+    with mock.patch.object(sequence, "four_bits_where_smaller", return_value=four):
+        write_tflite(traced, tmp_path / "all.tflite", "int4", images)
+    smaller, larger = (tmp_path / f"{name}.tflite" for name in ("int4", "all"))
+    assert smaller.stat().st_size < larger.stat().st_size
+    reference = searching.answers(network, images, {})
+    lost = [
+        np.square(open_tflite(path).predict_with_logits(images).logits - reference).mean() for path in (smaller, larger)
+    ]
+    assert lost[0] < lost[1]
 
 
 def test_what_matters_more_gets_more_bits(traced: Any) -> None:
