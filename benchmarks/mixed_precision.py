@@ -42,18 +42,22 @@ def main(photos: Path, targets: list[int]) -> None:
     traced = trace(model)
     print("| file | judged on | bytes | divergence | agreement | top-1 | lost | lost by crops | expected |")
     print("|---|---|---:|---:|---:|---:|---:|---:|---:|")
+    halves, float32 = [], open_keras(model)
+    for name, first in (("odd", 0), ("even", 1)):
+        crops = np.concatenate([ten_crops(image, images.shape[1]) for image in whole[1 - first :: 2]])
+        views = [images[1 - first :: 2], crops]
+        before = [float32.predict_with_logits(view) for view in views]
+        halves.append((name, images[first::2], labels[1 - first :: 2], views, before))
     for precision, target in (("sparse-dynamic", None), ("int4", None), *(("auto", target) for target in targets)):
         both: list[np.ndarray] = []
         title = f"| {precision}{f', at most {target:,}' if target else ''} |"
-        for name, first in (("odd", 0), ("even", 1)):
-            others, wanted = images[1 - first :: 2], labels[1 - first :: 2]
-            crops = np.concatenate([ten_crops(image, images.shape[1]) for image in whole[1 - first :: 2]])
-            size, file = made(traced, precision, images[first::2], Goal(None, target))
-            before, after = (runtime.predict_with_logits(others) for runtime in (open_keras(model), file))
-            pair = [runtime.predict_with_logits(crops) for runtime in (open_keras(model), file)]
-            found = judged(after, before, wanted)
-            expected = expected_drop(*(log_probabilities(one.logits) for one in pair))
-            both.append(np.stack([right(one.output, wanted) for one in (before, after, *pair)]))
+        for name, chosen_on, wanted, views, before in halves:
+            size, file = made(traced, precision, chosen_on, Goal(None, target))
+            after = [file.predict_with_logits(view) for view in views]
+            found = judged(after[0], before[0], wanted)
+            expected = expected_drop(*(log_probabilities(one.logits) for one in (before[1], after[1])))
+            pairs = zip(before, after, strict=True)
+            both.append(np.stack([right(one.output, wanted) for pair in pairs for one in pair]))
             print(
                 f"{title} {name} | {size:,} | {found['divergence']:.4f} | {found['agreement']:.3f} "
                 f"| {found['top1']:.3f} | {difference(both[-1][:2])} | {difference(both[-1][2:])} | {expected:.2f} |",

@@ -17,7 +17,7 @@ from export.tracing.freezing import copy_of
 if TYPE_CHECKING:
     from export.quantization.network import Network
 
-KEPT_BYTES = 1 << 29  # of all images at one place
+KEPT_BYTES = 1 << 30  # of all images at one place: ResNet-50's from the second stage on
 
 
 class Passage:
