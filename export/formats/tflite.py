@@ -80,7 +80,7 @@ def write_tflite(
         precision: `dynamic` has int8 weights and float32 activations; `int8` is int8 inside with float32 input and
             output; `int8-io` has int8 input and output as well; `int16x8` is like `int8` with int16 activations;
             `int8x4` is like `int8` with int4 weights, of a network that was trained for that; `int4` is like `dynamic`
-            with int4 weights, where they are smaller; `auto` has int4, int8 or float16 weights in each layer;
+            with int4 weights in most layers; `auto` has int4, int8 or float16 weights in each layer;
             `sparse-float16`, `sparse-dynamic` and `sparse-int8` are float16, dynamic and int8 without the zeros of the
             kernels.
         calibration: float32 [n, height, width, channels], as the network takes them. Precisions with fixed ranges,
@@ -173,7 +173,7 @@ def _rounded(traced: TracedModel, precision: Precision, calibration: np.ndarray)
 
     if precision.weights == "int4":
         network = Network(traced.frozen, traced.input_name)
-        levels = sequence.four_bits_where_smaller(traced.frozen, cost)
+        levels = sequence.mostly_four_bits(traced.frozen, cost)
         return network.with_values(sequence.quantize(network, calibration, levels))
     if precision.weights == "int8":
         # 65,536 steps are enough for the smallest channel, so int16 activations need not be equalized.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from export.tracing.freezing import FrozenGraph
 
 SAMPLES = 65536  # places of all images together at which a layer's inputs are looked at
+SMALL = 0.05  # of all weights: those of the smallest kernels, which keep eight bits in an int4 file
 SHRUNK = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # steps to try, as shares of what reaches the largest weight
 SWEEPS = 2  # over the weights of a layer, to move single ones
 
@@ -62,19 +63,24 @@ def all_in_four_bits(frozen: FrozenGraph) -> dict[str, int]:
     return dict.fromkeys(dense, INT4) | dict.fromkeys(depthwise, INT8)
 
 
-def four_bits_where_smaller(frozen: FrozenGraph, cost: Callable[[np.ndarray, int], float]) -> dict[str, int]:
-    """Return the levels of a network in which whatever can has four bits, unless eight take no more bytes.
+def mostly_four_bits(frozen: FrozenGraph, cost: Callable[[np.ndarray, int], float]) -> dict[str, int]:
+    """Return the levels of an int4 file: four bits for most of the weights, and eight where that is worth it.
 
-    A kernel of mostly zeros is smaller in eight bits, because its file can leave zeros out.
+    A kernel of mostly zeros is smaller in eight bits, because its file can leave zeros out. The smallest kernels have
+    hardly any bytes to save, but cost as much divergence as large ones: SMALL of the weights keep eight bits.
 
     Args:
         frozen: The network.
         cost: Says how many bytes a kernel takes with a number of levels.
     """
-    return {
-        name: INT8 if cost(frozen.kernels[name], INT8) <= cost(frozen.kernels[name], levels) else levels
-        for name, levels in all_in_four_bits(frozen).items()
-    }
+    levels = all_in_four_bits(frozen)
+    sizes = {name: frozen.kernels[name].size for name, number in levels.items() if number == INT4}
+    spare = SMALL * sum(sizes.values())
+    for name in sorted(sizes, key=sizes.__getitem__):
+        spare -= sizes[name]
+        if spare >= 0 or cost(frozen.kernels[name], INT8) <= cost(frozen.kernels[name], levels[name]):
+            levels[name] = INT8
+    return levels
 
 
 def quantize(

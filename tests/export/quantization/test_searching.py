@@ -83,14 +83,16 @@ def test_zeros_stay_zero_in_eight_bits(traced: Any, images: np.ndarray) -> None:
         assert not changed[name][traced.frozen.kernels[name] == 0].any()
 
 
-def test_int4_takes_eight_bits_where_they_are_smaller(traced: Any, images: np.ndarray, tmp_path: Path) -> None:
-    """A tenth of the weights in two bytes each, against all of them in half a byte."""
-    levels = sequence.four_bits_where_smaller(traced.frozen, cost)
-    assert levels == {name: INT8 if "pruned" in name or "depthwise" in name else INT4 for name in traced.frozen.kernels}
+def test_int4_takes_eight_bits_where_they_are_worth_it(traced: Any, images: np.ndarray, tmp_path: Path) -> None:
+    """A tenth of the weights in two bytes each, against all in half a byte; and a layer with 2 % of all weights."""
+    levels = sequence.mostly_four_bits(traced.frozen, cost)
+    assert {name: number == INT4 for name, number in levels.items()} == {
+        name: "first" in name or "grouped" in name for name in traced.frozen.kernels
+    }
     write_tflite(traced, tmp_path / "int4.tflite", "int4", images)
     four = sequence.all_in_four_bits(traced.frozen)
     network = Network(traced.frozen, traced.input_name)
-    with mock.patch.object(sequence, "four_bits_where_smaller", return_value=four):
+    with mock.patch.object(sequence, "mostly_four_bits", return_value=four):
         write_tflite(traced, tmp_path / "all.tflite", "int4", images)
     smaller, larger = (tmp_path / f"{name}.tflite" for name in ("int4", "all"))
     assert smaller.stat().st_size < larger.stat().st_size
