@@ -114,17 +114,25 @@ def test_a_plain_net_refuses_the_residual_nets_file(tmp_path):
         applications.plain20_cifar(weights=str(checkpoint(tmp_path, "A")))
 
 
-def test_deep_networks_build_and_the_recursion_limit_is_put_back():
-    """Keras follows a graph with one call a layer, which Python stops at 1,000; ResNet-1202 has 4,200 in a row."""
+@pytest.fixture
+def usual_recursion_limit():
+    """Python's own, whatever models that were loaded in threads before have left."""
     before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield 1000
+    sys.setrecursionlimit(before)
+
+
+def test_deep_networks_build_and_the_recursion_limit_is_put_back(usual_recursion_limit):
+    """Keras follows a graph with one call a layer, which Python stops at 1,000; ResNet-1202 has 4,200 in a row."""
     first = x = keras.Input((1,))
-    for _ in range(before + 10):
+    for _ in range(usual_recursion_limit + 10):
         x = keras.layers.Identity()(x)
     with pytest.raises(RecursionError):
         keras.Model(first, x)
     with deep_graphs():
         assert keras.Model(first, x).output_shape == (None, 1)
-    assert sys.getrecursionlimit() == before
+    assert sys.getrecursionlimit() == usual_recursion_limit
 
 
 @pytest.mark.data
