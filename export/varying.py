@@ -1,4 +1,4 @@
-"""Other views of photos: what a network makes of them says more about it than the few photos themselves."""
+"""Varied copies of photos: where photos are few, a network shows more of itself on these as well."""
 
 from __future__ import annotations
 

@@ -41,14 +41,14 @@ class Passage:
         self._kept: list[list[Any]] = []  # by batch and place; empty: the images
 
     def inputs(self, source: str) -> Iterator[np.ndarray]:
-        """Yield, for each batch of the images, what a tensor is, with the kernels as they are now.
+        """Yield the values of a tensor for each batch of the images, computed with the kernels as they are now.
 
         Args:
             source: Its name. The kernels of layers before it must not change any more.
         """
         import tensorflow as tf
 
-        piece = self._before(source) - self._passed
+        piece = self._before(source)
         passed = self._passed | piece
         places = list(dict.fromkeys([source, *self._read_after(passed)]))
         run = self._runner(piece, places)
@@ -65,7 +65,7 @@ class Passage:
             self._passed, self._places = passed, places
 
     def _before(self, source: str) -> set[str]:
-        """Return the nodes that make a tensor out of what was passed, constants among them."""
+        """Return the nodes that were not passed yet and that a tensor is made by, constants among them."""
         found, waiting = set[str](), [_node(source)]
         while waiting:
             name = waiting.pop()

@@ -90,7 +90,7 @@ def quantize(
 
     Args:
         network: The network.
-        images: float32 [n, height, width, channels], as it takes them.
+        images: float32 [n, height, width, channels], as it takes them. Few are shown in varied copies too.
         levels: INT4, INT8 or more, which is float16, by the name of a kernel; other kernels stay as they are. Zeros
             stay zero, except in four bits.
         alone: Round each layer for the inputs that the original gives it.
